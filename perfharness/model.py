@@ -1,0 +1,359 @@
+"""The domain types that flow between the stages: frozen, plain, without I/O.
+
+What was ordered (circuit, scenario) is typed in ``perfharness.order``; here is what was planned,
+measured and judged. Units: rates in bit/s, times in ns (dates in ns since the Unix epoch, UTC),
+sizes in bytes, shares as ratios 0..1. A missing value is ``None`` with a reason, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Direction(StrEnum):
+    """a = on-prem, z = cloud."""
+
+    A_Z = "a-z"
+    Z_A = "z-a"
+    ROUND_TRIP = "round-trip"
+    BOTH = "both"
+
+
+class Layer(StrEnum):
+    """Which bits of a packet a rate counts; L2 is the frame without FCS."""
+
+    L1 = "L1"
+    L2_FCS = "L2+FCS"
+    L2 = "L2"
+    L3 = "L3"
+    L4 = "L4"
+
+
+class Segment(StrEnum):
+    """Where on the path something happened; ``BETWEEN`` when not narrowed further."""
+
+    HOST_A = "host-a"
+    LAN = "lan"
+    CE = "ce"
+    CARRIER = "carrier"
+    CLOUD_EDGE = "cloud-edge"
+    HOST_Z = "host-z"
+    BETWEEN = "between-hosts"
+
+
+class Verdict(StrEnum):
+    """Verdict of a finding; a run has only PASS, FAIL or INCONCLUSIVE."""
+
+    PASS = "PASS"
+    WARN = "WARN"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    FAIL = "FAIL"
+    NOT_RUN = "NOT_RUN"
+    NOT_APPLICABLE = "NOT_APPLICABLE"
+    WAIVED = "WAIVED"
+
+
+class Status(StrEnum):
+    """How a measurement ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From and to, ns since the Unix epoch."""
+
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a figure speaks of."""
+
+    circuit: str
+    pair: str = ""
+    """``<a endpoint>:<z endpoint>``; empty when the figure is of no pair."""
+    direction: Direction | None = None
+    family: str = "ipv4"
+    service: str = ""
+    """Class of service, e.g. ``CS0``; empty = best effort."""
+    frame_bytes: int | None = None
+    load: str = "idle"
+    """What else was on the path: ``idle``, ``tcp``, ``udp``, ``tcp both ways``."""
+    window: Window | None = None
+
+
+# --- planned ----------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """How the orchestrator treats a job.
+
+    ``WATCH`` starts first and is stopped last; ``SERVE`` must be ready before any ``DRIVE`` starts;
+    a task is over when its ``DRIVE`` jobs are.
+    """
+
+    WATCH = "watch"
+    SERVE = "serve"
+    DRIVE = "drive"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One method run by one agent. ``id`` is unique within its task and a safe file name."""
+
+    id: str
+    endpoint: str
+    method: str
+    args: Mapping[str, Any]
+    role: Role
+    deadline_s: float
+    """The agent ends the job after this long, whatever happens."""
+    after_s: float = 0.0
+    """Wait this long after the task's first DRIVE job before starting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortUse:
+    """A flow that a firewall must let through."""
+
+    source: str
+    target: str
+    """Endpoint names."""
+    protocol: str
+    """``tcp``, ``udp`` or ``icmp``."""
+    port: int | None
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An exclusive piece of work: nothing else of ours runs on its hosts meanwhile."""
+
+    id: str
+    step: str
+    measurement: str
+    scope: Scope
+    jobs: tuple[Job, ...]
+    duration_s: float
+    load_bps: int = 0
+    """Peak rate offered to the circuit in its busier direction, at L2."""
+    load_bytes: int = 0
+    ports: tuple[PortUse, ...] = ()
+    privileges: tuple[str, ...] = ()
+    """What needs root or a capability, in words for a change board."""
+    yields: Mapping[str, tuple[Direction, ...]] = field(default_factory=dict)
+    """Metrics that this task answers for, with their directions: what is missing is NOT_RUN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    circuit: str
+    scenario: str
+    tasks: tuple[Task, ...]
+    lease_s: float
+
+
+# --- measured ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the true value lies. ``lo`` and ``hi`` may be infinite (a lost packet is infinitely late).
+
+    ``sides``: "one" = each bound by itself holds with ``confidence``; "two" = both together;
+    "exact" = counted, not sampled.
+    """
+
+    lo: float
+    hi: float
+    confidence: float
+    sides: str
+    method: str
+    n_eff: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A figure before it is judged: the estimate, where it may lie, and the files it came from."""
+
+    metric: str
+    statistic: str
+    scope: Scope
+    unit: str
+    """``bit/s``, ``ns``, ``B``, ``1`` (ratio), ``packets``, or empty for words."""
+    value: float | int | str | bool | None
+    n: int
+    interval: Interval | None = None
+    layer: Layer | None = None
+    evidence: tuple[str, ...] = ()
+    reason: str = ""
+    """Why there is no value, or what the reader must know about it."""
+    hosts: tuple[str, ...] = ()
+    """Endpoints whose fitness decides whether this figure can be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """Packets lost at one stage: a range, since counters may be shared with other traffic."""
+
+    scope: Scope
+    stage: str
+    segment: Segment
+    packets_lo: int
+    packets_hi: int
+    counter: str
+    shared: bool
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """Could this host measure this? Judged before the circuit."""
+
+    host: str
+    measurement: str
+    """The task id."""
+    fit: bool
+    reasons: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points for a picture: ``x`` in s since ``start_ns`` (or in ``x_unit``), ``y`` in ``unit``."""
+
+    label: str
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    unit: str
+    kind: str
+    """``rate``, ``delay``, ``loss`` (y = lost packets at x) or ``ccdf``."""
+    direction: Direction | None = None
+    start_ns: int = 0
+    x_unit: str = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What came of one task."""
+
+    task: Task
+    status: Status
+    reason: str = ""
+    window: Window | None = None
+    observations: tuple[Observation, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+    fitness: tuple[Fitness, ...] = ()
+    series: tuple[Series, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Words and tables for the report (host facts, hops, argv), plain JSON types."""
+
+
+# --- judged -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """``metric.statistic operator threshold``, and who says so."""
+
+    metric: str
+    statistic: str
+    operator: str
+    """``<=``, ``>=`` or ``==``."""
+    threshold: float | int | str | bool
+    unit: str
+    origin: str
+    mandatory: bool = True
+    checklist: tuple[str, ...] = ()
+    layer: Layer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One judged row."""
+
+    id: str
+    metric: str
+    statistic: str
+    scope: Scope
+    unit: str
+    value: float | int | str | bool | None
+    verdict: Verdict
+    reason: str
+    checklist: tuple[str, ...] = ()
+    layer: Layer | None = None
+    interval: Interval | None = None
+    n: int = 0
+    operator: str | None = None
+    threshold: float | int | str | bool | None = None
+    origin: str = ""
+    mandatory: bool = False
+    evidence: tuple[str, ...] = ()
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A cause, with what speaks for and against it."""
+
+    cause: str
+    certainty: str
+    """``proven``, ``likely`` or ``possible``."""
+    segment: Segment
+    owner: str
+    """``own``, ``carrier`` or ``cloud``."""
+    because: tuple[str, ...]
+    against: tuple[str, ...] = ()
+    checklist: tuple[str, ...] = ()
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A stored raw file: path within the run folder, size and SHA-256."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    written: str
+    task: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A judged run: all that a report needs besides the order."""
+
+    run_id: str
+    circuit: str
+    scenario: str
+    started: str
+    """UTC, ISO 8601."""
+    ended: str
+    version: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    diagnosis: tuple[Diagnosis, ...]
+    measurements: tuple[Measurement, ...]
+    evidence: tuple[Evidence, ...]
+    notes: tuple[str, ...] = ()
+    """What happened on the way: hosts lost, tasks aborted."""
+
+    @property
+    def ledger(self) -> tuple[LedgerRow, ...]:
+        return tuple(row for measurement in self.measurements for row in measurement.ledger)
+
+    @property
+    def fitness(self) -> tuple[Fitness, ...]:
+        return tuple(row for measurement in self.measurements for row in measurement.fitness)
