@@ -1,0 +1,219 @@
+"""The verbs: arguments, progress, exit code. No logic lives here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from perfharness import __version__
+from perfharness.errors import Exit, PerfharnessError
+
+if TYPE_CHECKING:
+    from perfharness.model import Run
+
+app = typer.Typer(
+    name="perfharness",
+    help="Is this circuit what was ordered, and if not, whose fault is it - with proof?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+lab_app = typer.Typer(help="The virtual Express Connect on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(lab_app, name="lab")
+
+CircuitFile = Annotated[Path, typer.Option("--circuit", help="The circuit file: what was ordered.")]
+Results = Annotated[Path, typer.Option("--results", help="Where run folders are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print findings.json and nothing else on standard output.")]
+
+
+def main() -> None:
+    """Entry point: every error of ours is one sentence and its exit code."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        # Not standalone: click would turn an interrupt into exit code 1, which here says FAIL.
+        return int(app(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return int(Exit.BAD_INPUT)
+    except PerfharnessError as error:
+        _say(str(error))
+        return int(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _say("Interrupted.")
+        return int(Exit.INCONCLUSIVE)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nobody reads: nothing is left to flush
+        return int(Exit.HARNESS)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"perfharness {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(results: Results = Path("results"), as_json: Json = False) -> None:
+    """The whole job on the built-in lab: bring it up, run smoke on lab.yaml, take it down."""
+    from perfharness.demo import demo
+
+    _finish(demo(results, _console()), as_json)
+
+
+@app.command()
+def init(folder: Path) -> None:
+    """Write a commented circuit and scenario to fill in."""
+    from perfharness.order.init import write
+
+    for path in write(folder):
+        typer.echo(path)
+
+
+@app.command()
+def validate(
+    circuit: Annotated[Path | None, typer.Argument(help="The circuit file.")] = None,
+    scenario: Annotated[str | None, typer.Argument(help="A scenario file, or the name of a shipped one.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of both files.")] = False,
+) -> None:
+    """Check the files: schema and sense, all problems at once, each with its line."""
+    from perfharness import preflight
+
+    if schema:
+        typer.echo(preflight.schemas())
+        return
+    if circuit is None:
+        raise typer.BadParameter("name a circuit file, or use --schema")
+    for line in preflight.validate(circuit, scenario):
+        typer.echo(line)
+
+
+@app.command()
+def plan(
+    scenario: str,
+    circuit: CircuitFile,
+    only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
+    firewall: Annotated[bool, typer.Option("--firewall", help="Print the firewall rules to ask for.")] = False,
+) -> None:
+    """The dry run for a change board: steps, duration, bytes, peak rate, hosts, ports, privileges."""
+    from perfharness import preflight
+
+    preflight.show_plan(circuit, scenario, only, firewall)
+
+
+@app.command()
+def check(circuit: Path) -> None:
+    """Preflight: reach every host, start the agent, say what it found, leave nothing."""
+    from perfharness import preflight
+
+    preflight.check(circuit, _console())
+
+
+@app.command()
+def run(
+    scenario: str,
+    circuit: CircuitFile,
+    results: Results = Path("results"),
+    only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Collect, judge, report."""
+    from perfharness.run import run as run_scenario
+
+    _finish(run_scenario(scenario, circuit, results, only, _console()), as_json)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="results/<circuit>/<run>")],
+    circuit: Annotated[
+        Path | None,
+        typer.Option("--circuit", help="A corrected order: judge the same evidence again, beside the old."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make findings and report again from the evidence."""
+    from perfharness.run import rebuild
+
+    _finish(rebuild(run_folder, circuit), as_json)
+
+
+@app.command()
+def clean(circuit: Path) -> None:
+    """Remove anything of ours that was left on the hosts of a circuit."""
+    from perfharness import preflight
+
+    preflight.clean(circuit)
+
+
+@lab_app.command("up")
+def lab_up(
+    circuit: Annotated[Path | None, typer.Option("--circuit", help="Build the lab for this order.")] = None,
+    wire: Annotated[bool, typer.Option("--wire", help="Play the circuit by the user-space wire.")] = False,
+) -> None:
+    """Build the lab; harmless when it is up already."""
+    from perfharness import lab
+
+    typer.echo(lab.up_for(circuit, wire))
+
+
+@lab_app.command("down")
+def lab_down() -> None:
+    """Remove what `lab up` made, and nothing else."""
+    from perfharness import lab
+
+    lab.down()
+
+
+@lab_app.command("status")
+def lab_status() -> None:
+    """What of the lab is there."""
+    _print_json(_lab().status())
+
+
+@lab_app.command("truth")
+def lab_truth() -> None:
+    """What the circuit really did: packets in, out, dropped by cause, each direction."""
+    _print_json(_lab().truth())
+
+
+def _lab() -> Any:
+    from perfharness import lab
+
+    return lab
+
+
+def _finish(run: Run, as_json: bool) -> None:
+    """The run's verdict is the exit code."""
+    from perfharness.model import Verdict
+
+    if as_json:
+        from perfharness.report.findings import to_json
+
+        _print_json(to_json(run))
+    codes = {Verdict.PASS: Exit.PASS, Verdict.FAIL: Exit.FAIL}
+    raise typer.Exit(int(codes.get(run.verdict, Exit.INCONCLUSIVE)))
+
+
+def _print_json(value: Any) -> None:
+    from perfharness.evidence import json_bytes
+
+    sys.stdout.buffer.write(json_bytes(value))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")

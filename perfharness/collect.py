@@ -1,0 +1,206 @@
+"""Plan × fleet → evidence: the only orchestrator, and the only stage that touches the network.
+
+For each task: watchers, then servers until they are ready, then the drivers; a task is over when its
+drivers are. Whatever happens, every job is stopped and its files are fetched before the next task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
+from perfharness.evidence import RunFolder, job_folder, utc
+from perfharness.fleet.hosts import Fleet
+from perfharness.fleet.session import Session
+from perfharness.model import Job, Plan, Role, Status, Task
+
+READY_S = 10.0
+"""A server or watcher that is not ready by then will not be."""
+GRACE_S = 10.0
+"""Beyond a job's own deadline: for the agent to end it and to say so."""
+
+
+class Progress(Protocol):
+    """Who watches the run: a terminal, a log, nobody."""
+
+    def task_started(self, task: Task, index: int, total: int) -> None: ...
+
+    def live(self, host: str, job: str, data: Mapping[str, Any]) -> None: ...
+
+    def task_ended(self, task: Task, status: Status, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a task went, as noted in task.json."""
+
+    status: Status = Status.COMPLETED
+    reason: str = ""
+    jobs: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, status: Status, reason: str) -> None:
+        """The first thing that went wrong is the reason; what follows from it is not."""
+        if self.status is Status.COMPLETED:
+            self.status, self.reason = status, reason
+
+
+LEFT_OUT = "left out by --only"
+
+
+def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> list[str]:
+    """Run these tasks of the plan; returns notes on what went wrong on the way.
+
+    The plan's other tasks are noted as skipped: what was not measured must not look as if it never was required.
+
+    Raises HostUnusable when a host is lost for good: what was collected until then is in the folder.
+    """
+    notes: list[str] = []
+    end = "completed"
+    for task in plan.tasks:
+        if task not in tasks:
+            _write_outcome(task, folder, Outcome(Status.SKIPPED, LEFT_OUT), None, None)
+    try:
+        for index, task in enumerate(tasks, 1):
+            progress.task_started(task, index, len(tasks))
+            outcome = _run(task, fleet, folder)
+            progress.task_ended(task, outcome.status, outcome.reason)
+            if outcome.status is not Status.COMPLETED:
+                notes.append(f"{task.id} {outcome.status.value}: {outcome.reason}")
+    except KeyboardInterrupt:
+        end = "interrupted"
+        notes.append("The run was interrupted by the user; what was measured until then is judged.")
+    except HostUnusable as error:
+        end = "host lost"
+        notes.append(str(error))
+        raise
+    finally:
+        folder.write_json("end.json", {"format_version": 1, "ended": utc(), "end": end, "notes": notes})
+    return notes
+
+
+def _run(task: Task, fleet: Fleet, folder: RunFolder) -> Outcome:
+    outcome = Outcome()
+    started_ns = time.time_ns()
+    try:
+        with _fetched(task, fleet, folder, outcome):
+            _drive(task, fleet, outcome)
+    except KeyboardInterrupt:
+        outcome.fail(Status.ABORTED, "interrupted by the user")
+        raise
+    except HostLost as error:
+        outcome.fail(Status.ABORTED, str(error))
+        raise
+    finally:
+        _write_outcome(task, folder, outcome, started_ns, time.time_ns())
+    return outcome
+
+
+def _write_outcome(
+    task: Task, folder: RunFolder, outcome: Outcome, started_ns: int | None, ended_ns: int | None
+) -> None:
+    noted = {
+        "format_version": 1,
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "started_ns": started_ns,
+        "ended_ns": ended_ns,
+        "jobs": outcome.jobs,
+    }
+    folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
+
+
+def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
+    try:
+        for role in (Role.WATCH, Role.SERVE):
+            jobs = _of(task, role)
+            for job in jobs:
+                fleet[job.endpoint].start(job_on_host(task, job))
+            for job in jobs:
+                _reattached(fleet[job.endpoint]).wait_ready(name(task, job), READY_S)
+        began = time.monotonic()
+        drivers = sorted(_of(task, Role.DRIVE), key=lambda job: job.after_s)
+        for job in drivers:
+            time.sleep(max(0.0, began + job.after_s - time.monotonic()))
+            fleet[job.endpoint].start(job_on_host(task, job))
+        for job in drivers:
+            _note(task, job, _wait_done(fleet[job.endpoint], task, job), outcome)
+    except AgentError as error:
+        outcome.fail(Status.FAILED, error.message)
+
+
+@contextmanager
+def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Iterator[None]:
+    """Stop what still runs, servers before watchers, and bring all files home."""
+    try:
+        yield
+    finally:
+        for role in (Role.DRIVE, Role.SERVE, Role.WATCH):
+            jobs = [job for job in _of(task, role) if name(task, job) in fleet[job.endpoint].jobs]
+            for job in jobs:
+                _quietly(outcome, fleet[job.endpoint].stop, name(task, job))
+            for job in jobs:
+                state = _quietly(outcome, _wait_done, fleet[job.endpoint], task, job)
+                if state is not None:
+                    _note(task, job, state, outcome)
+        for job in task.jobs:
+            if name(task, job) in fleet[job.endpoint].jobs:
+                _quietly(outcome, _fetch, task, job, fleet[job.endpoint], folder)
+
+
+def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
+    """Tidying goes on past one host's failure; the failure is noted."""
+    try:
+        return call(*args)
+    except PerfharnessError as error:
+        outcome.fail(Status.FAILED, error.message)
+        return None
+
+
+def _fetch(task: Task, job: Job, session: Session, folder: RunFolder) -> None:
+    where = job_folder(task.id, job.endpoint, job.id)
+    target = folder.path / where
+    target.mkdir(parents=True)
+    for file in session.fetch(name(task, job), target):
+        folder.register(f"{where}/{file}", task.id, job.endpoint)
+
+
+def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
+    """The job's last state. A lost channel is taken up again: the job runs on under its lease."""
+    until = time.monotonic() + job.deadline_s + GRACE_S
+    while True:
+        try:
+            return session.wait_done(name(task, job), max(0.1, until - time.monotonic()))
+        except HostLost:
+            session.reattach()
+
+
+def _reattached(session: Session) -> Session:
+    if not session.alive:
+        session.reattach()
+    return session
+
+
+def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> None:
+    outcome.jobs[f"{job.endpoint}.{job.id}"] = state["state"]
+    if state["state"] in ("failed", "aborted"):
+        error = (state.get("data") or {}).get("error") or {}
+        words = error.get("message", "ended without saying why")
+        status = Status.ABORTED if state["state"] == "aborted" else Status.FAILED
+        outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
+
+
+def _of(task: Task, role: Role) -> Sequence[Job]:
+    return [job for job in task.jobs if job.role is role]
+
+
+def name(task: Task, job: Job) -> str:
+    """The job's id on its host, unique within the run."""
+    return f"{task.id}.{job.id}"
+
+
+def job_on_host(task: Task, job: Job) -> Job:
+    return Job(name(task, job), job.endpoint, job.method, job.args, job.role, job.deadline_s, job.after_s)

@@ -1,0 +1,60 @@
+"""Run folder → judged run: a pure function of the evidence, the same years later and offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from perfharness.evidence import RunFolder
+from perfharness.judge.diagnosis import diagnose
+from perfharness.judge.judge import judge, verdict_of
+from perfharness.measurements import REGISTRY, Context
+from perfharness.model import Measurement, Run, Status, Task
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import Scenario, load_scenario
+from perfharness.order.sense import checks
+from perfharness.plan import from_json
+
+
+def evaluate(
+    folder: RunFolder, about: Mapping[str, Any], corrected: Circuit | None = None
+) -> tuple[Run, Circuit, Scenario]:
+    """Analyse, judge and diagnose a run; ``corrected`` is an order that replaces the one of the run.
+
+    Raises EvidenceBroken for files that are missing or damaged, BadInput for an order that cannot be read.
+    """
+    circuit = corrected or load_circuit(folder.path / "order/circuit.yaml")
+    scenario = load_scenario(str(folder.path / "order/scenario.yaml"))
+    plan = from_json(folder.read_json("plan.json"), str(folder.path / "plan.json"))
+    end = folder.read_json("end.json")
+    damaged = tuple(folder.verify())
+    measurements = tuple(_analysed(task, folder, circuit) for task in plan.tasks)
+    started = str(about["started"])
+    day = date.fromisoformat(started[:10])
+    declared = checks(circuit, day)
+    findings = judge(circuit, scenario, measurements, declared, day)
+    notes = tuple(end["notes"]) if end else ("The run was cut short: it left no end.json.",)
+    run = Run(
+        run_id=str(about["run_id"]),
+        circuit=circuit.id,
+        scenario=scenario.id,
+        started=started,
+        ended=str(end["ended"]) if end else "",
+        version=str(about["version"]),
+        verdict=verdict_of(findings, intact=not damaged),
+        findings=findings,
+        diagnosis=diagnose(findings, measurements),
+        measurements=measurements,
+        evidence=folder.manifest(),
+        notes=notes + damaged,
+    )
+    return run, circuit, scenario
+
+
+def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:
+    kind = REGISTRY.get(task.measurement)
+    if kind is None:
+        return Measurement(task, Status.SKIPPED, reason=f"This version knows no measurement {task.measurement!r}.")
+    a, z = task.scope.pair.split(":")
+    return kind.analyse(task, folder.files(task.id), Context(circuit, circuit.endpoint(a), circuit.endpoint(z)))

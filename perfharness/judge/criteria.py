@@ -1,0 +1,52 @@
+"""The `judge` lines of a scenario, resolved against the order: what is required, and who says so."""
+
+from __future__ import annotations
+
+from perfharness.model import Criterion, Direction, Layer, Task
+from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import METRICS, CriterionSpec, Literally, Reference
+
+RATE_METRICS = ("throughput.", "capacity.")
+
+
+def resolve(spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenario: str) -> Criterion | None:
+    """The criterion for one pair; None when neither the order nor the scenario gives a threshold."""
+    found = _threshold(spec, circuit, pair, scenario)
+    if found is None:
+        return None
+    threshold, origin = found
+    return Criterion(
+        metric=spec.metric,
+        statistic=spec.statistic,
+        operator=spec.operator,
+        threshold=threshold,
+        unit=METRICS[spec.metric],
+        origin=origin,
+        mandatory=spec.mandatory,
+        checklist=spec.rows,
+        layer=(circuit.rate_layer or Layer.L2) if spec.metric.startswith(RATE_METRICS) else None,
+    )
+
+
+def directions(spec: CriterionSpec, task: Task) -> tuple[Direction | None, ...]:
+    """The directions of this task for which the criterion asks; empty when it does not concern the task."""
+    if spec.metric not in task.yields or spec.load not in (None, task.scope.load):
+        return ()
+    offered: tuple[Direction | None, ...] = tuple(task.yields[spec.metric]) or (None,)
+    return offered if spec.direction == "each" else tuple(way for way in offered if way == spec.direction)
+
+
+def _threshold(
+    spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenario: str
+) -> tuple[float | bool | str, str] | None:
+    wanted = spec.threshold
+    if isinstance(wanted, Literally):
+        return wanted.value, f"scenario {scenario}"
+    assert isinstance(wanted, Reference)
+    ordered = circuit.ordered(wanted.of, pair)
+    if ordered is not None:
+        share = "" if wanted.share == 1 else f"{wanted.share:.4g} × "
+        return ordered.value * wanted.share, f"{share}{ordered.origin}"
+    if spec.fallback is not None:
+        return spec.fallback.value, f"default of scenario {scenario}: the order does not say {wanted.of}"
+    return None

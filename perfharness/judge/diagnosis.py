@@ -1,0 +1,200 @@
+"""Findings → causes. One rule a function; every rule looks at all findings, so several causes can hold at once.
+
+A rule returns what it concludes and what speaks against it. What lies between the hosts is not narrowed
+to the circuit here: LAN, CE and VPC router lie there too, and each such diagnosis says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from perfharness.model import (
+    Diagnosis,
+    Direction,
+    Finding,
+    LedgerRow,
+    Measurement,
+    Segment,
+    Verdict,
+)
+
+SHAPER_QUEUE_NS = 5_000_000
+"""A shaper delays before it drops: at least this much more RTT under an overload than when idle."""
+NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
+HOSTS = (Segment.HOST_A, Segment.HOST_Z)
+
+Findings = Sequence[Finding]
+Measurements = Sequence[Measurement]
+
+
+def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis, ...]:
+    """Every cause that a rule recognises, in the order of the rules."""
+    return tuple(diagnosis for rule in RULES for diagnosis in rule(findings, measurements))
+
+
+def host_receive_buffer(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """The receiving host dropped packets that had crossed the circuit."""
+    rows = [row for row in _ledger(measurements) if row.segment in HOSTS and row.stage.startswith("receiver")]
+    for segment in HOSTS:
+        booked = [row for row in rows if row.segment is segment and row.packets_lo > 0]
+        if booked:
+            yield Diagnosis(
+                cause="host-receive-buffer",
+                certainty="proven",
+                segment=segment,
+                owner="own",
+                because=tuple(
+                    f"{row.packets_lo} packets arrived at the host and were dropped there ({row.counter})."
+                    for row in booked
+                ),
+                checklist=("EC-042",),
+                next="Give the receiver more buffer or CPU and run the step again; do not call the carrier for this.",
+            )
+
+
+def host_cpu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """A tester did not keep up with what it was asked to send or receive."""
+    for measurement in measurements:
+        for fitness in measurement.fitness:
+            reasons = tuple(reason for reason in fitness.reasons if "CPU" in reason or "offered" in reason)
+            if reasons:
+                yield Diagnosis(
+                    cause="host-cpu",
+                    certainty="likely",
+                    segment=_segment(measurement, fitness.host),
+                    owner="own",
+                    because=tuple(f"{fitness.host} in {fitness.measurement}: {reason}." for reason in reasons),
+                    checklist=("EC-033",),
+                    next="Use a host with more CPU, or free this one, and run the step again.",
+                )
+
+
+def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Less than the committed rate arrives although the hosts sent it and dropped nothing."""
+    for finding in _failed(findings, "throughput.udp"):
+        rise = _delay_rise(findings, finding)
+        if rise is None:
+            cause, because = (
+                "policed-below-order",
+                "There is no delay figure under load to tell a policer from a shaper.",
+            )
+            certainty = "possible"
+        elif rise >= SHAPER_QUEUE_NS:
+            cause, certainty = "shaped-below-order", "likely"
+            because = f"The median RTT rises by {rise / 1e6:.1f} ms under the load: packets queue before they are lost."
+        else:
+            cause, certainty = "policed-below-order", "likely"
+            because = (
+                f"The median RTT rises by only {rise / 1e6:.1f} ms under the load: packets are lost without a queue."
+            )
+        yield Diagnosis(
+            cause=cause,
+            certainty=certainty,
+            segment=Segment.BETWEEN,
+            owner="carrier",
+            because=(f"{_where(finding)}: {finding.reason}", because),
+            against=(NOT_NARROWED,),
+            checklist=finding.checklist,
+            next="Ask the carrier and the cloud for the rate set on the port and on the VBR.",
+        )
+
+
+def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Packets of the ordered size do not arrive."""
+    for finding in _failed(findings, "pmtu"):
+        hole = "black hole" in finding.reason
+        yield Diagnosis(
+            cause="mtu-black-hole" if hole else "mtu-below-plan",
+            certainty="proven",
+            segment=Segment.BETWEEN,
+            owner="carrier",
+            because=(f"{_where(finding)}: {finding.reason}",),
+            against=(NOT_NARROWED,),
+            checklist=("EC-029", "EC-030") if hole else ("EC-029",),
+            next="Compare the MTU of both hosts, the CE, the VBR and the circuit; let ICMP Packet Too Big through.",
+        )
+
+
+def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Packets are lost between the hosts without load."""
+    failed = [finding for finding in _failed(findings, "loss") if finding.scope.load == "idle"]
+    directions = {finding.scope.direction for finding in failed}
+    for finding in failed:
+        yield Diagnosis(
+            cause="loss-one-way" if len(directions) == 1 else "unattributed-loss",
+            certainty="proven",
+            segment=Segment.BETWEEN,
+            owner="carrier",
+            because=(f"{_where(finding)}: {finding.reason}", "The hosts' own counters do not explain it."),
+            against=(NOT_NARROWED,),
+            checklist=finding.checklist,
+            next="Read the interface counters of the CE and ask the carrier for theirs over the same window.",
+        )
+
+
+def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Delay or variation beyond what was ordered, and ports that are closed."""
+    causes = {
+        "delay.rtt": "delay-above-objective",
+        "variation.pdv": "jitter-above-objective",
+        "port": "port-blocked",
+    }
+    for metric, cause in causes.items():
+        for finding in _failed(findings, metric):
+            yield Diagnosis(
+                cause=cause,
+                certainty="proven",
+                segment=Segment.BETWEEN,
+                owner="own" if metric == "port" else "carrier",
+                because=(f"{_where(finding)}: {finding.reason}",),
+                against=(NOT_NARROWED,),
+                checklist=finding.checklist,
+                next="Compare with the firewall rules that `plan --firewall` prints."
+                if metric == "port"
+                else "Compare the hops both ways with the ordered route and ask the carrier for the path in use.",
+            )
+
+
+RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
+    host_receive_buffer,
+    host_cpu,
+    below_order,
+    mtu,
+    loss,
+    objectives,
+)
+
+
+def _failed(findings: Findings, metric: str) -> list[Finding]:
+    return [finding for finding in findings if finding.metric == metric and finding.verdict is Verdict.FAIL]
+
+
+def _delay_rise(findings: Findings, of: Finding) -> float | None:
+    """Median RTT beside this load less the idle median of the same pair, ns."""
+
+    def median(metric: str, task: str | None) -> float | None:
+        values = [
+            finding.value
+            for finding in findings
+            if finding.metric == metric
+            and finding.statistic == "p50"
+            and finding.scope.pair == of.scope.pair
+            and task in (None, finding.task)
+        ]
+        return values[0] if values and isinstance(values[0], int | float) else None
+
+    loaded, idle = median("delay.loaded", of.task), median("delay.rtt", None)
+    return None if loaded is None or idle is None else loaded - idle
+
+
+def _ledger(measurements: Measurements) -> list[LedgerRow]:
+    return [row for measurement in measurements for row in measurement.ledger]
+
+
+def _segment(measurement: Measurement, host: str) -> Segment:
+    return Segment.HOST_A if measurement.task.scope.pair.startswith(f"{host}:") else Segment.HOST_Z
+
+
+def _where(finding: Finding) -> str:
+    direction = finding.scope.direction
+    return direction.value if isinstance(direction, Direction) else finding.scope.pair

@@ -1,0 +1,183 @@
+"""Observations × criteria → findings, and the verdict of the run.
+
+For every criterion, task and direction that the plan promised there is exactly one finding: what did not come is
+NOT_RUN with its reason. Figures without a criterion are findings too, without a verdict of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+
+from perfharness.judge.criteria import directions, resolve
+from perfharness.judge.verdict import decide
+from perfharness.model import (
+    Criterion,
+    Direction,
+    Finding,
+    Measurement,
+    Observation,
+    Scope,
+    Status,
+    Verdict,
+)
+from perfharness.order.check import Check
+from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import METRICS, CriterionSpec, Scenario
+
+REPORTED = "Reported; nothing was required of it."
+UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
+
+
+def judge(
+    circuit: Circuit,
+    scenario: Scenario,
+    measurements: Sequence[Measurement],
+    declared: Iterable[Check],
+    today: date,
+) -> tuple[Finding, ...]:
+    """All findings: what was declared, then step by step what was required, then what was only reported."""
+    found = [_declared(check, circuit) for check in declared]
+    for step in scenario.steps:
+        taken = [measurement for measurement in measurements if measurement.task.step == step.id]
+        for measurement in taken:
+            judged: set[int] = set()
+            for spec in step.judge:
+                found += _judged(spec, measurement, circuit, scenario, judged)
+            found += [
+                _finding(observation, measurement, Verdict.NOT_APPLICABLE, observation.reason or REPORTED)
+                for observation in measurement.observations
+                if id(observation) not in judged
+            ]
+    return tuple(
+        _waived(replace(finding, id=f"F{number:03d}"), circuit, today) for number, finding in enumerate(found, 1)
+    )
+
+
+def verdict_of(findings: Sequence[Finding], intact: bool = True) -> Verdict:
+    """FAIL if a mandatory finding failed, else INCONCLUSIVE if one is undecided or not run, else PASS.
+
+    Evidence that is no longer intact decides nothing. A run that decided nothing did not pass.
+    """
+    mandatory = [finding.verdict for finding in findings if finding.mandatory]
+    measured = [finding.verdict for finding in findings if finding.mandatory and finding.task]
+    if not intact:
+        return Verdict.INCONCLUSIVE
+    if Verdict.FAIL in mandatory:
+        return Verdict.FAIL
+    if not measured or any(verdict in UNDECIDED for verdict in mandatory):
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS
+
+
+def _judged(
+    spec: CriterionSpec, measurement: Measurement, circuit: Circuit, scenario: Scenario, judged: set[int]
+) -> Iterator[Finding]:
+    a, z = measurement.task.scope.pair.split(":")
+    criterion = resolve(spec, circuit, (a, z), scenario.id)
+    if criterion is None:
+        return
+    for direction in directions(spec, measurement.task):
+        observation = _observed(spec, direction, measurement)
+        if observation is None:
+            yield _missing(criterion, direction, measurement)
+            continue
+        judged.add(id(observation))
+        verdict, reason = decide(observation, criterion, measurement.fitness)
+        yield _finding(observation, measurement, verdict, reason, criterion)
+
+
+def _observed(spec: CriterionSpec, direction: Direction | None, measurement: Measurement) -> Observation | None:
+    for observation in measurement.observations:
+        if (observation.metric, observation.statistic, observation.scope.direction) == (
+            spec.metric,
+            spec.statistic,
+            direction,
+        ):
+            return observation
+    return None
+
+
+def _finding(
+    observation: Observation,
+    measurement: Measurement,
+    verdict: Verdict,
+    reason: str,
+    criterion: Criterion | None = None,
+) -> Finding:
+    return Finding(
+        id="",
+        metric=observation.metric,
+        statistic=observation.statistic,
+        scope=replace(observation.scope, window=observation.scope.window or measurement.window),
+        unit=observation.unit,
+        value=observation.value,
+        verdict=verdict,
+        reason=reason,
+        checklist=criterion.checklist if criterion else (),
+        layer=observation.layer,
+        interval=observation.interval,
+        n=observation.n,
+        operator=criterion.operator if criterion else None,
+        threshold=criterion.threshold if criterion else None,
+        origin=criterion.origin if criterion else "",
+        mandatory=criterion.mandatory if criterion else False,
+        evidence=observation.evidence,
+        task=measurement.task.id,
+    )
+
+
+def _missing(criterion: Criterion, direction: Direction | None, measurement: Measurement) -> Finding:
+    if measurement.status is Status.COMPLETED:
+        reason = f"{measurement.task.measurement} gave no {criterion.metric} {criterion.statistic}."
+    else:
+        reason = f"The measurement {measurement.status.value}: {measurement.reason}"
+    scope: Scope = replace(measurement.task.scope, direction=direction, window=measurement.window)
+    return Finding(
+        id="",
+        metric=criterion.metric,
+        statistic=criterion.statistic,
+        scope=scope,
+        unit=criterion.unit,
+        value=None,
+        verdict=Verdict.NOT_RUN,
+        reason=reason,
+        checklist=criterion.checklist,
+        layer=criterion.layer,
+        operator=criterion.operator,
+        threshold=criterion.threshold,
+        origin=criterion.origin,
+        mandatory=criterion.mandatory,
+        task=measurement.task.id,
+    )
+
+
+def _declared(check: Check, circuit: Circuit) -> Finding:
+    """A row of the checklist that the circuit file itself answers."""
+    return Finding(
+        id="",
+        metric="portspec",
+        statistic="declared",
+        scope=Scope(circuit=circuit.id),
+        unit=METRICS["portspec"],
+        value=None,
+        verdict=check.verdict,
+        reason=check.message,
+        checklist=(check.row,),
+        origin="circuit file",
+        mandatory=check.verdict is Verdict.FAIL,
+        evidence=("order/circuit.yaml",),
+    )
+
+
+def _waived(finding: Finding, circuit: Circuit, today: date) -> Finding:
+    """A row that did not pass and that somebody decided not to hold, for now, says who, why and until when."""
+    if finding.verdict not in (Verdict.FAIL, Verdict.WARN, *UNDECIDED):
+        return finding
+    rows = {waiver.row: waiver for waiver in circuit.waivers if today <= waiver.until}
+    waived = [rows[row] for row in finding.checklist if row in rows]
+    if not waived or len(waived) < len(finding.checklist):
+        return finding
+    words = "; ".join(f"waived by {w.who} until {w.until}: {w.why}" for w in waived)
+    return replace(finding, verdict=Verdict.WAIVED, reason=f"{finding.reason} {finding.verdict.value}, {words}.")

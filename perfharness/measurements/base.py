@@ -1,0 +1,164 @@
+"""What every measurement is given, and what it must offer.
+
+A measurement says before the run which jobs it needs (``tasks``) and after the run what the files
+of these jobs say (``analyse``). It never touches a host itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from perfharness.evidence import TaskFiles
+from perfharness.model import (
+    Direction,
+    Fitness,
+    Job,
+    Layer,
+    Measurement,
+    PortUse,
+    Role,
+    Scope,
+    Segment,
+    Status,
+    Task,
+    Window,
+)
+from perfharness.order.circuit import Circuit, Endpoint
+from perfharness.order.validation import Strict
+
+STAMP_PORT = 862
+"""RFC 8762 section 4.1: the default, used where the endpoint allows it."""
+MOST_PORTS = 64
+"""Ports of one endpoint that the port matrix tries; a longer list is cut and the report says so."""
+SETUP_S = 5.0
+"""Allowed on top of a job's own time for start, login and tidy end."""
+COUNTERS = "counters"
+"""Job id of the counters beside a task."""
+
+
+class Params(Strict):
+    """A step's parameters as written in the scenario; a measurement without any uses this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A circuit and one pair of its endpoints: a = on-prem, z = cloud."""
+
+    circuit: Circuit
+    a: Endpoint
+    z: Endpoint
+
+    @property
+    def pair(self) -> str:
+        return f"{self.a.name}:{self.z.name}"
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        return (self.a.name, self.z.name)
+
+    @property
+    def committed_bps(self) -> int:
+        """The rate that was ordered for this pair, in bit/s of :attr:`layer`."""
+        return self.circuit.committed_bps((self.a.name, self.z.name))
+
+    @property
+    def layer(self) -> Layer:
+        """The layer of the ordered rate; L2 where the order does not say (and the report tells so)."""
+        return self.circuit.rate_layer or Layer.L2
+
+    @property
+    def tagged(self) -> bool:
+        """Frames on the circuit carry a VLAN tag (VLAN 0 is a routed port without one)."""
+        return self.circuit.vbr_of((self.a.name, self.z.name)).vlan != 0
+
+    @property
+    def mtu(self) -> int:
+        """The IP packet size that was ordered, bytes."""
+        return self.circuit.objectives.pmtu or self.circuit.vbr_of((self.a.name, self.z.name)).mtu
+
+    def ends(self, direction: Direction) -> tuple[Endpoint, Endpoint]:
+        """(sender, receiver) of traffic in this direction."""
+        return (self.z, self.a) if direction is Direction.Z_A else (self.a, self.z)
+
+    def scope(self, direction: Direction | None, **more: Any) -> Scope:
+        return Scope(circuit=self.circuit.id, pair=self.pair, direction=direction, **more)
+
+    def probe_port(self) -> int:
+        """Where the cloud end's reflector listens."""
+        ports = list(self.z.ports)
+        return STAMP_PORT if STAMP_PORT in ports else ports[-1]
+
+    def load_ports(self, count: int) -> list[int]:
+        """``count`` ports of the cloud end for iperf3; fewer when it allows fewer."""
+        probe = self.probe_port()
+        return [port for port in self.z.ports if port != probe][:count]
+
+
+class MeasurementKind(Protocol):
+    """One entry of the registry."""
+
+    name: str
+    Params: type[Params]
+
+    def tasks(self, params: Any, step: str, context: Context) -> tuple[Task, ...]: ...
+
+    def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement: ...
+
+
+def counters(context: Context, deadline_s: float) -> tuple[Job, ...]:
+    """The watchers beside any task that moves packets: each host's counters, ten times a second."""
+    return tuple(
+        Job(
+            id=COUNTERS,
+            endpoint=end.name,
+            method="host.counters",
+            args={"interface": end.interface, "period_ms": 100},
+            role=Role.WATCH,
+            deadline_s=deadline_s,
+        )
+        for end in (context.a, context.z)
+    )
+
+
+def probe_port_use(context: Context) -> PortUse:
+    return PortUse(context.a.name, context.z.name, "udp", context.probe_port(), "STAMP probes and their replies")
+
+
+def other(context: Context, host: str) -> str:
+    return context.z.name if host == context.a.name else context.a.name
+
+
+def segment_of(context: Context, host: str) -> Segment:
+    return Segment.HOST_A if host == context.a.name else Segment.HOST_Z
+
+
+def not_completed(task: Task, files: TaskFiles) -> Measurement | None:
+    """The measurement when the orchestrator noted anything but success; None when all is well.
+
+    What was cut short is not analysed: half a measurement must not look like a whole one.
+    """
+    outcome = files.outcome()
+    if outcome is None:
+        return Measurement(task, Status.SKIPPED, reason="The run ended before this task began.")
+    status = Status(outcome["status"])
+    if status is Status.COMPLETED:
+        return None
+    return Measurement(task, status, reason=str(outcome["reason"]), window=window_of(outcome))
+
+
+def window_of(outcome: Any) -> Window | None:
+    if not outcome or outcome.get("started_ns") is None or outcome.get("ended_ns") is None:
+        return None
+    return Window(outcome["started_ns"], outcome["ended_ns"])
+
+
+def failed(task: Task, files: TaskFiles, reason: str) -> Measurement:
+    return Measurement(task, Status.FAILED, reason=reason, window=window_of(files.outcome()))
+
+
+def fitness(host: str, task: Task, reasons: Iterable[str], evidence: tuple[str, ...]) -> Fitness:
+    """Fit when there is no reason against it."""
+    reasons = tuple(reasons)
+    return Fitness(host, task.id, not reasons, reasons, evidence)

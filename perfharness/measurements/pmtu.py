@@ -1,0 +1,104 @@
+"""pmtu: the largest IP packet with DF that arrives, in each direction, ICMP not trusted (RFC 4821, 8899)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import SETUP_S, Context, Params, failed, not_completed, window_of
+from perfharness.model import Direction, Interval, Job, Measurement, Observation, PortUse, Role, Status, Task
+
+ECHO, SEARCH = "echo", "search"
+FLOOR = 576
+"""Every IPv4 host accepts a packet of this size (RFC 791, section 3.1)."""
+CEILING = 9216
+"""Above every MTU that this kind of circuit is sold with."""
+DEADLINE_S = 20.0
+
+
+class PathMtu:
+    name = "pmtu"
+    Params = Params
+
+    def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
+        return tuple(self._task(step, context, direction) for direction in (Direction.A_Z, Direction.Z_A))
+
+    def _task(self, step: str, context: Context, direction: Direction) -> Task:
+        source, target = context.ends(direction)
+        port = context.probe_port() if target is context.z else next(iter(context.a.ports))
+        echo = Job(
+            id=ECHO,
+            endpoint=target.name,
+            method="pmtu.echo",
+            args={"address": str(target.address), "port": port, "peer": str(source.address)},
+            role=Role.SERVE,
+            deadline_s=DEADLINE_S + SETUP_S,
+        )
+        search = Job(
+            id=SEARCH,
+            endpoint=source.name,
+            method="pmtu.search",
+            args={
+                "peer": str(target.address),
+                "port": port,
+                "source": str(source.address),
+                "floor": FLOOR,
+                "ceiling": CEILING,
+            },
+            role=Role.DRIVE,
+            deadline_s=DEADLINE_S,
+        )
+        return Task(
+            id=f"{step}-{direction.value}",
+            step=step,
+            measurement=self.name,
+            scope=context.scope(direction),
+            jobs=(echo, search),
+            duration_s=2.0,
+            load_bytes=500_000,
+            ports=(PortUse(source.name, target.name, "udp", port, "packets of growing size with DF"),),
+            yields={"pmtu": (direction,)},
+        )
+
+    def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
+        broken = not_completed(task, files)
+        if broken:
+            return broken
+        search = next(job for job in task.jobs if job.id == SEARCH)
+        result = files.result(search.endpoint, SEARCH)
+        if result is None or result["status"] != "completed":
+            return failed(task, files, f"{search.endpoint} left no result of the search.")
+        data: dict[str, Any] = result["data"]
+        size = data["pmtu"]
+        observation = Observation(
+            metric="pmtu",
+            statistic="largest",
+            scope=task.scope,
+            unit="B",
+            value=size,
+            n=data["tries"],
+            # Found by packets that arrived and packets that did not, to the byte.
+            interval=Interval(size, size, 1.0, "exact", "search with DF, each failing size tried three times"),
+            evidence=(files.path(search.endpoint, SEARCH),),
+            reason=_about(data),
+            hosts=(),
+        )
+        return Measurement(
+            task,
+            Status.COMPLETED,
+            window=window_of(files.outcome()),
+            observations=(observation,),
+            facts={str(task.scope.direction): data},
+        )
+
+
+def _about(data: dict[str, Any]) -> str:
+    """What limits it, as far as the packets and the ICMP messages say."""
+    if data.get("local_mtu") is not None and data["local_mtu"] <= data["pmtu"]:
+        return f"The sender's own interface allows no more than {data['local_mtu']} B."
+    ptb = data.get("ptb") or []
+    if data.get("blackhole"):
+        return "Larger packets vanish without a Packet Too Big message: a black hole."
+    if ptb:
+        return f"{ptb[0]['from']} says Packet Too Big, MTU {ptb[0]['mtu']} B."
+    return ""

@@ -1,0 +1,187 @@
+"""throughput: what the circuit carries, by iperf3, with a probe stream beside the load.
+
+UDP is paced at the ordered rate and judged at the receiver: that is the contract. TCP with many streams tells
+whether ordinary traffic can use it. The cloud end listens and the on-prem end connects, whatever the direction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from perfharness.analysis.capacity import convert
+from perfharness.evidence import TaskFiles
+from perfharness.measurements import load_result, probe
+from perfharness.measurements.base import SETUP_S, Context, counters, not_completed, probe_port_use
+from perfharness.measurements.base import Params as Base
+from perfharness.model import Direction, Job, Layer, Measurement, PortUse, Role, Task
+from perfharness.order.units import Duration, Rate, Size
+from perfharness.order.validation import Strict
+
+SERVER, CLIENT = "server", "client"
+LEAD_S = 1.0
+"""The probe stream begins this long before the load, to see the path idle."""
+PROCESS_BPS = 10_000_000_000
+"""One iperf3 process for each started 10 Gbit/s: before 3.16 one thread serves all streams of a process."""
+WAYS = (Direction.A_Z, Direction.Z_A)
+
+
+class ProbeParams(Strict):
+    """The probe stream beside the load."""
+
+    interval_ns: Duration = Field(default=10_000_000, alias="interval", ge=1_000_000)
+    packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=1472)
+
+
+class ThroughputParams(Base):
+    protocol: Literal["tcp", "udp"]
+    direction: Annotated[
+        tuple[Direction, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    ] = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
+    duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=3_000_000_000)
+    omit_ns: Duration = Field(default=2_000_000_000, alias="omit", le=30_000_000_000)
+    streams: int = Field(default=4, ge=1, le=64)
+    rate_bps: Annotated[Rate | None, BeforeValidator(lambda value: None if value == "order" else value)] = Field(
+        default=None, alias="rate"
+    )
+    """UDP: what to offer, at the ordered layer; None (``order`` in the file) = what was ordered."""
+    packet_bytes: Size = Field(default=1400, alias="packet", ge=16, le=8972)
+    """UDP payload."""
+    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
+    """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
+    congestion: str | None = None
+    probe: ProbeParams = ProbeParams()
+
+
+class Throughput:
+    name = "throughput"
+    Params = ThroughputParams
+
+    def tasks(self, params: ThroughputParams, step: str, context: Context) -> tuple[Task, ...]:
+        return tuple(self._task(params, step, context, direction) for direction in params.direction)
+
+    def _task(self, params: ThroughputParams, step: str, context: Context, direction: Direction) -> Task:
+        ways = WAYS if direction is Direction.BOTH else (direction,)
+        seconds = (params.duration_ns + params.omit_ns) / 1e9
+        stream = self._stream(params, seconds)
+        duration = stream.duration_s + probe.WAIT_NS / 1e9
+        deadline = duration + 20.0
+        offered = self._offered(params, context, stream)
+        loads = self._loads(params, context, ways, offered, seconds, deadline)
+        ports = sorted({job.args["port"] for job in loads})
+        load = f"{params.protocol} both ways" if direction is Direction.BOTH else params.protocol
+        rate = convert(offered, context.layer, Layer.L2, params.packet_bytes + 28, tagged=context.tagged)
+        return Task(
+            id=f"{step}-{direction.value}",
+            step=step,
+            measurement=self.name,
+            scope=context.scope(direction, load=load),
+            jobs=counters(context, deadline + SETUP_S)
+            + probe.jobs(context, f"{step}-{direction.value}", stream, deadline)
+            + loads,
+            duration_s=duration,
+            load_bps=round(rate) + stream.rate_bps(Layer.L2, context.tagged),
+            load_bytes=round(rate / 8 * seconds) * len(ways),
+            ports=(
+                *(
+                    PortUse(context.a.name, context.z.name, "tcp", port, "iperf3 control and TCP load")
+                    for port in ports
+                ),
+                *(
+                    PortUse(context.a.name, context.z.name, "udp", port, "iperf3 UDP load")
+                    for port in ports
+                    if params.protocol == "udp"
+                ),
+                probe_port_use(context),
+            ),
+            privileges=("CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)",)
+            if params.protocol == "udp"
+            else (),
+            yields={
+                f"throughput.{params.protocol}": ways,
+                "delay.loaded": (Direction.ROUND_TRIP,),
+                **({"loss": ways} if params.protocol == "udp" else {}),
+            },
+        )
+
+    @staticmethod
+    def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
+        count = math.ceil((seconds + 2 * LEAD_S) * 1e9 / params.probe.interval_ns)
+        return probe.Stream(params.probe.interval_ns, count, params.probe.packet_bytes)
+
+    @staticmethod
+    def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:
+        """Bit/s of load at the ordered layer; for UDP less the probes, so that the sum is what was ordered."""
+        if params.protocol == "tcp":
+            return context.committed_bps
+        return (params.rate_bps or context.committed_bps) - stream.rate_bps(context.layer, context.tagged)
+
+    @staticmethod
+    def _loads(
+        params: ThroughputParams,
+        context: Context,
+        ways: tuple[Direction, ...],
+        offered: int,
+        seconds: float,
+        deadline: float,
+    ) -> tuple[Job, ...]:
+        """One server and one client for each direction and process; reverse mode for traffic towards on-prem."""
+        wanted = math.ceil(context.committed_bps / PROCESS_BPS)
+        free = context.load_ports(wanted * len(ways))
+        processes = max(1, min(wanted, len(free) // len(ways)))
+        payload = params.packet_bytes
+        goodput = convert(offered, context.layer, Layer.L4, payload + 28, tagged=context.tagged, protocol="udp")
+        jobs: list[Job] = []
+        for way in ways:
+            for process in range(processes):
+                port = free[len(jobs) // 2]
+                common: dict[str, Any] = {"port": port, "receive_buffer_bytes": params.receive_buffer_bytes}
+                jobs.append(
+                    Job(
+                        id=f"{SERVER}-{way.value}-{process}",
+                        endpoint=context.z.name,
+                        method="iperf3.serve",
+                        args={
+                            "iperf3": context.z.iperf3,
+                            "address": str(context.z.address),
+                            "peer": str(context.a.address),
+                            **common,
+                        },
+                        role=Role.SERVE,
+                        deadline_s=deadline + SETUP_S,
+                    )
+                )
+                jobs.append(
+                    Job(
+                        id=f"{CLIENT}-{way.value}-{process}",
+                        endpoint=context.a.name,
+                        method="iperf3.drive",
+                        args={
+                            "iperf3": context.a.iperf3,
+                            "peer": str(context.z.address),
+                            "source": str(context.a.address),
+                            "duration_s": round(params.duration_ns / 1e9),
+                            "omit_s": round(params.omit_ns / 1e9),
+                            "streams": 1 if params.protocol == "udp" else max(1, params.streams // processes),
+                            "udp": params.protocol == "udp",
+                            "rate_bps": round(goodput / processes) if params.protocol == "udp" else None,
+                            "length": payload if params.protocol == "udp" else None,
+                            "reverse": way is Direction.Z_A,
+                            "bidir": False,
+                            "window_bytes": None,
+                            "congestion": params.congestion,
+                            "dscp": None,
+                            "mss": None,
+                            **common,
+                        },
+                        role=Role.DRIVE,
+                        deadline_s=deadline,
+                        after_s=LEAD_S,
+                    )
+                )
+        return tuple(jobs)
+
+    def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
+        return not_completed(task, files) or load_result.measured(task, files, context)

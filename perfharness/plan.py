@@ -1,0 +1,125 @@
+"""Circuit × scenario → exclusive tasks, with what each costs the circuit: the dry run for a change board."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
+from perfharness.measurements import REGISTRY, Context, Params
+from perfharness.model import Plan, Task
+from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import Scenario
+
+DEFAULT_SHARE = 0.1
+"""Of the ordered rate, that a circuit in service may carry of ours without a change record (EC-002)."""
+BETWEEN_TASKS_S = 1.0
+"""Start, stop and fetch around each task, as seen on ordinary SSH paths."""
+FORMAT_VERSION = 1
+_ADAPTER = TypeAdapter(Plan)
+
+
+def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
+    """All tasks in the order in which they run, one pair of hosts after the other.
+
+    Raises BadInput for a step that names no measurement or has wrong parameters.
+    """
+    parameters = step_parameters(scenario)
+    tasks: list[Task] = []
+    for a, z in circuit.pairs:
+        context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
+        for step in scenario.steps:
+            tasks += REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+    several = len(circuit.pairs) > 1
+    numbered = tuple(
+        replace(task, id=f"{i:02d}-{task.id}" + (f"-{task.scope.pair.replace(':', '-')}" if several else ""))
+        for i, task in enumerate(tasks, 1)
+    )
+    return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
+
+
+def chosen(plan: Plan, only: str | None) -> tuple[Task, ...]:
+    """The tasks of one step, or all. Raises BadInput for a step that the plan does not have."""
+    tasks = tuple(task for task in plan.tasks if only in (None, task.step))
+    if not tasks:
+        known = ", ".join(dict.fromkeys(task.step for task in plan.tasks))
+        raise BadInput([Problem("--only", 0, f"{plan.scenario} has no step {only!r}.", f"Its steps are: {known}.")])
+    return tasks
+
+
+def step_parameters(scenario: Scenario) -> dict[str, Params]:
+    """The validated parameters of each step. Raises BadInput with every problem of every step."""
+    return scenario.parameters({name: kind.Params for name, kind in REGISTRY.items()})
+
+
+def duration_s(tasks: Sequence[Task]) -> float:
+    return sum(task.duration_s + BETWEEN_TASKS_S for task in tasks)
+
+
+def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
+    """Raises Refused when these tasks would load a circuit in service beyond what its owner agreed to (EC-002)."""
+    if not circuit.in_service:
+        return
+    change = circuit.change
+    share = change.allowed_share if change else DEFAULT_SHARE
+    heavy = [task for task in tasks if task.load_bps > share * circuit.committed_bps(_pair(task))]
+    if not heavy:
+        return
+    names = ", ".join(task.id for task in heavy)
+    said = f"{circuit.id} is in service and these tasks load it above {share:.0%} of its rate: {names}."
+    if change is None or not change.ticket:
+        raise Refused(
+            said,
+            "Name a change ticket and its window under `change:` in the circuit file, or leave them out.",
+        )
+    if change.window_start is None or change.window_end is None:
+        raise Refused(said, f"Ticket {change.ticket} has no window: give `change.window`.")
+    if not change.window_start <= now <= change.window_end:
+        raise Refused(
+            said,
+            f"Ticket {change.ticket} allows that from {change.window_start.isoformat()} "
+            f"to {change.window_end.isoformat()}; it is {now.isoformat(timespec='seconds')}.",
+        )
+    left = (change.window_end - now).total_seconds()
+    if duration_s(tasks) > left:
+        raise Refused(said, f"They need {duration_s(tasks):.0f} s; the window ends in {left:.0f} s.")
+
+
+def hosts(tasks: Sequence[Task]) -> list[str]:
+    """Endpoint names in the order in which the tasks need them."""
+    return list(dict.fromkeys(job.endpoint for task in tasks for job in task.jobs))
+
+
+def flows(tasks: Sequence[Task]) -> dict[tuple[str, str, str], tuple[list[int], list[str]]]:
+    """(source, target, protocol) → ports and purposes: what a firewall must let through."""
+    ports: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    purposes: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    for use in (use for task in tasks for use in task.ports):
+        key = (use.source, use.target, use.protocol)
+        ports[key] |= {use.port} if use.port is not None else set()
+        purposes[key][use.purpose] = None
+    return {key: (sorted(ports[key]), list(purposes[key])) for key in purposes}
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, **_ADAPTER.dump_python(plan, mode="json")}
+
+
+def from_json(value: Any, where: str) -> Plan:
+    """The plan as it was stored. Raises EvidenceBroken for one that this version cannot read."""
+    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+        raise EvidenceBroken(f"{where} is missing or of a format that this version does not read.")
+    try:
+        return _ADAPTER.validate_python({key: item for key, item in value.items() if key != "format_version"})
+    except ValidationError as error:
+        raise EvidenceBroken(f"{where} is damaged: {error.errors()[0]['msg']}.") from None
+
+
+def _pair(task: Task) -> tuple[str, str]:
+    a, z = task.scope.pair.split(":")
+    return a, z

@@ -1,0 +1,152 @@
+"""The verbs that measure nothing: `validate`, `plan`, `check`, `clean`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from perfharness.errors import Refused
+from perfharness.fleet.hosts import Fleet, clean_hosts
+from perfharness.model import Job, Role, Task
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import load_scenario
+from perfharness.order.sense import must_make_sense
+from perfharness.order.units import duration_text, rate_text, size_text
+from perfharness.plan import chosen, duration_s, flows, hosts, make_plan, refuse_harm, step_parameters
+
+CHECK_LEASE_S = 20.0
+
+
+def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
+    """What is right and what should be better. Raises BadInput with all that is wrong."""
+    circuit = load_circuit(circuit_file)
+    for warning in must_make_sense(circuit, datetime.now(UTC).date()):
+        yield f"warning: {warning}"
+    yield f"{circuit_file}: {circuit.id} is well formed and makes sense."
+    if scenario_name is not None:
+        scenario = load_scenario(scenario_name)
+        step_parameters(scenario)
+        yield f"{scenario.source}: {scenario.id}, {len(scenario.steps)} steps, is well formed."
+
+
+def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall: bool, console: Console) -> None:
+    """The dry run on standard output. Raises BadInput; a plan that would be refused says so at its end."""
+    scenario = load_scenario(scenario_name)
+    circuit = load_circuit(circuit_file)
+    now = datetime.now(UTC)
+    must_make_sense(circuit, now.date())
+    tasks = chosen(make_plan(circuit, scenario), only)
+    if firewall:
+        _show_firewall(tasks, circuit, console)
+        return
+    console.print(f"{scenario.id} on {circuit.id}\n", markup=False, highlight=False)
+    _show_tasks(tasks, console)
+    _show_hosts(tasks, circuit, console)
+    try:
+        refuse_harm(tasks, circuit, now)
+    except Refused as refusal:
+        console.print(f"\nIf it were run now it would be refused: {refusal}", markup=False, highlight=False)
+
+
+def check(circuit_file: Path, console: Console) -> None:
+    """Reach every host, start the agent, ask what is there, leave. Raises HostUnusable, AgentError."""
+    circuit = load_circuit(circuit_file)
+    ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
+    with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S, lambda host, event: None) as fleet:
+        for end in ends:
+            session = fleet[end.name]
+            args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
+            session.start(Job("facts", end.name, "host.facts", args, Role.DRIVE, 20.0))
+            state = session.wait_done("facts", 30.0)
+            facts = session.result("facts")
+            said = _facts_text(facts["data"]) if state["state"] == "completed" else facts["error"]["message"]
+            console.print(f"{end.name}: {said}", markup=False, highlight=False, soft_wrap=True)
+
+
+def clean(circuit_file: Path, console: Console) -> None:
+    """Remove what is ours from every host. Raises HostUnusable after all that can be reached are clean."""
+    for host, removed in clean_hosts(load_circuit(circuit_file).endpoints).items():
+        console.print(f"{host}: {', '.join(removed) if removed else 'nothing of ours was there'}", markup=False)
+
+
+def _show_tasks(tasks: Sequence[Task], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("task", "hosts", "direction", "duration", "bytes", "peak rate (L2)"):
+        table.add_column(column, justify="right" if column in ("duration", "bytes") else "left")
+    for task in tasks:
+        table.add_row(
+            task.id,
+            task.scope.pair.replace(":", " ↔ "),
+            task.scope.direction.value if task.scope.direction else "",
+            duration_text(task.duration_s * 1e9),
+            size_text(task.load_bytes) if task.load_bytes else "none",
+            rate_text(task.load_bps) if task.load_bps else "none",
+        )
+    console.print(table)
+    peak = max((task.load_bps for task in tasks), default=0)
+    total = sum(task.load_bytes for task in tasks)
+    console.print(
+        f"\nabout {duration_text(duration_s(tasks) * 1e9)}, {size_text(total)} in all, "
+        f"at most {rate_text(peak)} in one direction (L2)",
+        highlight=False,
+    )
+
+
+def _show_hosts(tasks: Sequence[Task], circuit: Circuit, console: Console) -> None:
+    console.print()
+    for name in hosts(tasks):
+        end = circuit.endpoint(name)
+        ports = ", ".join(
+            sorted(
+                {
+                    f"{job.args['port']}"
+                    for task in tasks
+                    for job in task.jobs
+                    if job.endpoint == name and job.role is Role.SERVE and "port" in job.args
+                }
+            )
+        )
+        console.print(
+            f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
+            + (f"; listens during tasks on {ports}" if ports else ""),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
+    console.print(
+        "\nprivileged: " + ("; ".join(privileges) or "nothing"), markup=False, highlight=False, soft_wrap=True
+    )
+    console.print("Nothing is installed and no setting of a host is changed.", highlight=False)
+
+
+def _show_firewall(tasks: Sequence[Task], circuit: Circuit, console: Console) -> None:
+    for (source, target, protocol), (ports, purposes) in flows(tasks).items():
+        where = f" port {_ranges(ports)}" if ports else ""
+        rule = f"allow {protocol} from {circuit.endpoint(source).address} to {circuit.endpoint(target).address}{where}"
+        console.print(f"{rule}    # {', '.join(purposes)}", markup=False, highlight=False, soft_wrap=True)
+    console.print("# and the answers to each of these; SSH from the coordinator to every host", highlight=False)
+
+
+def _ranges(ports: list[int]) -> str:
+    """``[1, 2, 3, 7]`` → ``1-3,7``"""
+    parts: list[list[int]] = []
+    for port in ports:
+        if parts and port == parts[-1][1] + 1:
+            parts[-1][1] = port
+        else:
+            parts.append([port, port])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _facts_text(facts: dict) -> str:  # type: ignore[type-arg]
+    iperf3 = facts["iperf3"]["version"] if facts["iperf3"] else "missing"
+    return (
+        f"Python {facts['python']}, iperf3 {iperf3}, Linux {facts['kernel']}, {facts['cpus']['count']} CPUs, "
+        f"{facts['nic']['name']} MTU {facts['nic']['mtu']}, clock {facts['clock']['source']}"
+    )

@@ -1,0 +1,79 @@
+"""The verbs `run` and `report`: the stages in a row."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from perfharness import __version__, evidence
+from perfharness.collect import collect
+from perfharness.errors import HostUnusable
+from perfharness.evaluate import evaluate
+from perfharness.fleet.hosts import Fleet
+from perfharness.model import Run
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import load_scenario
+from perfharness.order.sense import must_make_sense
+from perfharness.plan import chosen, hosts, make_plan, refuse_harm, to_json
+from perfharness.report.write import write_reports
+from perfharness.view import summary, view
+
+
+def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None, console: Console) -> Run:
+    """Measure, judge and report.
+
+    Raises BadInput or Refused before anything is touched, HostUnusable when a host cannot be used; the
+    reports of what was measured until a host was lost are written all the same.
+    """
+    scenario = load_scenario(scenario_name)
+    circuit = load_circuit(circuit_file)
+    now = datetime.now(UTC)
+    must_make_sense(circuit, now.date())
+    plan = make_plan(circuit, scenario)
+    tasks = chosen(plan, only)
+    refuse_harm(tasks, circuit, now)
+    ends = [circuit.endpoint(name) for name in hosts(tasks)]
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
+    lost: HostUnusable | None = None
+    with view(console) as progress, Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
+        about = {
+            "circuit": circuit.id,
+            "scenario": scenario.id,
+            "started": evidence.utc(now),
+            "version": __version__,
+            "argv": sys.argv[1:],
+        }
+        folder = evidence.create(results, circuit.id, run_id, about)
+        folder.write("order/circuit.yaml", circuit_file.read_bytes())
+        folder.write("order/scenario.yaml", Path(scenario.source).read_bytes())
+        folder.write_json("plan.json", to_json(plan))
+        for name, session in fleet.items():
+            folder.write_json(f"hosts/{name}.json", session.hello, host=name)
+        try:
+            collect(plan, tasks, fleet, folder, progress)
+        except HostUnusable as error:
+            lost = error
+    judged = _report(folder.path, None, console)
+    if lost is not None:
+        raise lost
+    return judged
+
+
+def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Run:
+    """Findings and reports again from the evidence; with another order, beside the first ones."""
+    return _report(run_folder, circuit_file, console)
+
+
+def _report(path: Path, circuit_file: Path | None, console: Console) -> Run:
+    folder, about = evidence.open_run(path)
+    corrected: Circuit | None = load_circuit(circuit_file) if circuit_file else None
+    judged, circuit, scenario = evaluate(folder, about, corrected)
+    written = write_reports(judged, circuit, scenario, folder, circuit_file)
+    summary(judged, console)
+    for report in written:
+        console.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
+    return judged
