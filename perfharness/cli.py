@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from perfharness import __version__
@@ -14,6 +14,9 @@ from perfharness.errors import Exit, PerfharnessError
 
 if TYPE_CHECKING:
     from perfharness.model import Run
+
+UsageProblem = typer.BadParameter.__mro__[2]
+"""click's ClickException, wherever this version of typer keeps it: every complaint about the command line."""
 
 app = typer.Typer(
     name="perfharness",
@@ -40,17 +43,17 @@ def _exit_code() -> int:
     try:
         # Not standalone: click would turn an interrupt into exit code 1, which here says FAIL.
         return int(app(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
+    except UsageProblem as error:
+        error.show()  # type: ignore[attr-defined]
         return int(Exit.BAD_INPUT)
     except PerfharnessError as error:
         _say(str(error))
         return int(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _say("Interrupted.")
         return int(Exit.INCONCLUSIVE)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads: nothing is left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more: nothing must be flushed there at exit
         return int(Exit.HARNESS)
 
 
@@ -106,7 +109,7 @@ def plan(
     """The dry run for a change board: steps, duration, bytes, peak rate, hosts, ports, privileges."""
     from perfharness import preflight
 
-    preflight.show_plan(circuit, scenario, only, firewall)
+    preflight.show_plan(circuit, scenario, only, firewall, _console(stderr=False))
 
 
 @app.command()
@@ -143,7 +146,7 @@ def report(
     """Make findings and report again from the evidence."""
     from perfharness.run import rebuild
 
-    _finish(rebuild(run_folder, circuit), as_json)
+    _finish(rebuild(run_folder, circuit, _console()), as_json)
 
 
 @app.command()
@@ -151,7 +154,7 @@ def clean(circuit: Path) -> None:
     """Remove anything of ours that was left on the hosts of a circuit."""
     from perfharness import preflight
 
-    preflight.clean(circuit)
+    preflight.clean(circuit, _console())
 
 
 @lab_app.command("up")
@@ -160,35 +163,36 @@ def lab_up(
     wire: Annotated[bool, typer.Option("--wire", help="Play the circuit by the user-space wire.")] = False,
 ) -> None:
     """Build the lab; harmless when it is up already."""
-    from perfharness import lab
+    from perfharness.lab import control
+    from perfharness.lab.spec import LabSpec
+    from perfharness.order.circuit import load_circuit
 
-    typer.echo(lab.up_for(circuit, wire))
+    spec = LabSpec.from_circuit(load_circuit(circuit)) if circuit else None
+    _print_json(control.up(spec, "wire" if wire else "veth"))
 
 
 @lab_app.command("down")
 def lab_down() -> None:
     """Remove what `lab up` made, and nothing else."""
-    from perfharness import lab
+    from perfharness.lab import control
 
-    lab.down()
+    control.down()
 
 
 @lab_app.command("status")
 def lab_status() -> None:
     """What of the lab is there."""
-    _print_json(_lab().status())
+    from perfharness.lab import control
+
+    _print_json(control.status())
 
 
 @lab_app.command("truth")
 def lab_truth() -> None:
     """What the circuit really did: packets in, out, dropped by cause, each direction."""
-    _print_json(_lab().truth())
+    from perfharness.lab import control
 
-
-def _lab() -> Any:
-    from perfharness import lab
-
-    return lab
+    _print_json(control.truth())
 
 
 def _finish(run: Run, as_json: bool) -> None:
@@ -209,10 +213,10 @@ def _print_json(value: Any) -> None:
     sys.stdout.buffer.write(json_bytes(value))
 
 
-def _console() -> Any:
+def _console(stderr: bool = True) -> Any:
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=stderr)
 
 
 def _say(text: str) -> None:

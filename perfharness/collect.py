@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
@@ -29,7 +29,7 @@ class Progress(Protocol):
 
     def task_started(self, task: Task, index: int, total: int) -> None: ...
 
-    def live(self, host: str, job: str, data: Mapping[str, Any]) -> None: ...
+    def event(self, host: str, event: Mapping[str, Any]) -> None: ...
 
     def task_ended(self, task: Task, status: Status, reason: str) -> None: ...
 
@@ -41,6 +41,7 @@ class Outcome:
     status: Status = Status.COMPLETED
     reason: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
+    """State of each job that was started, by ``<endpoint>.<job>``."""
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""
@@ -49,6 +50,7 @@ class Outcome:
 
 
 LEFT_OUT = "left out by --only"
+STARTED = "started"
 
 
 def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> list[str]:
@@ -116,16 +118,15 @@ def _write_outcome(
 def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     try:
         for role in (Role.WATCH, Role.SERVE):
-            jobs = _of(task, role)
-            for job in jobs:
-                fleet[job.endpoint].start(job_on_host(task, job))
-            for job in jobs:
-                _reattached(fleet[job.endpoint]).wait_ready(name(task, job), READY_S)
+            for job in _of(task, role):
+                _start(fleet, task, job, outcome)
+            for job in _of(task, role):
+                fleet[job.endpoint].wait_ready(name(task, job), READY_S)
         began = time.monotonic()
         drivers = sorted(_of(task, Role.DRIVE), key=lambda job: job.after_s)
         for job in drivers:
             time.sleep(max(0.0, began + job.after_s - time.monotonic()))
-            fleet[job.endpoint].start(job_on_host(task, job))
+            _start(fleet, task, job, outcome)
         for job in drivers:
             _note(task, job, _wait_done(fleet[job.endpoint], task, job), outcome)
     except AgentError as error:
@@ -139,7 +140,7 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
         yield
     finally:
         for role in (Role.DRIVE, Role.SERVE, Role.WATCH):
-            jobs = [job for job in _of(task, role) if name(task, job) in fleet[job.endpoint].jobs]
+            jobs = [job for job in _of(task, role) if outcome.jobs.get(_key(job)) == STARTED]
             for job in jobs:
                 _quietly(outcome, fleet[job.endpoint].stop, name(task, job))
             for job in jobs:
@@ -147,7 +148,7 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
                 if state is not None:
                     _note(task, job, state, outcome)
         for job in task.jobs:
-            if name(task, job) in fleet[job.endpoint].jobs:
+            if _key(job) in outcome.jobs:
                 _quietly(outcome, _fetch, task, job, fleet[job.endpoint], folder)
 
 
@@ -165,7 +166,7 @@ def _fetch(task: Task, job: Job, session: Session, folder: RunFolder) -> None:
     target = folder.path / where
     target.mkdir(parents=True)
     for file in session.fetch(name(task, job), target):
-        folder.register(f"{where}/{file}", task.id, job.endpoint)
+        folder.register(f"{where}/{file.name}", task.id, job.endpoint)
 
 
 def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
@@ -175,20 +176,18 @@ def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
         try:
             return session.wait_done(name(task, job), max(0.1, until - time.monotonic()))
         except HostLost:
-            session.reattach()
+            session.reattach(max(0.1, until - time.monotonic()))
 
 
-def _reattached(session: Session) -> Session:
-    if not session.alive:
-        session.reattach()
-    return session
+def _start(fleet: Fleet, task: Task, job: Job, outcome: Outcome) -> None:
+    fleet[job.endpoint].start(replace(job, id=name(task, job)))
+    outcome.jobs[_key(job)] = STARTED
 
 
 def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> None:
-    outcome.jobs[f"{job.endpoint}.{job.id}"] = state["state"]
+    outcome.jobs[_key(job)] = state["state"]
     if state["state"] in ("failed", "aborted"):
-        error = (state.get("data") or {}).get("error") or {}
-        words = error.get("message", "ended without saying why")
+        words = (state["error"] or {}).get("message", "it ended without saying why")
         status = Status.ABORTED if state["state"] == "aborted" else Status.FAILED
         outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
 
@@ -202,5 +201,5 @@ def name(task: Task, job: Job) -> str:
     return f"{task.id}.{job.id}"
 
 
-def job_on_host(task: Task, job: Job) -> Job:
-    return Job(name(task, job), job.endpoint, job.method, job.args, job.role, job.deadline_s, job.after_s)
+def _key(job: Job) -> str:
+    return f"{job.endpoint}.{job.id}"

@@ -6,21 +6,25 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfharness import lab
+from perfharness.lab import control
+from perfharness.lab.spec import LabSpec
 from perfharness.model import Run
+from perfharness.order.circuit import load_circuit
 from perfharness.order.scenario import find_shipped
 from perfharness.run import run
 
+CIRCUIT = "circuits/lab"
+
 
 def demo(results: Path, console: Console) -> Run:
-    """Lab up, `run smoke --circuit scenarios/circuits/lab.yaml`, lab down. Raises LabFault."""
-    console.print("Bringing up the lab: on-prem host, CE, circuit, VBR, VPC router, ECS instance.")
-    circuit = find_shipped("circuits/lab")
-    was_up = lab.is_up()
-    lab.up_for(circuit)
+    """Lab up, `run smoke --circuit scenarios/circuits/lab.yaml`, lab down unless it was up. Raises LabFault."""
+    circuit = find_shipped(CIRCUIT)
+    was_up = control.status()["up"]
+    console.print("Bringing up the lab: on-prem host, LAN, CE, circuit, VBR, VPC router, ECS instance.")
+    control.up(LabSpec.from_circuit(load_circuit(circuit)))
     try:
         return run("smoke", circuit, results, None, console)
     finally:
         if not was_up:
-            lab.down()
+            control.down()
             console.print("The lab is down again.")

@@ -95,5 +95,9 @@ class EvidenceBroken(PerfharnessError):
     exit_code = Exit.BAD_INPUT
 
 
+class ToolFailed(PerfharnessError):
+    """A measuring program left output that cannot be used."""
+
+
 class LabFault(PerfharnessError):
     """The lab could not be built, asked or taken down."""

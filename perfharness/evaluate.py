@@ -32,7 +32,7 @@ def evaluate(
     measurements = tuple(_analysed(task, folder, circuit) for task in plan.tasks)
     started = str(about["started"])
     day = date.fromisoformat(started[:10])
-    declared = checks(circuit, day)
+    declared = checks(circuit, day, _companion(folder))
     findings = judge(circuit, scenario, measurements, declared, day)
     notes = tuple(end["notes"]) if end else ("The run was cut short: it left no end.json.",)
     run = Run(
@@ -50,6 +50,12 @@ def evaluate(
         notes=notes + damaged,
     )
     return run, circuit, scenario
+
+
+def _companion(folder: RunFolder) -> Circuit | None:
+    """The order of the second circuit as it was when the run began."""
+    path = folder.path / "order/companion.yaml"
+    return load_circuit(path) if path.exists() else None
 
 
 def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:

@@ -54,7 +54,7 @@ def chosen(plan: Plan, only: str | None) -> tuple[Task, ...]:
 
 def step_parameters(scenario: Scenario) -> dict[str, Params]:
     """The validated parameters of each step. Raises BadInput with every problem of every step."""
-    return scenario.parameters({name: kind.Params for name, kind in REGISTRY.items()})
+    return scenario.parameters({name: kind.parameters for name, kind in REGISTRY.items()})
 
 
 def duration_s(tasks: Sequence[Task]) -> float:

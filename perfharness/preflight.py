@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
 
-from perfharness.errors import Refused
-from perfharness.fleet.hosts import Fleet, clean_hosts
+from perfharness.errors import HostUnusable, Refused
+from perfharness.fleet.hosts import Fleet
+from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.model import Job, Role, Task
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import load_scenario
+from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import duration_text, rate_text, size_text
 from perfharness.plan import chosen, duration_s, flows, hosts, make_plan, refuse_harm, step_parameters
 
 CHECK_LEASE_S = 20.0
+
+
+def schemas() -> str:
+    """The formats of both files as one JSON text."""
+    return json.dumps({kind: json_schema(kind) for kind in ("circuit", "scenario")}, indent=2)
 
 
 def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
@@ -62,16 +71,29 @@ def check(circuit_file: Path, console: Console) -> None:
             session = fleet[end.name]
             args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
             session.start(Job("facts", end.name, "host.facts", args, Role.DRIVE, 20.0))
-            state = session.wait_done("facts", 30.0)
-            facts = session.result("facts")
-            said = _facts_text(facts["data"]) if state["state"] == "completed" else facts["error"]["message"]
-            console.print(f"{end.name}: {said}", markup=False, highlight=False, soft_wrap=True)
+        for end in ends:
+            state = fleet[end.name].wait_done("facts", 30.0)
+            if state["error"]:
+                raise HostUnusable(end.name, f"{state['error']['message']}.")
+            with TemporaryDirectory() as folder:
+                fleet[end.name].fetch("facts", Path(folder))
+                facts = json.loads((Path(folder) / "result.json").read_bytes())["data"]
+            console.print(f"{end.name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
+            if facts["iperf3"] is None:
+                raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", "Install it, or name it by `iperf3:`.")
 
 
 def clean(circuit_file: Path, console: Console) -> None:
-    """Remove what is ours from every host. Raises HostUnusable after all that can be reached are clean."""
-    for host, removed in clean_hosts(load_circuit(circuit_file).endpoints).items():
-        console.print(f"{host}: {', '.join(removed) if removed else 'nothing of ours was there'}", markup=False)
+    """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
+    done = clean_hosts(load_circuit(circuit_file).endpoints)
+    for host in done:
+        said = "; ".join([f"removed {item['dir']} ({item['was']})" for item in host.removed])
+        said += "; ".join([f"kept {item['dir']}: {item['why']}" for item in host.kept])
+        if host.error is None:
+            console.print(f"{host.host}: {said or 'nothing of ours was there'}", markup=False, highlight=False)
+    for host in done:
+        if host.error is not None:
+            raise host.error
 
 
 def _show_tasks(tasks: Sequence[Task], console: Console) -> None:
@@ -101,19 +123,10 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, console: Console) -> No
     console.print()
     for name in hosts(tasks):
         end = circuit.endpoint(name)
-        ports = ", ".join(
-            sorted(
-                {
-                    f"{job.args['port']}"
-                    for task in tasks
-                    for job in task.jobs
-                    if job.endpoint == name and job.role is Role.SERVE and "port" in job.args
-                }
-            )
-        )
+        used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
         console.print(
             f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
-            + (f"; listens during tasks on {ports}" if ports else ""),
+            + (f"; listens during tasks on {_ranges(used)}" if used else ""),
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -49,6 +49,8 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
         }
         folder = evidence.create(results, circuit.id, run_id, about)
         folder.write("order/circuit.yaml", circuit_file.read_bytes())
+        if circuit.companion is not None:
+            folder.write("order/companion.yaml", circuit.companion.read_bytes())
         folder.write("order/scenario.yaml", Path(scenario.source).read_bytes())
         folder.write_json("plan.json", to_json(plan))
         for name, session in fleet.items():

@@ -61,7 +61,7 @@ class LineView:
         self._place = f"[{index}/{total}] {task.id}"
         self.console.print(f"{self._place}: about {task.duration_s:.0f} s", markup=False, highlight=False)
 
-    def live(self, host: str, job: str, data: Mapping[str, Any]) -> None:
+    def event(self, host: str, event: Mapping[str, Any]) -> None:
         pass
 
     def task_ended(self, task: Task, status: Status, reason: str) -> None:
@@ -91,10 +91,10 @@ class TerminalView(LineView):
         self._place = f"[{index}/{total}] {task.id}"
         self._task, self._figures = task, {}
 
-    def live(self, host: str, job: str, data: Mapping[str, Any]) -> None:
-        said = live_text(data)
+    def event(self, host: str, event: Mapping[str, Any]) -> None:
+        said = live_text(event["data"]) if event["event"] == "live" else ""
         if said:
-            self._figures[f"{host} {job.rsplit('.', 1)[-1]}"] = said
+            self._figures[f"{host} {event['job'].rsplit('.', 1)[-1]}"] = said
 
     def task_ended(self, task: Task, status: Status, reason: str) -> None:
         self._task = None

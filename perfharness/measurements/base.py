@@ -99,8 +99,13 @@ class Context:
 class MeasurementKind(Protocol):
     """One entry of the registry."""
 
-    name: str
-    Params: type[Params]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameters(self) -> type[Params]:
+        """What a step may say besides ``id``, ``measure`` and ``judge``."""
+        ...
 
     def tasks(self, params: Any, step: str, context: Context) -> tuple[Task, ...]: ...
 

@@ -13,7 +13,7 @@ CEILING_FACTOR = 1.2
 
 class HostFacts:
     name = "host"
-    Params = Params
+    parameters = Params
 
     def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
         jobs = tuple(

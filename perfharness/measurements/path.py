@@ -28,7 +28,7 @@ class PathParams(NoParams):
 
 class Path:
     name = "path"
-    Params = PathParams
+    parameters = PathParams
 
     def tasks(self, params: PathParams, step: str, context: Context) -> tuple[Task, ...]:
         return tuple(self._task(params, step, context, d) for d in (Direction.A_Z, Direction.Z_A))
@@ -68,12 +68,14 @@ class Path:
             jobs=tuple(jobs),
             duration_s=max(seconds, 3.0),
             load_bytes=params.ping_count * 98 * 2,
-            ports=tuple(
-                PortUse(source.name, target.name, protocol, port, "port matrix")
-                for protocol in ("tcp", "udp")
-                for port in ports
-            )
-            + (PortUse(source.name, target.name, "icmp", None, "ping; TTL-exceeded answers of the hops"),),
+            ports=(
+                *(
+                    PortUse(source.name, target.name, protocol, port, "port matrix")
+                    for protocol in ("tcp", "udp")
+                    for port in ports
+                ),
+                PortUse(source.name, target.name, "icmp", None, "ping; TTL-exceeded answers of the hops"),
+            ),
             privileges=("CAP_NET_RAW for the ARP probe of the next hop",),
             yields={"path": (direction,), "port": (direction,)},
         )
@@ -123,7 +125,7 @@ class Path:
             metric="port",
             statistic="blocked",
             scope=task.scope,
-            unit="ports",
+            unit="",
             value=len(closed),
             n=len(states),
             interval=Interval(len(closed), len(closed), 1.0, "exact", "each port tried"),

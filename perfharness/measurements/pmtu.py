@@ -18,7 +18,7 @@ DEADLINE_S = 20.0
 
 class PathMtu:
     name = "pmtu"
-    Params = Params
+    parameters = Params
 
     def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
         return tuple(self._task(step, context, direction) for direction in (Direction.A_Z, Direction.Z_A))

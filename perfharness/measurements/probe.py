@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from perfharness.analysis import ledger
-from perfharness.analysis.capacity import overhead_bytes
+from perfharness.analysis.capacity import counted_bytes, headers_bytes
+from perfharness.analysis.delay import ccdf
+from perfharness.analysis.loss import by_direction
 from perfharness.analysis.samples import Samples, join
+from perfharness.analysis.statistics import Floats, quantile
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import COUNTERS, SETUP_S, Context, segment_of
-from perfharness.model import Direction, Job, Layer, LedgerRow, Role, Scope, Task, Window
+from perfharness.measurements.base import COUNTERS, SETUP_S, Context, fitness, segment_of
+from perfharness.model import (
+    Direction,
+    Fitness,
+    Job,
+    Layer,
+    LedgerRow,
+    Observation,
+    Role,
+    Scope,
+    Series,
+    Task,
+    Window,
+)
 
 SENDER, REFLECTOR = "probe", "reflector"
 WAIT_NS = 2_000_000_000
@@ -42,8 +59,8 @@ class Stream:
 
     def rate_bps(self, layer: Layer, tagged: bool) -> int:
         """Bit/s that it puts on the circuit in each direction, at this layer (IPv4)."""
-        packet = self.packet_bytes + overhead_bytes(layer, tagged=tagged, protocol="udp")
-        return round(packet * 8 * 1e9 / self.interval_ns)
+        counted = counted_bytes(self.packet_bytes + headers_bytes(), layer, tagged=tagged)
+        return round(counted * 8 * 1e9 / self.interval_ns)
 
 
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
@@ -89,17 +106,15 @@ class Probe:
     sent: Mapping[str, Any]
     """``data`` of the sender's result."""
     reflected: Mapping[str, Any]
+    """``data`` of the reflector's result."""
     window: Window
+    interval_ns: int
+    packet_bytes: int
     evidence: tuple[str, ...]
-
-    def lost(self, direction: Direction) -> int:
-        """Packets sent in this direction that did not arrive."""
-        flags = self.samples.lost_forward if direction is Direction.A_Z else self.samples.lost_backward
-        return int(flags.sum())
 
 
 def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
-    """The stream's samples, or one sentence why there are none."""
+    """The stream's samples, or one sentence why there are none. Raises EvidenceBroken."""
     sent, reflected = files.result(context.a.name, SENDER), files.result(context.z.name, REFLECTOR)
     if sent is None or sent["status"] != "completed":
         return f"{context.a.name} left no result of its probe stream."
@@ -108,13 +123,17 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
     raw = files.bytes(context.a.name, SENDER, "sender.rec")
     if raw is None:
         return f"{context.a.name} left no samples."
-    samples = join(raw, files.bytes(context.z.name, REFLECTOR, "reflector.rec"), sent["data"])
-    start = int(sent["data"]["start_unix_ns"])
+    log = files.bytes(context.z.name, REFLECTOR, "reflector.rec")
+    samples = join(raw, log, sent["data"], reflector_complete=reflected["status"] == "completed")
+    if not len(samples.seq):
+        return f"{context.a.name} sent no probe at all."
     return Probe(
         samples=samples,
         sent=sent["data"],
         reflected=reflected["data"],
-        window=Window(start, int(sent["ended_ns"])),
+        window=Window(int(sent["data"]["start_unix_ns"]), int(sent["ended_ns"])),
+        interval_ns=int(sent["args"]["interval_ns"]),
+        packet_bytes=int(sent["args"]["packet_bytes"]),
         evidence=(
             files.path(context.a.name, SENDER, "sender.rec"),
             files.path(context.z.name, REFLECTOR, "reflector.rec"),
@@ -122,20 +141,100 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
     )
 
 
-def unfit_sender(probe: Probe) -> list[str]:
+def quantiles(
+    metric: str, values: Floats, which: Mapping[str, float], scope: Scope, context: Context, found: Probe
+) -> tuple[Observation, ...]:
+    """An observation for each quantile of per-packet values in ns; lost packets are infinitely late."""
+    measured = ~np.isnan(values)
+    nothing = "" if measured.any() else "No packet has stamps that can be compared."
+    observations = []
+    for name, q in which.items():
+        value, interval = (None, None) if nothing else quantile(values, found.samples.block, q)
+        observations.append(
+            Observation(
+                metric=metric,
+                statistic=name,
+                scope=scope,
+                unit="ns",
+                value=value,
+                n=int(measured.sum()),
+                interval=interval,
+                evidence=found.evidence,
+                reason=nothing,
+                hosts=context.hosts,
+            )
+        )
+    return tuple(observations)
+
+
+def fitness_of(context: Context, task: Task, found: Probe) -> tuple[Fitness, Fitness]:
+    """Whether both ends of the stream can be believed."""
+    return (
+        fitness(context.a.name, task, unfit_sender(found), found.evidence),
+        fitness(context.z.name, task, unfit_reflector(found), found.evidence),
+    )
+
+
+def unfit_sender(found: Probe) -> list[str]:
     """Why the sender's figures cannot be believed; empty when they can."""
     reasons = []
-    due = probe.sent["sent"] + probe.sent["missed"] + probe.sent["send_errors"]
-    if due and probe.sent["sent"] < LEAST_KEPT * due:
-        reasons.append(f"it sent {probe.sent['sent']} of the {due} packets offered by its schedule")
-    kernel = probe.samples.kernel_share
-    if kernel < LEAST_KERNEL:
+    sent = found.sent["sent"]
+    due = sent + found.sent["missed"] + found.sent["send_errors"]
+    if sent < LEAST_KEPT * due:
+        reasons.append(f"it offered {sent:,} of the {due:,} packets of its schedule")
+    kernel = found.samples.kernel_share
+    if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
     return reasons
 
 
-def book(
-    context: Context, scope: Scope, files: TaskFiles, window: Window, sockets: Sequence[Mapping[str, Any]]
+def unfit_reflector(found: Probe) -> list[str]:
+    """Why the reflector's figures cannot be believed; empty when they can."""
+    unanswered = by_direction(found.samples).unanswered
+    if unanswered > (1 - LEAST_KEPT) * len(found.samples.seq):
+        return [f"it did not answer {unanswered:,} packets that reached it"]
+    return []
+
+
+def series(rtt: Floats, found: Probe) -> tuple[Series, ...]:
+    """RTT over time, lost packets over time, and the share of packets later than a delay."""
+    samples = found.samples
+    when = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
+    x = (when - when[0]) / 1e9
+    ordered, share = ccdf(rtt)
+    start, both = found.window.start_ns, Direction.ROUND_TRIP
+    return (
+        Series("RTT", x, rtt, "ns", "delay", both, start),
+        Series("lost", x[samples.lost], np.ones(int(samples.lost.sum())), "packets", "loss", both, start),
+        Series("RTT", ordered, share, "1", "ccdf", both, start, x_unit="ns"),
+    )
+
+
+def book(context: Context, scope: Scope, way: Direction, files: TaskFiles, found: Probe) -> tuple[LedgerRow, ...]:
+    """What the hosts lost of the probes in one direction."""
+    losses = by_direction(found.samples)
+    stream = losses.forward if way is Direction.A_Z else losses.backward
+    receiver = found.reflected if way is Direction.A_Z else found.sent
+    return book_stream(
+        context,
+        replace(scope, direction=way),
+        files,
+        found.window,
+        lost=stream.count if stream else 0,
+        sockets=[{"drops": receiver.get("rxq_dropped")}],
+        untransmitted=found.samples.untransmitted(way),
+    )
+
+
+def book_stream(
+    context: Context,
+    scope: Scope,
+    files: TaskFiles,
+    window: Window,
+    *,
+    lost: int,
+    sockets: Sequence[Mapping[str, Any]],
+    untransmitted: int | None = None,
 ) -> tuple[LedgerRow, ...]:
     """The ledger of one direction from both hosts' counters and the receiving sockets' exact drops."""
     sender, receiver = context.ends(scope.direction or Direction.A_Z)
@@ -144,6 +243,8 @@ def book(
         receiver=files.rows(receiver.name, COUNTERS, "counters.jsonl"),
         window=window,
         sockets=sockets,
+        lost=lost,
+        untransmitted=untransmitted,
         scope=scope,
         sender_segment=segment_of(context, sender.name),
         receiver_segment=segment_of(context, receiver.name),

@@ -57,7 +57,7 @@ class ThroughputParams(Base):
 
 class Throughput:
     name = "throughput"
-    Params = ThroughputParams
+    parameters = ThroughputParams
 
     def tasks(self, params: ThroughputParams, step: str, context: Context) -> tuple[Task, ...]:
         return tuple(self._task(params, step, context, direction) for direction in params.direction)

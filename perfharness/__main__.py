@@ -1,0 +1,5 @@
+"""``python -m perfharness``"""
+
+from perfharness.cli import main
+
+main()

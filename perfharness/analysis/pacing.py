@@ -1,0 +1,33 @@
+"""How evenly a sender offered its load: what it sent above the intended rate, a policer may rightly drop.
+
+iperf3 paces UDP in bursts, and one that was kept from the CPU catches up. Loss of the packets above the rate is
+the sender's doing and not the circuit's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from perfharness.model import Window
+
+
+def excess_packets(rows: Sequence[Mapping[str, Any]], window: Window, rate_bps: float, packet_bytes: int) -> int | None:
+    """Packets of ``packet_bytes`` that left the interface above ``rate_bps`` within the window, as the sum over
+    the sampling periods of ``rows`` (counters.jsonl of the sender; both figures at the layer of ``tx_bytes``, L2).
+
+    None when the rows do not tell.
+    """
+    points = [
+        (row["t_ns"], row["nic"]["tx_bytes"])
+        for row in rows
+        if isinstance(row.get("t_ns"), int) and isinstance(row.get("nic", {}).get("tx_bytes"), int)
+    ]
+    inside = [point for point in points if window.start_ns <= point[0] <= window.end_ns]
+    if len(inside) < 2:
+        return None
+    when, sent = np.array(inside, np.int64).T
+    above = np.diff(sent) - rate_bps / 8 * np.diff(when) / 1e9
+    return int(np.ceil(above[above > 0].sum() / packet_bytes))

@@ -1,0 +1,361 @@
+"""What came of a load: the rate that arrived, what was lost of it, and whether the hosts could have done more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from perfharness.analysis import delay, pacing
+from perfharness.analysis.capacity import convert, headers_bytes
+from perfharness.analysis.iperf3 import Flow, Iperf3Result, parse
+from perfharness.analysis.ledger import host_loss, loss_interval, remaining
+from perfharness.analysis.statistics import Floats, Ints, effective_n, mean_rate
+from perfharness.errors import ToolFailed
+from perfharness.evidence import TaskFiles
+from perfharness.measurements import probe
+from perfharness.measurements.base import COUNTERS, Context, failed, segment_of, window_of
+from perfharness.model import (
+    Direction,
+    Fitness,
+    Layer,
+    LedgerRow,
+    Measurement,
+    Observation,
+    Role,
+    Series,
+    Status,
+    Task,
+    Window,
+)
+
+OUTPUT = "iperf3.json"
+LOADED_QUANTILES = {"p50": 0.5, "p99": 0.99}
+LEAST_OFFERED = 0.99
+"""Share of the intended UDP load that the sender must have offered."""
+SHORT = 0.999
+"""A flow that carried less than this of what was offered fell short: only then does it matter how busy a CPU was."""
+BUSY_PERCENT = 95.0
+BURSTS = "sender pacing"
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """One direction of a load, all its processes together."""
+
+    way: Direction
+    sent: tuple[Flow, ...]
+    received: tuple[Flow, ...]
+    reports: Mapping[str, tuple[Iperf3Result, ...]]
+    """By endpoint."""
+    sockets: tuple[Mapping[str, Any], ...]
+    """Of the receiving processes."""
+    args: Mapping[str, Any]
+    """Of the first client."""
+    window: Window
+    evidence: tuple[str, ...]
+
+    @property
+    def udp(self) -> bool:
+        return bool(self.args["udp"])
+
+    @property
+    def rates_bps(self) -> Floats:
+        """Payload bit/s of each full interval at the receiver."""
+        each = [flow.rates_bps for flow in self.received]
+        shortest = min(len(rates) for rates in each)
+        summed: Floats = np.sum([rates[:shortest] for rates in each], axis=0)
+        return summed
+
+    @property
+    def offered_bps(self) -> float:
+        return sum(flow.rate_bps or 0.0 for flow in self.sent)
+
+    @property
+    def carried_bps(self) -> float:
+        return sum(flow.rate_bps or 0.0 for flow in self.received)
+
+    @property
+    def short(self) -> bool:
+        intended = self.args["rate_bps"]
+        return self.carried_bps < SHORT * (self.offered_bps if intended is None else max(intended, self.offered_bps))
+
+
+def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
+    """All figures of a load task; failed with one sentence when an end left nothing that can be used."""
+    found = probe.read(task, files, context)
+    if isinstance(found, str):
+        return failed(task, files, found)
+    ways = (Direction.A_Z, Direction.Z_A) if task.scope.direction is Direction.BOTH else (task.scope.direction,)
+    try:
+        flows = [_carried(way, task, files, context) for way in ways if way is not None]
+    except ToolFailed as error:
+        return failed(task, files, str(error))
+    rtt = delay.rtt_ns(found.samples)
+    ledgers = {flow.way: _ledger(flow, task, files, context, found) for flow in flows}
+    round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
+    observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found)]
+    for flow in flows:
+        observations.append(_rate(flow, task, context, ledgers[flow.way], found))
+        if flow.udp:
+            observations.append(_loss(flow, task, context, ledgers[flow.way], found))
+    return Measurement(
+        task,
+        Status.COMPLETED,
+        window=window_of(files.outcome()),
+        observations=tuple(observations),
+        ledger=tuple(row for rows in ledgers.values() for row in rows),
+        fitness=_fitness(flows, task, files, context, found),
+        series=(*(_series(flow, context) for flow in flows), *probe.series(rtt, found)),
+        facts=_facts(task, files),
+    )
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def _carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> Carried:
+    """Both ends' reports of one direction. Raises ToolFailed."""
+    reports: dict[str, list[Iperf3Result]] = {context.a.name: [], context.z.name: []}
+    sent, received, sockets, evidence = [], [], [], []
+    receiver = context.ends(way)[1].name
+    starts, ends = [], []
+    for job in task.jobs:
+        if not job.method.startswith("iperf3.") or f"-{way.value}-" not in job.id:
+            continue
+        report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"")
+        if report.error is not None:
+            raise ToolFailed(f"iperf3 on {job.endpoint}: {report.error}.")
+        flow = report.flow(reverse=way is Direction.Z_A)
+        if flow is None or not flow.kept:
+            raise ToolFailed(f"iperf3 on {job.endpoint} reported nothing of {way.value}.")
+        reports[job.endpoint].append(report)
+        evidence.append(files.path(job.endpoint, job.id, OUTPUT))
+        result = files.result(job.endpoint, job.id) or {}
+        if job.endpoint == receiver:
+            received.append(flow)
+            sockets += [row for row in result.get("data", {}).get("sockets", ()) if row.get("kind") == "udp"]
+        else:
+            sent.append(flow)
+        if job.role is Role.DRIVE:
+            began = int(result["data"]["started_ns"])
+            last = max(part.start_s + part.seconds for part in flow.slices)
+            starts.append(began + round(flow.kept[0].start_s * 1e9))
+            ends.append(began + round(last * 1e9))
+            args = job.args
+    if not sent or not received:
+        raise ToolFailed(f"iperf3 left no report of both ends for {way.value}.")
+    return Carried(
+        way=way,
+        sent=tuple(sent),
+        received=tuple(received),
+        reports={name: tuple(each) for name, each in reports.items()},
+        sockets=tuple(sockets),
+        args=args,
+        window=Window(min(starts), max(ends)),
+        evidence=tuple(evidence),
+    )
+
+
+def _ip_bytes(flow: Carried, context: Context) -> int:
+    """Size of the load's IP packets: as asked for UDP; for TCP a full packet of the ordered MTU."""
+    return flow.args["length"] + headers_bytes() if flow.udp else context.mtu
+
+
+def _at_layer(rate_bps: float, flow: Carried, context: Context, layer: Layer | None = None) -> float:
+    """Payload bit/s as the ordered layer counts them."""
+    return convert(
+        rate_bps,
+        Layer.L4,
+        layer or context.layer,
+        _ip_bytes(flow, context),
+        tagged=context.tagged,
+        protocol="udp" if flow.udp else "tcp",
+    )
+
+
+# --- figures ----------------------------------------------------------------------------------------
+
+
+def _rate(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
+    """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
+    receiving host lost of it on top, since that had crossed the circuit."""
+    value, interval = mean_rate(flow.rates_bps)
+    beside = _probe_stream(found).rate_bps(context.layer, context.tagged)
+    scale = _at_layer(1.0, flow, context)
+    if interval is not None:
+        lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
+        hi = (interval.hi + lost_bps) * scale + beside
+        interval = replace(interval, lo=interval.lo * scale + beside, hi=hi)
+    return Observation(
+        metric="throughput.udp" if flow.udp else "throughput.tcp",
+        statistic="mean",
+        scope=replace(task.scope, direction=flow.way, frame_bytes=_ip_bytes(flow, context) + 14),
+        unit="bit/s",
+        layer=context.layer,
+        value=value * scale + beside,
+        n=len(flow.rates_bps),
+        interval=interval,
+        evidence=flow.evidence,
+        reason="" if len(flow.rates_bps) > 1 else "There are too few intervals for a statement.",
+        hosts=context.hosts,
+    )
+
+
+def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
+    scope = replace(task.scope, direction=flow.way, frame_bytes=_ip_bytes(flow, context) + 14)
+    about: dict[str, Any] = {"metric": "loss", "statistic": "ratio", "scope": scope, "unit": "1"}
+    problem = next((each.loss_problem for each in flow.received if each.loss_problem), "")
+    if problem:
+        return Observation(**about, value=None, n=0, reason=f"{problem}.".capitalize(), evidence=flow.evidence)
+    lost, packets = _blocks(flow)
+    tail = _tail(flow, found)
+    missing, total = int(lost.sum()) + tail, int(packets.sum()) + tail
+    host = host_loss(rows)
+    said = f"{missing:,} of {total:,} packets did not arrive"
+    if host[1]:
+        said += f"; the hosts lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
+    return Observation(
+        **about,
+        value=remaining(missing, host)[1] / total,
+        n=total,
+        interval=loss_interval(missing, total, host, effective_n(lost, packets)),
+        evidence=flow.evidence,
+        reason=said + ".",
+        hosts=context.hosts,
+    )
+
+
+def _blocks(flow: Carried) -> tuple[Ints, Ints]:
+    """(lost, packets) by second, all processes together."""
+    each = [received.loss_blocks for received in flow.received]
+    shortest = min(len(lost) for lost, _ in each)
+    summed = np.sum([(lost[:shortest], packets[:shortest]) for lost, packets in each], axis=0)
+    return np.maximum(summed[0], 0), summed[1]
+
+
+def _tail(flow: Carried, found: probe.Probe) -> int:
+    """Packets lost after the last one that arrived: iperf3 counts gaps and cannot see them.
+
+    What was on its way when the receiver stopped reading is not lost: as much as the longest round trip of the
+    probes holds, and what the receiver left unread in its socket.
+    """
+    counts = [sum(part.packets or 0 for each in flows for part in each.slices) for flows in (flow.sent, flow.received)]
+    unread = sum(int(socket.get("unread") or 0) for socket in flow.sockets)
+    rtt = delay.rtt_ns(found.samples)
+    arrived = rtt[np.isfinite(rtt)]
+    under_way = math.ceil(flow.offered_bps / 8 / flow.args["length"] * (arrived.max() / 1e9 if len(arrived) else 0))
+    sent, arrived_or_missed = counts
+    return max(0, sent - arrived_or_missed - unread - under_way)
+
+
+def _ledger(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> tuple[LedgerRow, ...]:
+    """UDP only: what TCP loses it sends again, and its rate is no contract."""
+    if not flow.udp or any(each.loss_problem for each in flow.received):
+        return ()
+    scope = replace(task.scope, direction=flow.way)
+    lost = int(_blocks(flow)[0].sum()) + _tail(flow, found)
+    rows = probe.book_stream(context, scope, files, flow.window, lost=lost, sockets=flow.sockets)
+    sender = context.ends(flow.way)[0].name
+    rate = _at_layer(flow.args["rate_bps"] * len(flow.sent), flow, context, Layer.L2)
+    rate += _probe_stream(found).rate_bps(Layer.L2, context.tagged)
+    above = pacing.excess_packets(
+        files.rows(sender, COUNTERS, "counters.jsonl"), flow.window, rate, _ip_bytes(flow, context) + 14
+    )
+    evidence = (files.path(sender, COUNTERS, "counters.jsonl"),)
+    counter = (
+        "unknown: no interface counters of the sender" if above is None else "tx_bytes above the rate, each 100 ms"
+    )
+    most = lost if above is None else min(above, lost)
+    return (
+        LedgerRow(scope, BURSTS, segment_of(context, sender), 0, most, counter, False, evidence),
+        *rows,
+    )
+
+
+def _probe_stream(found: probe.Probe) -> probe.Stream:
+    return probe.Stream(found.interval_ns, 1, found.packet_bytes)
+
+
+# --- could the hosts have done more? ----------------------------------------------------------------
+
+
+def _fitness(
+    flows: Sequence[Carried], task: Task, files: TaskFiles, context: Context, found: probe.Probe
+) -> tuple[Fitness, ...]:
+    rows = []
+    for base in probe.fitness_of(context, task, found):
+        reasons = list(base.reasons)
+        for flow in flows:
+            reasons += _unfit(base.host, flow, context)
+        if any(flow.short for flow in flows):
+            reasons += _stolen(base.host, files, flows[0].window)
+        evidence = (*base.evidence, *(path for flow in flows for path in flow.evidence))
+        rows.append(replace(base, fit=not reasons, reasons=tuple(reasons), evidence=evidence))
+    return tuple(rows)
+
+
+def _unfit(host: str, flow: Carried, context: Context) -> list[str]:
+    """Why this host and not the circuit may be what limited the flow."""
+    reasons = []
+    sender = context.ends(flow.way)[0].name
+    intended = flow.args["rate_bps"]
+    if host == sender and intended is not None and flow.offered_bps < LEAST_OFFERED * intended * len(flow.sent):
+        share = flow.offered_bps / (intended * len(flow.sent))
+        reasons.append(f"it offered only {share:.1%} of the intended load ({flow.way.value})")
+    busiest = max((report.cpu_percent or 0.0 for report in flow.reports[host]), default=0.0)
+    if flow.short and busiest >= BUSY_PERCENT:
+        reasons.append(f"iperf3 kept a CPU {busiest:.0f} % busy while the flow {flow.way.value} fell short")
+    return reasons
+
+
+def _stolen(host: str, files: TaskFiles, window: Window) -> list[str]:
+    """CPU time that a hypervisor gave to others, when a flow fell short."""
+    rows = files.rows(host, COUNTERS, "counters.jsonl")
+    inside = [row["cpu"]["total"] for row in rows if window.start_ns <= row["t_ns"] <= window.end_ns and "cpu" in row]
+    if len(inside) < 2:
+        return []
+    spent = {key: inside[-1][key] - inside[0][key] for key in inside[0]}
+    total = sum(spent.values())
+    share = spent.get("steal", 0) / total if total else 0.0
+    return [f"its hypervisor withheld {share:.0%} of its CPU time while a flow fell short"] if share > 0.1 else []
+
+
+# --- for the report ---------------------------------------------------------------------------------
+
+
+def _series(flow: Carried, context: Context) -> Series:
+    """Rate at the ordered layer, second by second, the warm-up included."""
+    parts = flow.received[0].slices
+    rate = np.array([part.bytes * 8 / part.seconds for part in parts])
+    for other in flow.received[1:]:
+        more = np.array([part.bytes * 8 / part.seconds for part in other.slices])
+        shortest = min(len(rate), len(more))
+        rate = rate[:shortest] + more[:shortest]
+    middle = np.array([part.start_s + part.seconds / 2 for part in parts[: len(rate)]])
+    protocol = "UDP" if flow.udp else "TCP"
+    return Series(
+        f"{protocol} {flow.way.value}",
+        middle,
+        rate * _at_layer(1.0, flow, context),
+        "bit/s",
+        "rate",
+        direction=flow.way,
+        start_ns=flow.window.start_ns,
+    )
+
+
+def _facts(task: Task, files: TaskFiles) -> dict[str, Any]:
+    facts: dict[str, Any] = {"argv": {}, "versions": {}, "clamps": [], "sockets": {}}
+    for job in task.jobs:
+        if job.method.startswith("iperf3."):
+            data = (files.result(job.endpoint, job.id) or {}).get("data") or {}
+            name = f"{job.endpoint}.{job.id}"
+            facts["argv"][name] = data.get("argv")
+            facts["versions"][name] = data.get("version")
+            facts["sockets"][name] = data.get("sockets")
+            facts["clamps"] += [{"job": name, **clamp} for clamp in data.get("clamps") or ()]
+    return facts

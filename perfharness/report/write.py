@@ -1,0 +1,34 @@
+"""Puts the derived files beside the evidence; they can be made again at any time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from perfharness.evidence import RunFolder, json_bytes
+from perfharness.model import Run
+from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import Scenario
+from perfharness.report import html, pdf
+from perfharness.report.findings import to_json
+
+
+def write_reports(
+    run: Run, circuit: Circuit, scenario: Scenario, folder: RunFolder, corrected: Path | None = None
+) -> tuple[Path, ...]:
+    """Write findings.json, report.html and report.pdf; returns the paths of the two reports.
+
+    With another order than the run's the first verdict is kept: the files, and that order, go to a folder
+    ``rejudged-<hash of the order>``.
+    """
+    target = folder.path
+    if corrected is not None:
+        order = corrected.read_bytes()
+        target = folder.path / f"rejudged-{hashlib.sha256(order).hexdigest()[:8]}"
+        target.mkdir(exist_ok=True)
+        (target / "circuit.yaml").write_bytes(order)
+    page = html.render(run, circuit, scenario)
+    (target / "findings.json").write_bytes(json_bytes(to_json(run)))
+    (target / "report.html").write_text(page, encoding="utf-8")
+    (target / "report.pdf").write_bytes(pdf.render(page))
+    return (target / "report.html", target / "report.pdf")
