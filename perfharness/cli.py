@@ -15,7 +15,7 @@ from perfharness.errors import Exit, PerfharnessError
 if TYPE_CHECKING:
     from perfharness.model import Run
 
-UsageProblem = typer.BadParameter.__mro__[2]
+UsageProblem: Any = typer.BadParameter.__mro__[2]
 """click's ClickException, wherever this version of typer keeps it: every complaint about the command line."""
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def _exit_code() -> int:
         # Not standalone: click would turn an interrupt into exit code 1, which here says FAIL.
         return int(app(standalone_mode=False) or 0)
     except UsageProblem as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         return int(Exit.BAD_INPUT)
     except PerfharnessError as error:
         _say(str(error))

@@ -180,13 +180,14 @@ def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
 
 
 def _start(fleet: Fleet, task: Task, job: Job, outcome: Outcome) -> None:
+    """Raises AgentError when the agent refuses it, HostLost."""
     fleet[job.endpoint].start(replace(job, id=name(task, job)))
     outcome.jobs[_key(job)] = STARTED
 
 
 def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> None:
     outcome.jobs[_key(job)] = state["state"]
-    if state["state"] in ("failed", "aborted"):
+    if state["state"] in ("failed", "aborted") and not job.optional:
         words = (state["error"] or {}).get("message", "it ended without saying why")
         status = Status.ABORTED if state["state"] == "aborted" else Status.FAILED
         outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")

@@ -121,6 +121,8 @@ class Job:
     """The agent ends the job after this long, whatever happens."""
     after_s: float = 0.0
     """Wait this long after the task's first DRIVE job before starting."""
+    optional: bool = False
+    """The task is complete without it, e.g. what only root may ask."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from perfharness.errors import HostUnusable, Refused
+from perfharness.errors import BadInput, HostUnusable, Problem, Refused
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.circuit import Circuit, Endpoint, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -24,6 +25,8 @@ from perfharness.order.units import duration_text, rate_text, size_text
 from perfharness.plan import chosen, duration_s, flows, hosts, make_plan, refuse_harm, step_parameters
 
 CHECK_LEASE_S = 20.0
+FACTS = "facts"
+FACTS_S = 20.0
 
 
 def schemas() -> str:
@@ -32,15 +35,24 @@ def schemas() -> str:
 
 
 def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
-    """What is right and what should be better. Raises BadInput with all that is wrong."""
-    circuit = load_circuit(circuit_file)
-    for warning in must_make_sense(circuit, datetime.now(UTC).date()):
-        yield f"warning: {warning}"
-    yield f"{circuit_file}: {circuit.id} is well formed and makes sense."
-    if scenario_name is not None:
-        scenario = load_scenario(scenario_name)
-        step_parameters(scenario)
-        yield f"{scenario.source}: {scenario.id}, {len(scenario.steps)} steps, is well formed."
+    """What is right and what should be better. Raises BadInput with all that is wrong in both files."""
+    problems: list[Problem] = []
+    try:
+        circuit = load_circuit(circuit_file)
+        for warning in must_make_sense(circuit, datetime.now(UTC).date()):
+            yield f"warning: {warning}"
+        yield f"{circuit_file}: {circuit.id} is well formed and makes sense."
+    except BadInput as error:
+        problems += error.problems
+    try:
+        if scenario_name is not None:
+            scenario = load_scenario(scenario_name)
+            step_parameters(scenario)
+            yield f"{scenario.source}: {scenario.id}, {len(scenario.steps)} steps, is well formed."
+    except BadInput as error:
+        problems += error.problems
+    if problems:
+        raise BadInput(problems)
 
 
 def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall: bool, console: Console) -> None:
@@ -63,24 +75,35 @@ def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall
 
 
 def check(circuit_file: Path, console: Console) -> None:
-    """Reach every host, start the agent, ask what is there, leave. Raises HostUnusable, AgentError."""
+    """Reach every host, start the agent, ask what is there, leave. Raises HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
     ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
-    with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S, lambda host, event: None) as fleet:
-        for end in ends:
-            session = fleet[end.name]
-            args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
-            session.start(Job("facts", end.name, "host.facts", args, Role.DRIVE, 20.0))
-        for end in ends:
-            state = fleet[end.name].wait_done("facts", 30.0)
-            if state["error"]:
-                raise HostUnusable(end.name, f"{state['error']['message']}.")
-            with TemporaryDirectory() as folder:
-                fleet[end.name].fetch("facts", Path(folder))
-                facts = json.loads((Path(folder) / "result.json").read_bytes())["data"]
-            console.print(f"{end.name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
-            if facts["iperf3"] is None:
-                raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", "Install it, or name it by `iperf3:`.")
+    with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
+        for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
+            console.print(f"{name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The facts of each host: its interface has the test address, and iperf3 is there where it is needed.
+
+    Raises HostUnusable with what to do about the first host that is not so.
+    """
+    for end in ends:
+        args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
+        fleet[end.name].start(Job(FACTS, end.name, "host.facts", args, Role.DRIVE, FACTS_S))
+    found = {}
+    for end in ends:
+        state = fleet[end.name].wait_done(FACTS, FACTS_S + 5)
+        if state["error"]:
+            raise HostUnusable(end.name, f"{state['error']['message']}.", "Correct the endpoint in the circuit file.")
+        with TemporaryDirectory() as folder:
+            fleet[end.name].fetch(FACTS, Path(folder))
+            facts = json.loads((Path(folder) / "result.json").read_bytes())["data"]
+        if end.name in iperf3_on and facts["iperf3"] is None:
+            remedy = f"Install iperf3 there, or name it as `iperf3:` of {end.name} in the circuit file."
+            raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", remedy)
+        found[end.name] = facts
+    return found
 
 
 def clean(circuit_file: Path, console: Console) -> None:
@@ -157,7 +180,7 @@ def _ranges(ports: list[int]) -> str:
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
-def _facts_text(facts: dict) -> str:  # type: ignore[type-arg]
+def _facts_text(facts: dict[str, Any]) -> str:
     iperf3 = facts["iperf3"]["version"] if facts["iperf3"] else "missing"
     return (
         f"Python {facts['python']}, iperf3 {iperf3}, Linux {facts['kernel']}, {facts['cpus']['count']} CPUs, "

@@ -19,6 +19,7 @@ from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.sense import must_make_sense
 from perfharness.plan import chosen, hosts, make_plan, refuse_harm, to_json
+from perfharness.preflight import must_be_usable
 from perfharness.report.write import write_reports
 from perfharness.view import summary, view
 
@@ -40,6 +41,8 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
     lost: HostUnusable | None = None
     with view(console) as progress, Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
+        loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
+        must_be_usable(fleet, ends, loaded)
         about = {
             "circuit": circuit.id,
             "scenario": scenario.id,

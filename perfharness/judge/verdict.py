@@ -61,9 +61,10 @@ def _compare(observation: Observation, criterion: Criterion) -> tuple[Verdict, s
         return _equal(value, threshold, criterion.unit)
     if not _is_number(value) or not _is_number(threshold):
         return Verdict.INCONCLUSIVE, f"{value!r} and {threshold!r} cannot be ordered."
-    if observation.interval is None:
+    interval = observation.interval
+    if interval is None or math.isnan(interval.lo) or math.isnan(interval.hi):
         return Verdict.INCONCLUSIVE, "Nothing says how far the figure may be off: a bare number proves nothing."
-    return _place(observation, float(value), observation.interval, criterion, float(threshold))
+    return _place(observation, float(value), interval, criterion, float(threshold))
 
 
 def _equal(value: Value, threshold: Value, unit: str) -> tuple[Verdict, str]:

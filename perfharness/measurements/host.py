@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import SETUP_S, Context, Params, failed, fitness, not_completed, window_of
 from perfharness.model import Fitness, Job, Measurement, Observation, Role, Status, Task
 
 FACTS = "facts"
-CEILING_FACTOR = 1.2
-"""A host whose NIC is slower than this times the order may be the limit itself."""
 
 
 class HostFacts:
@@ -73,7 +73,7 @@ class HostFacts:
         )
 
     @staticmethod
-    def _fitness(host: str, task: Task, data: dict, context: Context, evidence: str) -> Fitness:  # type: ignore[type-arg]
+    def _fitness(host: str, task: Task, data: dict[str, Any], context: Context, evidence: str) -> Fitness:
         reasons = []
         speed = data["nic"].get("speed_bps")
         if speed is not None and speed < context.committed_bps:

@@ -230,11 +230,14 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
 
 
 def _blocks(flow: Carried) -> tuple[Ints, Ints]:
-    """(lost, packets) by second, all processes together."""
+    """(lost, packets) by second, all processes together; a late packet may make a second's loss negative."""
     each = [received.loss_blocks for received in flow.received]
-    shortest = min(len(lost) for lost, _ in each)
-    summed = np.sum([(lost[:shortest], packets[:shortest]) for lost, packets in each], axis=0)
-    return np.maximum(summed[0], 0), summed[1]
+    longest = max(len(lost) for lost, _ in each)
+    lost, packets = np.zeros(longest, np.int64), np.zeros(longest, np.int64)
+    for its_lost, its_packets in each:
+        lost[: len(its_lost)] += its_lost
+        packets[: len(its_packets)] += its_packets
+    return lost, packets
 
 
 def _tail(flow: Carried, found: probe.Probe) -> int:
@@ -247,7 +250,8 @@ def _tail(flow: Carried, found: probe.Probe) -> int:
     unread = sum(int(socket.get("unread") or 0) for socket in flow.sockets)
     rtt = delay.rtt_ns(found.samples)
     arrived = rtt[np.isfinite(rtt)]
-    under_way = math.ceil(flow.offered_bps / 8 / flow.args["length"] * (arrived.max() / 1e9 if len(arrived) else 0))
+    longest_s = float(arrived.max()) / 1e9 if len(arrived) else 0.0
+    under_way = math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s)
     sent, arrived_or_missed = counts
     return max(0, sent - arrived_or_missed - unread - under_way)
 
@@ -262,9 +266,7 @@ def _ledger(flow: Carried, task: Task, files: TaskFiles, context: Context, found
     sender = context.ends(flow.way)[0].name
     rate = _at_layer(flow.args["rate_bps"] * len(flow.sent), flow, context, Layer.L2)
     rate += _probe_stream(found).rate_bps(Layer.L2, context.tagged)
-    above = pacing.excess_packets(
-        files.rows(sender, COUNTERS, "counters.jsonl"), flow.window, rate, _ip_bytes(flow, context) + 14
-    )
+    above = pacing.excess_packets(files.rows(sender, COUNTERS, "counters.jsonl"), rate, _ip_bytes(flow, context) + 14)
     evidence = (files.path(sender, COUNTERS, "counters.jsonl"),)
     counter = (
         "unknown: no interface counters of the sender" if above is None else "tx_bytes above the rate, each 100 ms"
@@ -292,7 +294,7 @@ def _fitness(
         for flow in flows:
             reasons += _unfit(base.host, flow, context)
         if any(flow.short for flow in flows):
-            reasons += _stolen(base.host, files, flows[0].window)
+            reasons += _stolen(base.host, files)
         evidence = (*base.evidence, *(path for flow in flows for path in flow.evidence))
         rows.append(replace(base, fit=not reasons, reasons=tuple(reasons), evidence=evidence))
     return tuple(rows)
@@ -312,13 +314,13 @@ def _unfit(host: str, flow: Carried, context: Context) -> list[str]:
     return reasons
 
 
-def _stolen(host: str, files: TaskFiles, window: Window) -> list[str]:
+def _stolen(host: str, files: TaskFiles) -> list[str]:
     """CPU time that a hypervisor gave to others, when a flow fell short."""
     rows = files.rows(host, COUNTERS, "counters.jsonl")
-    inside = [row["cpu"]["total"] for row in rows if window.start_ns <= row["t_ns"] <= window.end_ns and "cpu" in row]
-    if len(inside) < 2:
+    ticks = [row["cpu"]["total"] for row in rows if "cpu" in row]
+    if len(ticks) < 2:
         return []
-    spent = {key: inside[-1][key] - inside[0][key] for key in inside[0]}
+    spent = {key: ticks[-1][key] - ticks[0][key] for key in ticks[0]}
     total = sum(spent.values())
     share = spent.get("steal", 0) / total if total else 0.0
     return [f"its hypervisor withheld {share:.0%} of its CPU time while a flow fell short"] if share > 0.1 else []

@@ -41,8 +41,8 @@ class Path:
         deadline = seconds + 20.0
         port_lists = {"tcp": ports, "udp": ports}
 
-        def drive(job: str, method: str, args: dict[str, Any]) -> Job:
-            return Job(job, source.name, method, args, Role.DRIVE, deadline)
+        def drive(job: str, method: str, args: dict[str, Any], optional: bool = False) -> Job:
+            return Job(job, source.name, method, args, Role.DRIVE, deadline, optional=optional)
 
         jobs = [
             Job(
@@ -53,13 +53,13 @@ class Path:
                 role=Role.SERVE,
                 deadline_s=deadline + SETUP_S,
             ),
-            drive(ROUTE, "path.route", ends),
+            drive(ROUTE, "path.route", ends, True),
             drive(PING, "path.ping", {**ends, "count": params.ping_count, "interval_ms": PING_INTERVAL_MS}),
             drive(PORTS, "path.ports", {**ends, **port_lists}),
-            drive(NEIGHBOUR, "link.neighbour", {"interface": source.interface, "towards": str(target.address)}),
+            drive(NEIGHBOUR, "link.neighbour", {"interface": source.interface, "towards": str(target.address)}, True),
         ]
         if params.hops:
-            jobs.append(drive(HOPS, "path.hops", {**ends, "port": ports[0], "max_ttl": 30, "tries": 3}))
+            jobs.append(drive(HOPS, "path.hops", {**ends, "port": ports[0], "max_ttl": 30, "tries": 3}, True))
         return Task(
             id=f"{step}-{direction.value}",
             step=step,

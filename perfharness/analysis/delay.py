@@ -1,0 +1,173 @@
+"""Delay and its variation, from samples. Lost = ``inf`` (RFC 7679), not measured = ``nan``, all in ns.
+
+Stamps are integers of about 1.8e18: they are subtracted as integers, only differences become floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfagent.records import HARDWARE, KERNEL, USER
+from perfharness.analysis import clock
+from perfharness.analysis.samples import Samples, Sources, like
+from perfharness.analysis.statistics import Blocks, Bools, Floats, block_starts
+from perfharness.model import Direction
+
+_NAMES = ("absent", "user", "kernel", "hardware", "remote")
+
+
+def rtt_ns(samples: Samples) -> Floats:
+    """(n,) round trips less the reflector's turnaround: (T4-T1)-(T3-T2), RFC 8762.
+
+    ``nan`` where two of the stamps to be subtracted come from different sources, and for packets under way
+    while the sender's clock stepped: ``rtt_sources`` counts both.
+    """
+    s = samples
+    rtt = ((s.t4 - s.t1) - (s.t3 - s.t2)).astype(np.float64)
+    rtt[~_comparable(s) | _stepped(s)] = np.nan
+    rtt[s.lost] = np.inf
+    return rtt
+
+
+def rtt_sources(samples: Samples) -> dict[str, int]:
+    """How many round trips rest on which stamps, "sender/reflector"; and how many could not be had."""
+    s = samples
+    stepped = s.replied & _stepped(s)
+    usable = s.replied & _comparable(s) & ~stepped
+    pairs, counts = np.unique(np.stack((s.s1[usable], s.s2[usable])), axis=1, return_counts=True)
+    found = {f"{_NAMES[mine]}/{_NAMES[his]}": int(count) for (mine, his), count in zip(pairs.T, counts, strict=True)}
+    unlike = int((s.replied & ~_comparable(s) & ~stepped).sum())
+    missing = {"unlike sources": unlike, "clock step": int(stepped.sum())}
+    return found | {reason: count for reason, count in missing.items() if count}
+
+
+def one_way_raw_ns(samples: Samples, direction: Direction) -> Floats:
+    """(n,) T2-T1 or T4-T3 as the two clocks have it: delay plus an unknown, slowly changing offset.
+
+    Good for ``ipdv``, where the offset falls out (RFC 3393 section 2.6), so all packets must have their
+    stamps from the same two sources: those of another pair than the most frequent one are ``nan``.
+    """
+    s = samples
+    if direction is Direction.A_Z:
+        raw, arrived, lost, pair = s.t2 - s.t1, s.seen, s.lost_forward, _pair(s.s1, s.s2)
+    elif direction is Direction.Z_A:
+        raw, arrived, lost, pair = s.t4 - s.t3, s.replied, s.lost_backward, _pair(s.s3, s.s4)
+    else:
+        raise ValueError(f"{direction} is not one way")
+    usable = arrived & (pair > 0)
+    usual = np.bincount(pair[usable], minlength=1).argmax()
+    delay = raw.astype(np.float64)
+    delay[~usable | (pair != usual) | _stepped(s)] = np.nan
+    delay[lost] = np.inf
+    return delay
+
+
+@dataclass(frozen=True, slots=True)
+class OneWay:
+    """Delay each way, every value within ± ``error_ns``; None when no bound is known, and why."""
+
+    forward: Floats | None
+    backward: Floats | None
+    error_ns: int | None
+    reason: str
+
+
+def one_way(samples: Samples, bound: clock.Bound) -> OneWay:
+    """One-way delays (RFC 7679), if the hosts' clocks allow it.
+
+    A packet that seems to arrive before it was sent, by more than the bound, disproves the bound.
+    """
+    if bound.error_ns is None:
+        return OneWay(None, None, None, bound.reason)
+    s = samples
+    forward, backward = (one_way_raw_ns(s, way) for way in (Direction.A_Z, Direction.Z_A))
+    forward[s.seen & ~like(s.s1, s.s2)] = np.nan
+    backward[s.replied & ~like(s.s3, s.s4)] = np.nan
+    fastest = min((float(np.nanmin(way)) for way in (forward, backward) if not np.isnan(way).all()), default=None)
+    if fastest is None:
+        return OneWay(None, None, None, "no packet has stamps of the same kind from both hosts")
+    if fastest < -bound.error_ns:
+        apart = f"packets seem to arrive {-fastest / 1e6:.3f} ms before they were sent"
+        return OneWay(None, None, None, f"the clocks are farther apart than their bound says: {apart}")
+    return OneWay(forward, backward, bound.error_ns, bound.reason)
+
+
+def pdv(delay: Floats, window: Blocks) -> Floats:
+    """(n,) delay above the smallest of its window (RFC 5481 section 4.2); lost stay ``inf``.
+
+    ``window`` is a non-decreasing index: short enough that a reroute is a step in delay and not jitter.
+    """
+    starts = block_starts(window)
+    if not len(starts):
+        return delay.copy()
+    smallest = np.repeat(np.fmin.reduceat(delay, starts), np.diff(starts, append=len(delay)))
+    above = np.full(len(delay), np.inf)
+    np.subtract(delay, smallest, out=above, where=~np.isinf(delay))
+    return above
+
+
+def ipdv(delay: Floats) -> Floats:
+    """(m,) signed D(i) - D(i-1) of packets sent one after another that both arrived (RFC 3393)."""
+    there = np.isfinite(delay)
+    both = there[1:] & there[:-1]
+    return delay[1:][both] - delay[:-1][both]
+
+
+def ccdf(delay: Floats, points: int = 400) -> tuple[Floats, Floats]:
+    """(x, y): the share y of packets later than x or lost, at up to ``points`` ranks, dense in the tail."""
+    ordered = np.sort(delay[~np.isnan(delay)])
+    n = len(ordered)
+    if not n:
+        return np.empty(0), np.empty(0)
+    later = np.unique(np.concatenate(([0], np.geomspace(1, n, points).astype(np.int64) - 1)))[::-1]
+    x, y = ordered[n - 1 - later], later / n
+    return x[np.isfinite(x)], y[np.isfinite(x)]
+
+
+def over_time(delay: Floats, block: Blocks, quantiles: Sequence[float]) -> tuple[Blocks, Floats]:
+    """(blocks, (len(quantiles), blocks)): quantiles of each block's measured delays, lost ones ``inf``."""
+    measured = ~np.isnan(delay)
+    delay, block = delay[measured], block[measured]
+    starts = block_starts(block)
+    if not len(starts):
+        return block, np.empty((len(quantiles), 0))
+    ordered = delay[np.lexsort((delay, block))]
+    sizes = np.diff(starts, append=len(delay))
+    ranks = np.ceil(np.multiply.outer(np.asarray(quantiles), sizes) - 1e-9).astype(np.int64) - 1
+    return block[starts], ordered[starts + np.maximum(ranks, 0)]
+
+
+def timer_error_ns(samples: Samples) -> Floats:
+    """(n,) how late each packet left by the kernel's (or card's) transmit stamp; ``nan`` where unknown.
+
+    The stamp is Unix time, the schedule CLOCK_MONOTONIC: the paired readings lead from one to the other.
+    """
+    s = samples
+    error = np.full(len(s.seq), np.nan)
+    if s.schedule_ns is None or not len(s.clock) or not len(s.seq):
+        return error
+    mono, offset = s.clock[:, 0], s.clock[:, 1] - s.clock[:, 0]
+    drift = np.interp((s.schedule_ns - mono[0]).astype(np.float64), mono - mono[0], offset - offset[0])
+    error[:] = (s.t1 - offset[0] - s.schedule_ns) - drift
+    stamped = (s.s1 == KERNEL) | (s.s1 == HARDWARE)
+    error[~stamped | _stepped(s)] = np.nan
+    return error
+
+
+def _comparable(s: Samples) -> Bools:
+    own = like(s.s1, s.s4) & (s.s1 >= USER) & (s.s1 <= HARDWARE)
+    return own & like(s.s2, s.s3)
+
+
+def _stepped(s: Samples) -> Bools:
+    if s.schedule_ns is None:
+        return np.zeros(len(s.seq), np.bool_)
+    return clock.disturbed(s.schedule_ns, s.clock)
+
+
+def _pair(one: Sources, other: Sources) -> Sources:
+    """Both sources as one number; 0 if one is absent."""
+    return np.where((one > 0) & (other > 0), one << 4 | other, 0).astype(np.uint8)

@@ -1,0 +1,191 @@
+"""The ledger: which stage of which host lost packets, so that the circuit is blamed only for its own.
+
+Counters of an interface, a queue or a whole host also count other traffic: what they saw is the most that
+they can have lost of ours, the least is 0. A socket's own drop counter is exact. What a host cannot tell is
+unknown, not zero: such a stage may have lost all that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
+from perfharness.model import Interval, LedgerRow, Scope, Segment, Window
+
+Row = Mapping[str, Any]
+Gone = Mapping[tuple[str, ...], int]
+"""What each counter, named by its path in a row, rose by."""
+Found = tuple[int, str] | None
+"""The most packets a stage can have lost and the counter that says so; None when none does."""
+
+SENDER_QDISC = "sender qdisc"
+SENDER_NIC = "sender nic"
+RECEIVER_NIC = "receiver nic"
+RECEIVER_SOFTNET = "receiver softnet"
+RECEIVER_BUFFERS = "receiver udp buffers (namespace)"
+RECEIVER_SOCKET = "receiver socket"
+
+
+def book(
+    *,
+    sender: Sequence[Row],
+    receiver: Sequence[Row],
+    window: Window,
+    sockets: Sequence[Row],
+    lost: int,
+    scope: Scope,
+    sender_segment: Segment,
+    receiver_segment: Segment,
+    untransmitted: int | None = None,
+    evidence: tuple[str, ...] = (),
+) -> tuple[LedgerRow, ...]:
+    """The stages of one direction of a UDP stream that lost ``lost`` packets.
+
+    ``sender``, ``receiver``: rows of counters.jsonl. ``sockets``: what the receiving sockets say of
+    themselves, each with its exact ``drops`` (None if it could not be read); empty = nothing known.
+    ``untransmitted``: lost packets without a transmit stamp of the kernel, when stamps were asked for:
+    the others have left the sender's queue.
+    """
+    out, into = _gone(sender, window), _gone(receiver, window)
+    drops = socket_drops(sockets)
+
+    def row(stage: str, segment: Segment, found: Found, missing: str) -> LedgerRow:
+        most, counter = (lost, f"unknown: {missing}") if found is None else found
+        return LedgerRow(scope, stage, segment, 0, most, counter, True, evidence)
+
+    rows = [
+        row(SENDER_QDISC, sender_segment, _qdisc(out, untransmitted), "no queue counters of the sender"),
+        row(SENDER_NIC, sender_segment, _transmit(out), "no interface counters of the sender"),
+        row(RECEIVER_NIC, receiver_segment, _receive(into), "no interface counters of the receiver"),
+        row(RECEIVER_SOFTNET, receiver_segment, _softnet(into), "no softnet counters of the receiver"),
+        row(
+            RECEIVER_BUFFERS,
+            receiver_segment,
+            _buffers(into, scope.family, drops),
+            "no UDP counters of the receiver",
+        ),
+    ]
+    if drops is not None:
+        counter = "drops of the receiving sockets, exact"
+        rows.append(LedgerRow(scope, RECEIVER_SOCKET, receiver_segment, drops, drops, counter, False, evidence))
+    return tuple(rows)
+
+
+def socket_drops(sockets: Sequence[Row]) -> int | None:
+    """What the receiving sockets dropped altogether; None if one of them, or all, could not be read."""
+    drops = [socket.get("drops") for socket in sockets]
+    known = [count for count in drops if isinstance(count, int)]
+    return sum(known) if drops and len(known) == len(drops) else None
+
+
+def host_loss(rows: Sequence[LedgerRow]) -> tuple[int, int]:
+    """(least, most) packets that the hosts themselves lost."""
+    return sum(row.packets_lo for row in rows), sum(row.packets_hi for row in rows)
+
+
+def remaining(lost: int, host: tuple[int, int]) -> tuple[int, int]:
+    """(least, most) of the lost packets that were lost between the hosts."""
+    least, most = host
+    return max(0, lost - most), max(0, lost - least)
+
+
+def loss_interval(
+    lost: int, sent: int, host: tuple[int, int], n_eff: float | None = None, confidence: float = CONFIDENCE
+) -> Interval:
+    """Where the share of packets lost between the hosts lies.
+
+    From the lower bound on the least that remains to the upper bound on the most that remains, so that
+    neither chance nor a host can explain a verdict away. ``n_eff`` = ``statistics.effective_n`` of the losses
+    per block; None takes all packets as independent. Nothing left to the path: all packets count, since there
+    is nothing that could be correlated. The interval's ``n_eff`` is None when the hosts' range, not chance,
+    keeps it open: more packets would not decide. Raises ValueError for counts that cannot be.
+    """
+    if not 0 <= lost <= sent or sent == 0:
+        raise ValueError(f"{lost} packets cannot be lost of {sent} sent")
+    least, most = remaining(lost, host)
+
+    def bounds(count: int) -> tuple[float, float]:
+        return clopper_pearson(count / sent, sent if n_eff is None or count in (0, sent) else n_eff, confidence)
+
+    known = least == most
+    method = "Clopper–Pearson, design effect from blocks" if n_eff is not None else "Clopper–Pearson"
+    if not known:
+        method += f", on {least} to {most} packets that the hosts did not lose"
+    effective = float(sent) if n_eff is None or most in (0, sent) else n_eff
+    return Interval(bounds(least)[0], bounds(most)[1], confidence, "one", method, effective if known else None)
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+def _qdisc(gone: Gone, untransmitted: int | None) -> Found:
+    drops = gone.get(("qdisc", "drops"))
+    if drops is None:
+        return None if untransmitted is None else (untransmitted, "lost packets without a transmit stamp")
+    if untransmitted is not None and untransmitted < drops:
+        return untransmitted, f"lost packets without a transmit stamp (qdisc drops: {drops})"
+    return drops, "qdisc drops"
+
+
+def _transmit(gone: Gone) -> Found:
+    dropped = gone.get(("nic", "tx_dropped"))
+    if dropped is None:
+        return None
+    return dropped + (gone.get(("nic", "tx_errors")) or 0), "tx_dropped + tx_errors"
+
+
+def _receive(gone: Gone) -> Found:
+    """``rx_dropped`` holds the backlog's drops as well, which are booked at softnet."""
+    dropped, missed = gone.get(("nic", "rx_dropped")), gone.get(("nic", "rx_missed_errors"))
+    if dropped is None or missed is None:
+        return None
+    # Drivers use fifo and over for the same event.
+    full = max(gone.get(("nic", name)) or 0 for name in ("rx_fifo_errors", "rx_over_errors"))
+    rest = max(0, dropped - (gone.get(("softnet", "dropped")) or 0))
+    filtered = gone.get(("ingress", "drops")) or 0  # there is no such row where no ingress qdisc is attached
+    return rest + missed + full + filtered, "rx_dropped (less softnet) + rx_missed_errors + rx_fifo_errors + ingress"
+
+
+def _softnet(gone: Gone) -> Found:
+    dropped = gone.get(("softnet", "dropped"))
+    return None if dropped is None else (dropped, "softnet_stat dropped, all interfaces")
+
+
+def _buffers(gone: Gone, family: str, drops: int | None) -> Found:
+    """The namespace's count holds our sockets' own drops too: what is booked there is not booked again."""
+    name = "Udp6" if family == "ipv6" else "Udp"
+    full = gone.get(("snmp", name, "RcvbufErrors"))
+    if full is None:
+        return None if drops is None else (0, "our sockets count their own drops")
+    full += gone.get(("snmp", name, "MemErrors")) or 0  # not counted before Linux 5.11
+    if drops is None:
+        return full, f"{name} RcvbufErrors"
+    return max(0, full - drops), f"{name} RcvbufErrors less our sockets' own drops"
+
+
+# --- counters over a window -----------------------------------------------------------------------
+
+
+def _gone(rows: Sequence[Row], window: Window) -> Gone:
+    """What each counter rose by over the recording; empty if that is shorter than the window.
+
+    The recording is not clipped to the window: the window may be told by another host's clock, and a task has
+    its hosts to itself. So a bound may be a little loose, but no drop is missed.
+    """
+    timed = [row for row in rows if isinstance(row.get("t_ns"), int)]
+    if not timed or timed[-1]["t_ns"] - timed[0]["t_ns"] < window.end_ns - window.start_ns:
+        return {}
+    before, after = _flat(timed[0]), _flat(timed[-1])
+    # A counter that fell was reset: what it missed is unknown.
+    return {key: after[key] - was for key, was in before.items() if key in after and after[key] >= was}
+
+
+def _flat(row: Row, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    found: dict[tuple[str, ...], int] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, (*prefix, key))
+        elif isinstance(value, int):
+            found[(*prefix, key)] = value
+    return found

@@ -1,0 +1,197 @@
+"""Intervals for correlated samples: shares, quantiles, means of rates.
+
+Packets sent one after another fare alike: a plain Clopper–Pearson interval covers far less than it
+claims. Shares are therefore counted per 1 s block, the spread of the blocks gives the *design
+effect* (how many packets say as much as one independent packet), and the binomial bounds are taken
+on the effective number of packets (Kish 1965; for few blocks Korn and Graubard 1998). A quantile
+is the same question asked backwards: "p99 <= T" means "the share later than T or lost is <= 1 %".
+
+Sidedness is stated once, here: every bound by itself holds with the given confidence (one-sided),
+since every criterion asks about one side only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv, stdtrit
+
+from perfharness.model import Interval
+
+CONFIDENCE = 0.95
+MOST_PACKETS = 1 << 50
+"""Beyond this no test decides."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Blocks = npt.NDArray[np.integer[Any]]
+"""Block index of each packet; never decreases."""
+
+
+def block_starts(block: Blocks) -> Ints:
+    """Where each block begins, for ``ufunc.reduceat``; ``block`` (n,) does not decrease."""
+    steps = np.diff(block)
+    if np.any(steps < 0):
+        raise ValueError("block indices must not decrease")
+    return np.concatenate(([0], np.flatnonzero(steps) + 1)) if len(block) else np.empty(0, np.int64)
+
+
+def block_counts(hits: Bools, block: Blocks) -> tuple[Ints, Ints]:
+    """Hits and packets of each block that has packets."""
+    starts = block_starts(block)
+    if not len(starts):
+        return starts, starts
+    return np.add.reduceat(hits, starts, dtype=np.int64), np.diff(starts, append=len(hits))
+
+
+def effective_n(hits: Ints, packets: Ints, confidence: float = CONFIDENCE) -> float:
+    """How many independent packets say as much as these, from counts per block.
+
+    n / design effect, the effect being the variance of the share between blocks (ratio estimator)
+    over the binomial one, never below 1. With few blocks that variance is itself a guess: n shrinks
+    by the squared ratio of the Student quantiles (Korn and Graubard). Without any hit, or with hits
+    only, blocks cannot differ: all n count. One block with some hits tells no spread: 0.
+    """
+    n, total, blocks = int(packets.sum()), int(hits.sum()), len(packets)
+    if total in (0, n):
+        return float(n)
+    if blocks < 2:
+        return 0.0
+    share = total / n
+    between = blocks / (blocks - 1) * float(np.square(hits - share * packets).sum())
+    effect = max(1.0, between / (n * share * (1 - share)))
+    few = float(stdtrit(n - 1, confidence) / stdtrit(blocks - 1, confidence)) ** 2
+    return n / effect * few
+
+
+def clopper_pearson(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """One-sided bounds each on a share seen in ``n`` (not necessarily whole) independent packets.
+
+    Zero hits: the upper bound is 1 - (1 - confidence)^(1/n). Nothing seen: (0, 1).
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    hits = share * n
+    lo = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, 1 - confidence))
+    hi = 1.0 if hits >= n else float(betaincinv(hits + 1, n - hits, confidence))
+    return lo, hi
+
+
+def share_interval(hits: Bools, block: Blocks, confidence: float = CONFIDENCE) -> Interval:
+    """Where the true share of hits lies: (n,) hits with their non-decreasing block indices."""
+    return counts_interval(*block_counts(hits, block), confidence)
+
+
+def counts_interval(hits: Ints, packets: Ints, confidence: float = CONFIDENCE) -> Interval:
+    """The same from counts per block, e.g. iperf3's lost packets of each second."""
+    n = int(packets.sum())
+    n_eff = effective_n(hits, packets, confidence)
+    lo, hi = clopper_pearson(int(hits.sum()) / n if n else 0.0, n_eff, confidence)
+    return Interval(lo, hi, confidence, "one", "Clopper–Pearson, design effect from blocks", n_eff)
+
+
+def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
+    """The q-quantile (0 < q < 1) of ``values`` (n,) and where the true one lies.
+
+    The estimate is the smallest value that at least the share q does not exceed (RFC 2330 section
+    11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
+    measured, left out. The bounds are the outermost values whose share of later packets is still
+    compatible with 1 - q; the design effect is taken at the estimate. Raises ValueError if empty.
+    """
+    measured = ~np.isnan(values)
+    values, block = values[measured], block[measured]
+    n = len(values)
+    if not n:
+        raise ValueError("a quantile of no values does not exist")
+    rank = max(math.ceil(q * n - 1e-9), 1)
+    estimate = float(np.partition(values, rank - 1)[rank - 1])
+    # Among ties (many lost, a coarse clock) the two sides of the estimate are different shares.
+    sides = (values > estimate, values >= estimate)
+    n_eff = min(effective_n(*block_counts(side, block), confidence) for side in sides)
+
+    def too_many(later: int) -> bool:
+        return clopper_pearson(later / n, n_eff, confidence)[1] > 1 - q
+
+    def enough(later: int) -> bool:
+        return clopper_pearson(later / n, n_eff, confidence)[0] >= 1 - q
+
+    hi_index = n - _first(n, too_many)
+    lo_index = n - _first(n + 1, enough)
+    inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
+    ordered = np.partition(values, inside) if inside else values
+    hi = float(ordered[hi_index]) if hi_index < n else math.inf
+    lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
+    return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
+
+
+def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, Interval | None]:
+    """The mean of per-interval rates ``values`` (n,) and where the true one lies.
+
+    Circular block bootstrap (Politis and Romano 1992). Its variance has a closed form, the mean
+    square of all n circular block means, so nothing is drawn at random. Blocks are n^(1/3) long, longer
+    where neighbours resemble each other (Carlstein's rule for AR(1)). Student's t with as many
+    degrees of freedom as there are blocks, less one, keeps short tests honest: their intervals are
+    wide. One value has no interval. Raises ValueError if empty.
+    """
+    n = len(values)
+    if not n:
+        raise ValueError("a mean of no values does not exist")
+    mean = float(values.mean())
+    if n < 2:
+        return mean, None
+    off = values - mean
+    length = _block_length(off)
+    sums = np.cumsum(np.concatenate(([0.0], off, off[: length - 1])))
+    blocks = (sums[length:] - sums[:-length]) / length
+    variance = float(np.square(blocks).mean()) * length / (n - length)
+    freedom = max(n / length - 1, 1.0)
+    reach = float(stdtrit(freedom, confidence)) * math.sqrt(variance)
+    return mean, Interval(
+        mean - reach, mean + reach, confidence, "one", "circular block bootstrap, Student's t", n / length
+    )
+
+
+def packets_to_decide(
+    share: float, threshold: float, effect: float = 1.0, confidence: float = CONFIDENCE
+) -> int | None:
+    """Packets after which a bound clears the threshold, if the share stays what it is.
+
+    ``effect`` is the design effect (packets for one independent packet). None: on the threshold, or
+    beyond any test. Zero loss against 1e-4 needs 29,956.
+    """
+    if not 0 < threshold < 1 or share == threshold:
+        return None
+    side = 1 if share < threshold else 0
+
+    def decided(packets: int) -> bool:
+        bound = clopper_pearson(share, packets / effect, confidence)[side]
+        return bound < threshold if side else bound > threshold
+
+    packets = _first(MOST_PACKETS, decided)
+    return packets if packets < MOST_PACKETS else None
+
+
+def _block_length(off: Floats) -> int:
+    """For the circular block bootstrap of these deviations from their mean."""
+    n = len(off)
+    root = float(np.cbrt(n))
+    shortest = min(math.ceil(root), n - 1)
+    power = float(np.square(off).sum())
+    alike = max(0.0, float((off[1:] * off[:-1]).sum()) / power) if power else 0.0
+    longer = math.ceil(root * (math.sqrt(6) * alike / (1 - alike**2)) ** (2 / 3))
+    length: int = max(shortest, min(longer, n // 3))
+    return length
+
+
+def _first(limit: int, true_from: Callable[[int], bool]) -> int:
+    """The smallest of 0..limit-1 from which on the predicate holds; ``limit`` if none."""
+    lo, hi = 0, limit
+    while lo < hi:
+        middle = (lo + hi) // 2
+        lo, hi = (lo, middle) if true_from(middle) else (middle + 1, hi)
+    return lo

@@ -1,0 +1,1 @@
+"""What was ordered: circuit and scenario files, read into types that cannot hold nonsense."""

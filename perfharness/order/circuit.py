@@ -1,0 +1,336 @@
+"""What was ordered: one circuit, as its file says it. A ``Circuit`` that exists is well formed.
+
+What one value must be (a VLAN id, a link with its mask) is checked here, while it is read; what
+several values say together is checked in :mod:`perfharness.order.sense`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationInfo, model_validator
+
+from perfharness.errors import BadInput
+from perfharness.model import Layer
+from perfharness.order import document
+from perfharness.order.document import Document
+from perfharness.order.units import Duration, Ports, Rate, Ratio, Size
+from perfharness.order.validation import Strict, validate_mapping
+from perfharness.order.values import (
+    Day,
+    FilePath,
+    FormatVersion,
+    HostAddress,
+    Moment,
+    Name,
+    Port16,
+    Prefix,
+    Row,
+    Text,
+)
+from perfharness.order.vbr import Vbr as Vbr
+from perfharness.order.wrong import wrong
+
+Pair: TypeAlias = tuple[str, str]
+"""Names of two endpoints: on-prem, cloud."""
+REFERENCES = {
+    "order.bandwidth": "bit/s",
+    "order.mtu": "B",
+    "objectives.rtt": "ns",
+    "objectives.pdv": "ns",
+    "objectives.loss": "1",
+    "objectives.availability": "1",
+    "objectives.pmtu": "B",
+    "objectives.rate": "bit/s",
+}
+"""Values of an order that a scenario may refer to, with their units."""
+
+
+class Ordered(NamedTuple):
+    """A value of the order, and which line of it says so."""
+
+    value: float
+    unit: str
+    origin: str
+
+
+class Carrier(Strict):
+    """Who carries the circuit between the CE and the access point."""
+
+    name: Text = Field(examples=["ExampleTel"])
+    """The carrier's name."""
+    circuit: Text = Field(examples=["EXT-0042"])
+    """The carrier's own number of this circuit."""
+    loa: Text | None = None
+    """Reference of the letter of authorisation (not the letter: it names people)."""
+    contact: Text | None = None
+    """Role in `contacts` of the carrier's fault desk."""
+
+
+class Change(Strict):
+    """The change record that allows load on a circuit in service (EC-002)."""
+
+    ticket: Text = Field(examples=["CHG-1234"])
+    """Number of the change ticket."""
+    window_start: Moment | None = None
+    """Load may begin."""
+    window_end: Moment | None = None
+    """Load must have ended."""
+    allowed_share: Ratio = 0.1
+    """Share of the ordered rate that may be loaded outside the window."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.window_start and self.window_end and self.window_end <= self.window_start:
+            said = "The window ends before it starts."
+            raise wrong(said, "Swap or mend the two times.", "EC-002", ("window_end",))
+        if bool(self.window_start) != bool(self.window_end):
+            raise wrong("A window needs window_start and window_end.", "Add the other one.", "EC-002")
+        return self
+
+
+class Port(Strict):
+    """The ordered physical port."""
+
+    id: Text = Field(examples=["pc-bp1example"])
+    """The provider's id of the physical connection."""
+    type: Text = Field(examples=["1000Base-LX"])
+    """Port type in the provider's words."""
+    speed_bps: Rate = Field(alias="speed", examples=["1Gbps"])
+    """Line rate of the port."""
+    duplex: Literal["full", "half"] = "full"
+    """Duplex setting of both ends."""
+    autonegotiation: bool = False
+    """Ports are ordered with autonegotiation off."""
+
+
+class Prefixes(Strict):
+    """Which addresses are on which side."""
+
+    onprem: tuple[Prefix, ...] = Field(min_length=1, examples=["[10.10.0.0/16]"])
+    """LAN prefixes that the cloud must reach."""
+    cloud: tuple[Prefix, ...] = Field(min_length=1, examples=["[192.168.0.0/16]"])
+    """VPC prefixes that the LAN must reach."""
+
+
+class Objectives(Strict):
+    """What the circuit must do; what is left out is judged by a scenario's default and said to be."""
+
+    rtt_ns: Duration | None = Field(default=None, alias="rtt", gt=0)
+    """Round-trip time, p99 when idle."""
+    pdv_ns: Duration | None = Field(default=None, alias="pdv", gt=0)
+    """Packet delay variation over the minimum, p99 (RFC 5481)."""
+    loss: Ratio | None = None
+    """Share of packets that may be lost, each direction."""
+    availability: Ratio | None = None
+    """Share of time."""
+    pmtu: Size | None = Field(default=None, ge=576, le=65535)
+    """Largest IP packet that must arrive, bytes."""
+    rate_bps: Rate | None = Field(default=None, alias="rate")
+    """Committed rate, when it is not the bandwidth of the VBR."""
+
+
+class Ssh(Strict):
+    """How to reach the host; what is left out comes from the SSH configuration."""
+
+    host: Text = Field(examples=["onprem-a"])
+    """Alias in the SSH configuration, or host name."""
+    config: FilePath | None = None
+    """SSH configuration to use in place of ~/.ssh/config; relative to this file."""
+    user: Text | None = None
+    """User name."""
+    port: Port16 | None = None
+    """TCP port of sshd."""
+    known_hosts: FilePath | None = None
+    """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
+
+
+def _without_name(schema: dict[str, Any]) -> None:
+    """In the file the name is the key."""
+    del schema["properties"]["name"]
+    schema["required"].remove("name")
+
+
+class Endpoint(Strict):
+    """A host from which is measured."""
+
+    model_config = ConfigDict(json_schema_extra=_without_name)
+
+    name: Name
+    """Key of this entry under `endpoints`."""
+    site: Literal["onprem", "cloud"]
+    """Which side of the circuit it stands on."""
+    ssh: Ssh
+    """How to reach it."""
+    python: Text = "python3"
+    """Python 3.9 or later on that host."""
+    iperf3: Text = "iperf3"
+    """iperf3 program on that host."""
+    interface: Text = Field(examples=["eth0"])
+    """Interface that faces the circuit."""
+    address: HostAddress = Field(examples=["10.10.0.10"])
+    """Test address on that interface."""
+    ports: Ports = Field(examples=["862, 5201-5216"])
+    """TCP and UDP ports that tests may use on this host."""
+    ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
+    """The most that this host can send or receive (its instance type)."""
+    vbr: Name | None = None
+    """Id of the VBR that it is reached through, when there is more than one."""
+
+
+def _endpoints(value: Any, info: ValidationInfo) -> Any:
+    """The mapping name → endpoint as a tuple of endpoints that know their names."""
+    if not isinstance(value, dict):
+        raise wrong("'endpoints' must be a mapping: lines of `name: …`.")
+    for name, body in value.items():
+        if isinstance(body, dict) and "name" in body:
+            raise wrong("An endpoint's name is its key.", "Remove the line.", at=(name, "name"))
+    named = {name: {**body, "name": name} if isinstance(body, dict) else body for name, body in value.items()}
+    return tuple(_ENDPOINTS.validate_python(named, context=info.context).values())
+
+
+_ENDPOINTS = TypeAdapter(dict[Name, Endpoint])
+
+
+def _first_pair(validated: dict[str, Any]) -> tuple[Pair, ...]:
+    """First on-prem host with first cloud host; none where a side has no host."""
+    first: dict[str, str] = {}
+    for endpoint in validated.get("endpoints", ()):
+        first.setdefault(endpoint.site, endpoint.name)
+    return ((first["onprem"], first["cloud"]),) if len(first) == 2 else ()
+
+
+class Contact(Strict):
+    """Whom to call."""
+
+    role: Text = Field(examples=["carrier fault desk"])
+    """What they answer for."""
+    name: Text | None = None
+    """A desk or a team rather than a person."""
+    phone: Text | None = None
+    """Telephone."""
+    email: Text | None = None
+    """Mail address."""
+
+
+class Runbook(Strict):
+    """What someone needs at night (EC-061)."""
+
+    policy: Text | None = None
+    """Routing policy in words: what is announced, what is preferred."""
+    escalation: Text | None = None
+    """Whom to escalate to, in which order, after how long."""
+
+
+class Waiver(Strict):
+    """A requirement that someone decided not to hold, for a time."""
+
+    row: Row = Field(examples=["EC-050"])
+    """Row of the checklist."""
+    who: Text = Field(examples=["Head of Networks"])
+    """Who decided."""
+    why: Text = Field(examples=["second circuit is ordered for Q3"])
+    """The reason."""
+    until: Day = Field(examples=["2027-03-31"])
+    """Last day on which it holds."""
+
+
+class Circuit(Strict):
+    """One dedicated circuit as it was ordered."""
+
+    format_version: FormatVersion = Field(examples=["1"])
+    """Version of this file's format."""
+    id: Name = Field(examples=["ec-cn-hangzhou-xs-a-production-exampletel-ext-0042"])
+    """Name of the circuit: ec-<region>-<access point>-<environment>-<carrier>-<circuit number>."""
+    carrier: Carrier
+    """Who carries it."""
+    region: Text = Field(examples=["cn-hangzhou"])
+    """The provider's region."""
+    access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
+    """The provider's access point."""
+    ce: Text | None = None
+    """The customer's router on this circuit."""
+    environment: Literal["production", "staging", "test", "lab"]
+    """What it is used for."""
+    in_service: bool
+    """Whether it carries traffic of users now: then load needs a change record."""
+    change: Change | None = None
+    """The change record."""
+    rate_layer: Layer | None = None
+    """Which bits of a frame the ordered rate counts; asked of the provider, not guessed."""
+    port: Port
+    """The physical port."""
+    vbrs: tuple[Vbr, ...] = Field(min_length=1)
+    """Virtual border routers on the port."""
+    prefixes: Prefixes
+    """Addresses of both sides."""
+    objectives: Objectives = Objectives()
+    """What it must do."""
+    endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints, json_schema_input_type=dict[Name, Endpoint])]
+    """The hosts to measure from, by name."""
+    pairs: tuple[Pair, ...] = Field(default_factory=_first_pair)
+    """Which on-prem host is measured with which cloud host; the first of each by default."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to call."""
+    tags: dict[str, Text] = Field(default_factory=dict)
+    """The provider's resource tags."""
+    runbook: Runbook = Runbook()
+    """For the people on call."""
+    companion: FilePath | None = None
+    """File of the second circuit of a production pair; relative to this file."""
+    waivers: tuple[Waiver, ...] = ()
+    """Rows that need not hold for now."""
+
+    _source: Document = PrivateAttr(default=Document("circuit", {}, {}))
+
+    @property
+    def source(self) -> Document:
+        """The file that it was read from."""
+        return self._source
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Raises KeyError; a pair of this circuit never does."""
+        return {endpoint.name: endpoint for endpoint in self.endpoints}[name]
+
+    def vbr_of(self, pair: Pair) -> Vbr:
+        """The VBR that a pair's traffic goes through: the one that either host names, else the first."""
+        named = {self.endpoint(name).vbr for name in pair} - {None}
+        return next((vbr for vbr in self.vbrs if vbr.id in named), self.vbrs[0])
+
+    def committed_bps(self, pair: Pair) -> int:
+        """Bit/s at ``rate_layer``; which line says so is in ``ordered("order.bandwidth", pair)``."""
+        return self.objectives.rate_bps or self.vbr_of(pair).bandwidth_bps
+
+    def ordered(self, reference: str, pair: Pair) -> Ordered | None:
+        """What the order says for one of :data:`REFERENCES`; None when it says nothing."""
+        vbr, objectives = self.vbr_of(pair), self.objectives
+        if reference == "order.mtu":
+            return Ordered(vbr.mtu, "B", f"order: MTU of {vbr.id}")
+        if reference == "order.bandwidth":
+            said = "objective rate" if objectives.rate_bps else f"bandwidth of {vbr.id}"
+            return Ordered(self.committed_bps(pair), "bit/s", f"order: {said}")
+        name = reference.removeprefix("objectives.")
+        attribute = next(key for key, info in Objectives.model_fields.items() if name == (info.alias or key))
+        value = getattr(objectives, attribute)
+        return None if value is None else Ordered(value, REFERENCES[reference], f"order: objective {name}")
+
+
+def load_circuit(path: str | Path) -> Circuit:
+    """The circuit in this file, well formed; whether it makes sense is asked of :mod:`perfharness.order.sense`.
+
+    Raises BadInput with every problem: where the form is broken, also what makes no sense elsewhere.
+    """
+    source = document.load(path)
+    circuit, problems = validate_mapping(Circuit, source.data, source)
+    if circuit is None:
+        from perfharness.order import sense  # it knows circuits; only a malformed file needs it here
+
+        raise BadInput(sorted([*problems, *sense.problems_beside(source)], key=lambda problem: problem.line))
+    circuit._source = source
+    return circuit
+
+
+def load_companion(circuit: Circuit) -> Circuit | None:
+    """The second circuit of the pair; None when none is named. Raises BadInput."""
+    return None if circuit.companion is None else load_circuit(circuit.companion)

@@ -1,0 +1,89 @@
+"""A virtual border router as ordered: VLAN, rate, link addresses and BGP session."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from perfharness.order.units import Duration, Rate
+from perfharness.order.validation import Strict
+from perfharness.order.values import AsNumber, LinkAddress, Name, Text, VlanId
+from perfharness.order.wrong import wrong
+
+
+class Link(Strict):
+    """The two addresses on the VLAN between the CE and the VBR (EC-005)."""
+
+    customer: LinkAddress = Field(examples=["172.16.100.2/30"])
+    """Address of the customer's router, with mask."""
+    cloud: LinkAddress = Field(examples=["172.16.100.1/30"])
+    """Address of the VBR, with mask."""
+
+    @property
+    def network(self) -> IPv4Network:
+        return self.customer.network
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for side, end in (("customer", self.customer), ("cloud", self.cloud)):
+            mask = end.network.prefixlen
+            if not 24 <= mask <= 30:
+                remedy = "Use a /24 to /30; a single link needs a /30."
+                raise wrong(f"The provider does not accept the link mask /{mask}.", remedy, "EC-005", (side,))
+            if end.ip in (end.network.network_address, end.network.broadcast_address):
+                kind = "network" if end.ip == end.network.network_address else "broadcast"
+                first, last = end.network[1], end.network[-2]
+                remedy = f"Use one of {first} to {last}."
+                raise wrong(f"{end.ip} is the {kind} address of {end.network}.", remedy, "EC-005", (side,))
+        if self.customer.network != self.cloud.network:
+            nets = f"{self.customer.network} and {self.cloud.network}"
+            remedy = "Give both ends the same subnet and mask."
+            raise wrong(f"The two link addresses are in two subnets, {nets}.", remedy, "EC-005")
+        if self.customer.ip == self.cloud.ip:
+            raise wrong("Both ends of the link have the same address.", "Give each end its own.", "EC-005")
+        return self
+
+
+class Bfd(Strict):
+    """BFD as ordered; the provider accepts 200 to 1000 ms and a multiplier of 3 to 10."""
+
+    tx_ns: Duration = Field(default=10**9, alias="tx", ge=200_000_000, le=10**9)
+    """Transmit interval."""
+    rx_ns: Duration = Field(default=10**9, alias="rx", ge=200_000_000, le=10**9)
+    """Receive interval."""
+    multiplier: int = Field(default=3, ge=3, le=10)
+    """Missed packets until the session is down."""
+
+
+class Bgp(Strict):
+    """The BGP session on the link."""
+
+    customer_as: AsNumber = Field(examples=["65010"])
+    """AS number of the customer's router."""
+    cloud_as: AsNumber = 45104
+    """AS number of the VBR."""
+    md5: bool = False
+    """Whether the session is signed. Never the key itself."""
+    bfd: Bfd | None = None
+    """BFD beside the session."""
+
+
+class Vbr(Strict):
+    """A virtual border router: one VLAN on the port."""
+
+    id: Name = Field(examples=["vbr-bp1example"])
+    """The provider's id."""
+    name: Text | None = None
+    """Its name: vbr-<region>-<environment>-vlan<n>."""
+    vlan: VlanId = Field(examples=["100"])
+    """802.1Q VLAN id, 1 to 2999; 0 = untagged, the only VBR of its port."""
+    bandwidth_bps: Rate = Field(alias="bandwidth", examples=["1Gbps"])
+    """Contracted rate."""
+    mtu: int = Field(default=1500, ge=576, le=9216)
+    """IP MTU in bytes; 8500 only where the VBR is attached to an ECR."""
+    link: Link
+    """The two link addresses."""
+    bgp: Bgp | None = None
+    """Leave out for static routes."""

@@ -1,0 +1,216 @@
+"""Intervals: exact values, and coverage by seeded simulation where packets are correlated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+from scipy.stats import binom, norm
+
+from perfharness.analysis import statistics as st
+
+RATE = 1000
+BLOCK = np.arange(30 * RATE) // RATE
+
+
+def gilbert_elliott(rng: np.random.Generator, n: int, enter: float, leave: float, loss: float) -> np.ndarray:
+    """Which of n packets are lost: none in the good state, the share ``loss`` in the bad one."""
+    pairs = int(n * enter) * 2 + 50
+    good, bad = rng.geometric(enter, pairs), rng.geometric(leave, pairs)
+    if rng.random() < enter / (enter + leave):
+        good[0] = 0
+    state = np.repeat(np.tile([False, True], pairs), np.ravel(np.column_stack((good, bad))))[:n]
+    assert len(state) == n
+    return state & (rng.random(n) < loss)
+
+
+def ar1(rng: np.random.Generator, n: int, phi: float) -> np.ndarray:
+    """Normal with variance 1, each value resembling the one before it."""
+    noise = rng.normal(size=n) * math.sqrt(1 - phi * phi)
+    noise[0] = rng.normal()
+    return lfilter([1.0], [1.0, -phi], noise)
+
+
+# --- exact values
+
+
+def test_zero_losses_prove_one_in_ten_thousand_after_29956_packets():
+    """The upper bound at zero hits is 1 - 0.05^(1/n): 29,956 clean packets suffice, one less does not."""
+    assert st.clopper_pearson(0.0, 29_956) == (0.0, pytest.approx(1 - 0.05 ** (1 / 29_956), rel=1e-12))
+    assert st.clopper_pearson(0.0, 29_956)[1] < 1e-4 < st.clopper_pearson(0.0, 29_955)[1]
+    clean = np.zeros(29_956, bool)
+    interval = st.share_interval(clean, np.arange(29_956) // RATE)
+    assert (interval.lo, interval.n_eff, interval.sides) == (0.0, 29_956.0, "one")
+    assert interval.hi < 1e-4
+
+
+def test_the_bounds_are_clopper_and_pearson_s():
+    """At the bounds the binomial tail probability is exactly what the confidence leaves."""
+    lo, hi = st.clopper_pearson(7 / 500, 500)
+    assert binom.sf(6, 500, lo) == pytest.approx(0.05)
+    assert binom.cdf(7, 500, hi) == pytest.approx(0.05)
+
+
+def test_nothing_seen_leaves_everything_open():
+    """No packets: from 0 to 1. All lost: the upper bound is 1."""
+    nothing = st.share_interval(np.empty(0, bool), np.empty(0, int))
+    assert (nothing.lo, nothing.hi, nothing.n_eff) == (0.0, 1.0, 0.0)
+    everything = st.share_interval(np.ones(100, bool), np.zeros(100, int))
+    assert (everything.lo, everything.hi) == (pytest.approx(0.05 ** (1 / 100)), 1.0)
+
+
+def test_bursts_count_as_fewer_packets_than_scattered_losses():
+    """The same 300 losses in one second or spread over 30: the design effect tells them apart."""
+    burst, scattered = np.zeros(30_000, bool), np.zeros(30_000, bool)
+    burst[5_000:5_300] = True
+    scattered[::100] = True
+    wide, narrow = st.share_interval(burst, BLOCK), st.share_interval(scattered, BLOCK)
+    assert wide.n_eff < 30_000 / 100 and wide.hi > 4 * narrow.hi
+    # Regular losses never count as more than independent ones; 30 blocks cost a little.
+    assert 0.9 * 30_000 < narrow.n_eff < 30_000
+
+
+def test_one_block_tells_no_spread():
+    """Some losses within one second: nobody knows how they hang together, so nothing is concluded."""
+    interval = st.share_interval(np.arange(1000) % 10 == 0, np.zeros(1000, int))
+    assert (interval.lo, interval.hi, interval.n_eff) == (0.0, 1.0, 0.0)
+
+
+def test_blocks_must_be_in_order():
+    """A block index that decreases is an error of the caller, not a result."""
+    with pytest.raises(ValueError, match="must not decrease"):
+        st.share_interval(np.zeros(3, bool), np.array([0, 1, 0]))
+
+
+def test_a_quantile_of_independent_values_is_bounded_by_order_statistics():
+    """1..1000, p50: the bounds are the textbook ranks of the binomial."""
+    values = np.arange(1, 1001, dtype=float)
+    estimate, interval = st.quantile(values, np.arange(1000), 0.5)
+    upper = int(binom.ppf(0.95, 1000, 0.5)) + 1
+    assert (estimate, interval.hi, interval.lo) == (500.0, upper, 1001 - upper)
+
+
+def test_lost_packets_are_the_latest_of_all():
+    """2 % lost: p50 is finite, p99 infinite; 0.9 % lost of 1,000: the bound of p99 is infinite, not the estimate."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(100, 1, 1000)
+    values[rng.choice(1000, 9, replace=False)] = np.inf
+    block = np.arange(1000) // 50
+    estimate, interval = st.quantile(values, block, 0.99)
+    assert math.isfinite(estimate) and math.isinf(interval.hi) and math.isfinite(interval.lo)
+    values[::50] = np.inf
+    estimate, interval = st.quantile(values, block, 0.99)
+    assert math.isinf(estimate) and math.isinf(interval.hi)
+    assert math.isfinite(st.quantile(values, block, 0.5)[1].hi)
+
+
+def test_too_few_packets_have_no_upper_bound():
+    """p99.9 of 1,000 packets: even the latest of them proves no bound; with 3,000 it does."""
+    for n, bounded in ((1000, False), (3000, True)):
+        assert math.isfinite(st.quantile(np.arange(n, dtype=float), np.arange(n), 0.999)[1].hi) is bounded
+
+
+def test_what_was_not_measured_is_left_out_of_a_quantile():
+    """nan is neither early nor late; of nothing there is no quantile."""
+    values = np.array([np.nan, 1.0, 2.0, 3.0, np.nan])
+    assert st.quantile(values, np.arange(5), 0.5)[0] == 2.0
+    with pytest.raises(ValueError, match="no values"):
+        st.quantile(np.array([np.nan]), np.array([0]), 0.5)
+
+
+def test_one_rate_has_no_interval():
+    """A single interval of a test says nothing of its spread; none at all is an error."""
+    assert st.mean_rate(np.array([1e9])) == (1e9, None)
+    with pytest.raises(ValueError, match="no values"):
+        st.mean_rate(np.empty(0))
+
+
+def test_equal_rates_have_an_interval_of_no_width():
+    """A shaper's constant rate is known exactly."""
+    mean, interval = st.mean_rate(np.full(8, 5e8))
+    assert interval is not None and mean == interval.lo == interval.hi == 5e8
+
+
+@pytest.mark.parametrize(
+    ("share", "threshold", "effect", "packets"),
+    [(0.0, 1e-4, 1.0, 29_956), (0.0, 1e-4, 2.0, 59_912), (1e-4, 1e-4, 1.0, None), (0.0, 0.0, 1.0, None)],
+)
+def test_packets_to_decide(share: float, threshold: float, effect: float, packets: int | None):
+    """Zero loss against 1e-4 needs 29,956 packets, twice that at a design effect of 2; on the threshold, never."""
+    assert st.packets_to_decide(share, threshold, effect) == packets
+
+
+@pytest.mark.parametrize(("share", "side"), [(0.5e-3, 1), (2e-3, 0)])
+def test_so_many_packets_do_decide(share: float, side: int):
+    """With the forecast number the bound clears the threshold, from either side."""
+    n = st.packets_to_decide(share, 1e-3)
+    assert n is not None
+    bound = st.clopper_pearson(share, n)[side]
+    assert bound < 1e-3 if side else bound > 1e-3
+
+
+# --- coverage
+
+
+def test_coverage_on_bursty_loss():
+    """Gilbert-Elliott loss, 30 s at 1 kHz: each bound covers >= 90 %, the naive ones less than 80 %."""
+    rng = np.random.default_rng(42)
+    enter, leave, loss = 0.001, 0.1, 0.5
+    truth, runs = loss * enter / (enter + leave), 600
+    ours, naive = np.zeros(2), np.zeros(2)
+    for _ in range(runs):
+        lost = gilbert_elliott(rng, 30_000, enter, leave, loss)
+        interval = st.share_interval(lost, BLOCK)
+        lo, hi = st.clopper_pearson(lost.mean(), len(lost))
+        ours += (interval.lo <= truth, interval.hi >= truth)
+        naive += (lo <= truth, hi >= truth)
+    assert (ours / runs >= 0.90).all(), ours / runs
+    assert (naive / runs <= 0.80).all(), naive / runs
+
+
+@pytest.mark.parametrize("q", [0.5, 0.99])
+def test_coverage_on_correlated_delay(q: float):
+    """AR(1) delay with φ = 0.99, 30 s at 1 kHz: each bound covers >= 90 %, order statistics less than 80 %."""
+    rng = np.random.default_rng(43)
+    truth, runs = norm.ppf(q), 300
+    ours, naive = np.zeros(2), np.zeros(2)
+    for _ in range(runs):
+        values = ar1(rng, 30_000, 0.99)
+        _, interval = st.quantile(values, BLOCK, q)
+        _, plain = st.quantile(values, np.arange(30_000), q)
+        ours += (interval.lo <= truth, interval.hi >= truth)
+        naive += (plain.lo <= truth, plain.hi >= truth)
+    assert (ours / runs >= 0.90).all(), ours / runs
+    assert (naive / runs <= 0.80).all(), naive / runs
+
+
+def test_coverage_on_independent_loss():
+    """Independent loss costs nothing but a little width: >= 93 % each, at most 1.3 times as wide as naive."""
+    rng = np.random.default_rng(44)
+    runs, truth = 600, 2e-3
+    covered, width = np.zeros(2), np.zeros(2)
+    for _ in range(runs):
+        lost = rng.random(30_000) < truth
+        interval = st.share_interval(lost, BLOCK)
+        lo, hi = st.clopper_pearson(lost.mean(), len(lost))
+        covered += (interval.lo <= truth, interval.hi >= truth)
+        width += (interval.hi - interval.lo, hi - lo)
+    assert (covered / runs >= 0.93).all(), covered / runs
+    assert width[0] / width[1] <= 1.3
+
+
+@pytest.mark.parametrize(
+    ("phi", "n", "least"),
+    [(0.0, 2, 0.92), (0.0, 5, 0.93), (0.0, 10, 0.93), (0.5, 10, 0.90), (0.5, 30, 0.90), (0.8, 60, 0.87)],
+)
+def test_coverage_of_mean_rates(phi: float, n: int, least: float):
+    """Few or correlated intervals make a wide interval, not a wrong one (below φ = 0.8; there 87 %)."""
+    rng = np.random.default_rng(45)
+    runs, covered = 1500, np.zeros(2)
+    for _ in range(runs):
+        _, interval = st.mean_rate(ar1(rng, n, phi))
+        assert interval is not None
+        covered += (interval.lo <= 0, interval.hi >= 0)
+    assert (covered / runs >= least).all(), covered / runs
