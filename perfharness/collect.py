@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
-from perfharness.evidence import RunFolder, job_folder, utc
+from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.session import Session
 from perfharness.model import Job, Plan, Role, Status, Task
@@ -35,6 +35,16 @@ class Progress(Protocol):
 
 
 @dataclass(slots=True)
+class Ending:
+    """How the collection ended."""
+
+    how: str = "completed"
+    notes: list[str] = field(default_factory=list)
+    """What went wrong on the way, one sentence each."""
+    lost: HostUnusable | None = None
+
+
+@dataclass(slots=True)
 class Outcome:
     """How a task went, as noted in task.json."""
 
@@ -53,35 +63,29 @@ LEFT_OUT = "left out by --only"
 STARTED = "started"
 
 
-def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> list[str]:
-    """Run these tasks of the plan; returns notes on what went wrong on the way.
+def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> Ending:
+    """Run these tasks of the plan; says how it ended. A lost host or an interrupt ends it early.
 
     The plan's other tasks are noted as skipped: what was not measured must not look as if it never was required.
-
-    Raises HostUnusable when a host is lost for good: what was collected until then is in the folder.
     """
-    notes: list[str] = []
-    end = "completed"
     for task in plan.tasks:
         if task not in tasks:
             _write_outcome(task, folder, Outcome(Status.SKIPPED, LEFT_OUT), None, None)
+    ending = Ending()
     try:
         for index, task in enumerate(tasks, 1):
             progress.task_started(task, index, len(tasks))
             outcome = _run(task, fleet, folder)
             progress.task_ended(task, outcome.status, outcome.reason)
             if outcome.status is not Status.COMPLETED:
-                notes.append(f"{task.id} {outcome.status.value}: {outcome.reason}")
+                ending.notes.append(f"{task.id} {outcome.status.value}: {outcome.reason}")
     except KeyboardInterrupt:
-        end = "interrupted"
-        notes.append("The run was interrupted by the user; what was measured until then is judged.")
+        ending.how = "interrupted"
+        ending.notes.append("The run was interrupted by the user; what was measured until then is judged.")
     except HostUnusable as error:
-        end = "host lost"
-        notes.append(str(error))
-        raise
-    finally:
-        folder.write_json("end.json", {"format_version": 1, "ended": utc(), "end": end, "notes": notes})
-    return notes
+        ending.how, ending.lost = "host lost", error
+        ending.notes.append(str(error))
+    return ending
 
 
 def _run(task: Task, fleet: Fleet, folder: RunFolder) -> Outcome:

@@ -33,7 +33,7 @@ def evaluate(
     started = str(about["started"])
     day = date.fromisoformat(started[:10])
     declared = checks(circuit, day, _companion(folder))
-    findings = judge(circuit, scenario, measurements, declared, day)
+    findings = judge(circuit, scenario, measurements, declared, day, end["left_behind"] if end else None)
     notes = tuple(end["notes"]) if end else ("The run was cut short: it left no end.json.",)
     run = Run(
         run_id=str(about["run_id"]),

@@ -11,12 +11,11 @@ from rich.console import Console
 
 from perfharness import __version__, evidence
 from perfharness.collect import collect
-from perfharness.errors import HostUnusable
 from perfharness.evaluate import evaluate
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import load_scenario
+from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
 from perfharness.plan import chosen, hosts, make_plan, refuse_harm, to_json
 from perfharness.preflight import must_be_usable
@@ -39,33 +38,49 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
     refuse_harm(tasks, circuit, now)
     ends = [circuit.endpoint(name) for name in hosts(tasks)]
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
-    lost: HostUnusable | None = None
-    with view(console) as progress, Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
-        loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
-        must_be_usable(fleet, ends, loaded)
-        about = {
-            "circuit": circuit.id,
-            "scenario": scenario.id,
-            "started": evidence.utc(now),
-            "version": __version__,
-            "argv": sys.argv[1:],
-        }
-        folder = evidence.create(results, circuit.id, run_id, about)
-        folder.write("order/circuit.yaml", circuit_file.read_bytes())
-        if circuit.companion is not None:
-            folder.write("order/companion.yaml", circuit.companion.read_bytes())
-        folder.write("order/scenario.yaml", Path(scenario.source).read_bytes())
-        folder.write_json("plan.json", to_json(plan))
-        for name, session in fleet.items():
-            folder.write_json(f"hosts/{name}.json", session.hello, host=name)
-        try:
-            collect(plan, tasks, fleet, folder, progress)
-        except HostUnusable as error:
-            lost = error
+    with view(console) as progress:
+        with Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
+            loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
+            must_be_usable(fleet, ends, loaded)
+            folder = evidence.create(
+                results,
+                circuit.id,
+                run_id,
+                {
+                    "circuit": circuit.id,
+                    "scenario": scenario.id,
+                    "started": evidence.utc(now),
+                    "version": __version__,
+                    "argv": sys.argv[1:],
+                },
+            )
+            _write_order(folder, circuit, circuit_file, scenario)
+            folder.write_json("plan.json", to_json(plan))
+            for name, session in fleet.items():
+                folder.write_json(f"hosts/{name}.json", session.hello, host=name)
+            ending = collect(plan, tasks, fleet, folder, progress)
+        folder.write_json(
+            "end.json",
+            {
+                "format_version": evidence.FORMAT_VERSION,
+                "ended": evidence.utc(),
+                "end": ending.how,
+                "notes": ending.notes,
+                "left_behind": fleet.left_behind,
+            },
+        )
     judged = _report(folder.path, None, console)
-    if lost is not None:
-        raise lost
+    if ending.lost is not None:
+        raise ending.lost
     return judged
+
+
+def _write_order(folder: evidence.RunFolder, circuit: Circuit, circuit_file: Path, scenario: Scenario) -> None:
+    """What was ordered and asked for, as it was written."""
+    folder.write("order/circuit.yaml", circuit_file.read_bytes())
+    folder.write("order/scenario.yaml", Path(scenario.source).read_bytes())
+    if circuit.companion is not None:
+        folder.write("order/companion.yaml", circuit.companion.read_bytes())
 
 
 def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Run:

@@ -6,7 +6,7 @@ NOT_RUN with its reason. Figures without a criterion are findings too, without a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -36,8 +36,12 @@ def judge(
     measurements: Sequence[Measurement],
     declared: Iterable[Check],
     today: date,
+    left_behind: Mapping[str, str] | None,
 ) -> tuple[Finding, ...]:
-    """All findings: what was declared, then step by step what was required, then what was only reported."""
+    """All findings: what was declared, then step by step what was required, then what was only reported.
+
+    ``left_behind``: hosts on which it could not be seen that our agent has gone, and why; None = nobody knows.
+    """
     found = [_declared(check, circuit) for check in declared]
     for step in scenario.steps:
         taken = [measurement for measurement in measurements if measurement.task.step == step.id]
@@ -50,6 +54,7 @@ def judge(
                 for observation in measurement.observations
                 if id(observation) not in judged
             ]
+    found.append(_footprint(circuit, left_behind))
     return tuple(
         _waived(replace(finding, id=f"F{number:03d}"), circuit, today) for number, finding in enumerate(found, 1)
     )
@@ -168,6 +173,29 @@ def _declared(check: Check, circuit: Circuit) -> Finding:
         origin="circuit file",
         mandatory=check.verdict is Verdict.FAIL,
         evidence=("order/circuit.yaml",),
+    )
+
+
+def _footprint(circuit: Circuit, left_behind: Mapping[str, str] | None) -> Finding:
+    """EC-066: after the run nothing of ours is on any host. It says nothing of the circuit."""
+    if left_behind is None:
+        verdict, reason = Verdict.NOT_RUN, "The run was cut short: the agents leave when their lease ends."
+    elif left_behind:
+        verdict = Verdict.WARN
+        reason = "; ".join(f"{host}: {why}" for host, why in left_behind.items()) + " Use `perfharness clean`."
+    else:
+        verdict, reason = Verdict.PASS, "Each agent was seen to leave: no process and no folder of ours remains."
+    return Finding(
+        id="",
+        metric="footprint",
+        statistic="left",
+        scope=Scope(circuit=circuit.id),
+        unit="",
+        value=None if left_behind is None else len(left_behind),
+        verdict=verdict,
+        reason=reason,
+        checklist=("EC-066",),
+        evidence=() if left_behind is None else ("end.json",),
     )
 
 

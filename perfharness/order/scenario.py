@@ -42,7 +42,7 @@ METRICS = {
     "tcp.transfer_time_ratio": "",
     "availability": "1",
     "outage": "ns",
-    **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "flows", "portspec", "tools"), ""),
+    **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "flows", "portspec", "tools", "footprint"), ""),
 }
 """Every metric and the unit in which it is judged; an empty unit is a count, a factor, or yes and no."""
 OPERATORS = {"at_most": "<=", "at_least": ">=", "equals": "=="}

@@ -27,7 +27,7 @@ def write_reports(
         target = folder.path / f"rejudged-{hashlib.sha256(order).hexdigest()[:8]}"
         target.mkdir(exist_ok=True)
         (target / "circuit.yaml").write_bytes(order)
-    page = html.render(run, circuit, scenario)
+    page = html.render(run, circuit, scenario, root="../" if corrected is not None else "")
     (target / "findings.json").write_bytes(json_bytes(to_json(run)))
     (target / "report.html").write_text(page, encoding="utf-8")
     (target / "report.pdf").write_bytes(pdf.render(page))

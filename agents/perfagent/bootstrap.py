@@ -1,0 +1,55 @@
+# Sent ahead of the agent over the same channel: receives it, checks it, puts it into a new private folder and
+# becomes it. Arguments: size, SHA-256, verb, further words of the verb.
+# Python 2 and early 3 must be able to read this, to say that they are too old. It holds no NUL byte: that ends it.
+# ruff: noqa: PTH118, PTH123, RUF005, UP031, UP036
+# mypy: ignore-errors
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+
+
+def fail(code, words):
+    sys.stderr.write(words + "\n")
+    sys.exit(code)
+
+
+def receive(size):
+    blocks = []
+    while size:
+        block = os.read(0, min(size, 65536))
+        if not block:
+            fail(7, "the agent did not arrive whole")
+        blocks.append(block)
+        size -= len(block)
+    return b"".join(blocks)
+
+
+def store(agent):
+    problems = []
+    for place in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
+        folder = None
+        try:
+            if place:
+                folder = tempfile.mkdtemp(prefix="perfharness-", dir=place)
+                for name, content in (("perfharness-agent", b""), ("agent.pyz", agent)):
+                    with open(os.path.join(folder, name), "wb") as file:
+                        file.write(content)
+                return folder
+        except OSError as error:
+            problems.append("%s: %s" % (place, error.strerror))
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+    return fail(8, "; ".join(problems))
+
+
+if sys.version_info < (3, 9):
+    fail(9, "python %d.%d.%d" % sys.version_info[:3])
+os.umask(0o077)
+agent = receive(int(sys.argv[1]))
+if hashlib.sha256(agent).hexdigest() != sys.argv[2]:
+    fail(7, "the agent was altered on its way")
+folder = store(agent)
+program = os.path.join(folder, "agent.pyz")
+os.execv(sys.executable, [sys.executable, "-IS", program, sys.argv[3], folder] + sys.argv[4:])

@@ -1,0 +1,80 @@
+"""The search for the largest packet that arrives, as a pure state machine: what to send next, what came of it.
+
+A size is asked for several times and never judged by one lost packet: a try counts as silent only if a small
+control packet sent right behind it was answered, so that loss and outages are not read as MTU. All sizes of a
+round go out together. The size next above the answer is tried twice as often as the others, and an answer that
+comes late still counts: a larger size that arrived overrules every smaller one that seemed not to.
+
+RFC 8899 describes the search for transports; its timers are longer than ours.
+"""
+
+from __future__ import annotations
+
+TRIES = 3
+TRIES_AT_THE_EDGE = 2 * TRIES
+SIZES_A_ROUND = 32
+
+USUAL = (
+    *(576, 1280, 1358, 1380, 1400, 1420, 1428, 1436, 1440, 1450, 1460, 1472),
+    *(1476, 1480, 1488, 1492, 1496, 1500, 1504, 2000, 4470, 8500, 9000, 9001),
+)
+"""Where links, tunnels and clouds put their limits: 1500 less GRE, IPsec, VXLAN, WireGuard, PPPoE, a tag …"""
+
+
+class Bracket:
+    """Sizes are of whole IP packets, in bytes. ``known`` is one that arrives: the control packet's."""
+
+    def __init__(self, known: int, floor: int, ceiling: int) -> None:
+        self.arrived = {known}
+        self.rounds = 1
+        self._silent: dict[int, int] = {}
+        self._ceiling = ceiling
+        self._round = sorted({floor, *(size for size in USUAL if floor < size < ceiling), ceiling})
+
+    @property
+    def largest(self) -> int:
+        """The largest size that arrived: the answer, once nothing is wanted any more."""
+        return max(self.arrived)
+
+    @property
+    def failed(self) -> list[int]:
+        """The sizes that were given up."""
+        return sorted(size for size, tries in self._silent.items() if tries >= TRIES and size not in self.arrived)
+
+    def wanted(self) -> list[int]:
+        """The sizes to send now, all at once; none when the answer is exact."""
+        sizes = self._undecided(self._round)
+        if not sizes:
+            self._round = self._between()
+            sizes = self._undecided(self._round)
+            self.rounds += bool(sizes)
+        return sizes
+
+    def answered(self, size: int) -> None:
+        self.arrived.add(size)
+
+    def unanswered(self, size: int) -> None:
+        """A try of this size brought nothing, although the control packet behind it was answered."""
+        self._silent[size] = self._silent.get(size, 0) + 1
+
+    def _undecided(self, sizes: list[int]) -> list[int]:
+        largest, smallest_failed = self.largest, self._smallest_failed
+        return [
+            size
+            for size in sizes
+            if largest < size <= smallest_failed
+            and self._silent.get(size, 0) < (TRIES_AT_THE_EDGE if size == largest + 1 else TRIES)
+        ]
+
+    def _between(self) -> list[int]:
+        """The sizes of the next round: evenly inside the bracket, at last the one above the answer again."""
+        low, high = self.largest, self._smallest_failed
+        if high == low + 1:
+            return [high] if high <= self._ceiling else []
+        width, sizes = high - low, min(high - low - 1, SIZES_A_ROUND)
+        return [low + width * i // (sizes + 1) for i in range(1, sizes + 1)]
+
+    @property
+    def _smallest_failed(self) -> int:
+        """Above ``largest``; one more than the ceiling if none failed."""
+        return min((size for size in self.failed if size > self.largest), default=self._ceiling + 1)

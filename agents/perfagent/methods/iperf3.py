@@ -1,0 +1,169 @@
+"""iperf3 as a program: a one-shot server, a client, both under a deadline, both ends' words kept.
+
+Traps held here: an ``error`` key counts whatever the exit code says (before 3.18 it is 0 on many errors); a
+server is ready when its listener is seen in /proc, since connecting would use it up; a stranger who connects
+would take the server's only test, so its listener hears the peer alone, and where that cannot be had the server
+is ended; ``-w`` above the host's limit aborts iperf3 and is clamped;
+a client that does not come to its end is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perfagent import sockets
+from perfagent.child import Child
+from perfagent.jobs import Job
+from perfagent.program import Program, inspect
+from perfagent.wire import Code, Fault
+
+OUTPUT = "iperf3.json"
+_CONNECT_MS = 5000
+_GRACE_S = 15.0
+"""After the last second of a test: control messages, a slow exchange of results over a lossy path."""
+_START_FAULTS = {
+    "Address already in use": Code.PORT_IN_USE,
+    "Cannot assign requested address": Code.ADDRESS,
+    "Permission denied": Code.NOT_PERMITTED,
+}
+
+
+def serve(
+    job: Job, *, iperf3: str, address: str, port: int, peer: str, receive_buffer_bytes: int | None = None
+) -> dict[str, Any]:
+    """Serve one test of ``peer`` on exactly this address and port.
+
+    ``receive_buffer_bytes`` is what the UDP sockets get, larger or smaller than the host's default.
+    """
+    program = inspect(iperf3)
+    address, peer = sockets.canonical(address), sockets.canonical(peer)
+    argv = [program.path, "-s", "-1", "-J", "-B", address, "-p", str(port)]
+    ready = False
+    with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes, only_peer=peer) as child:
+        while child.running():
+            if not ready and child.listens(address, port):
+                child.sockets.look()  # the listener hears the peer alone before anybody is told of it
+                job.ready({"address": address, "port": port})
+                ready = True
+            if child.sockets.control_peer not in (None, peer):
+                child.end(f"{child.sockets.control_peer} took the test that was {peer}'s")
+        return _account(job, program, child, [])
+
+
+def drive(
+    job: Job,
+    *,
+    iperf3: str,
+    peer: str,
+    source: str,
+    port: int,
+    duration_s: float,
+    omit_s: float,
+    streams: int,
+    udp: bool,
+    rate_bps: int | None,
+    length: int | None,
+    reverse: bool,
+    bidir: bool,
+    window_bytes: int | None,
+    congestion: str | None,
+    dscp: int | None,
+    mss: int | None,
+    receive_buffer_bytes: int | None = None,
+) -> dict[str, Any]:
+    """Run one test against ``peer``.
+
+    ``rate_bps`` is the total of the streams in payload (L4), each way of ``bidir``; ``None`` = unlimited.
+    ``receive_buffer_bytes`` is what the UDP sockets get, for a test that receives here.
+    """
+    program = inspect(iperf3)
+    window, clamps = clamp_window(window_bytes)
+    argv = [
+        program.path,
+        *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port), "-J", "-i", "1"),
+        *("-t", _whole("duration_s", duration_s), "-O", _whole("omit_s", omit_s), "-P", str(streams)),
+        *("--connect-timeout", str(_CONNECT_MS)),
+        *load_options(udp=udp, rate_bps=rate_bps, streams=streams, features=program.features),
+        *(["-R"] if reverse else []),
+        *(["--bidir"] if bidir else []),
+        *_option("-l", length),
+        *_option("-w", window),
+        *_option("-C", congestion),
+        *_option("--dscp", dscp),
+        *_option("-M", mss),
+    ]
+    limit_s = duration_s + omit_s + _GRACE_S
+    with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes) as child:
+        while child.running():
+            if time.monotonic() - child.started_mono_s > limit_s:
+                child.end(f"it had not ended {_GRACE_S:g} s after its test should have")
+        return _account(job, program, child, clamps)
+
+
+def load_options(*, udp: bool, rate_bps: int | None, streams: int, features: Sequence[str]) -> list[str]:
+    """Protocol and rate; iperf3 takes the rate of one stream, and ``-b 0`` for unlimited UDP."""
+    per_stream = 0 if rate_bps is None else rate_bps // streams
+    options = ["-u"] if udp else []
+    if udp or rate_bps is not None:
+        options += ["-b", str(per_stream)]
+    if udp and "udp-counters-64bit" in features:
+        options.append("--udp-counters-64bit")  # else the loss is wrong from packet 2**32 on
+    return options
+
+
+def clamp_window(window_bytes: int | None) -> tuple[int | None, list[dict[str, Any]]]:
+    """What ``-w`` may be on this host, found out by asking: the sysctls are hidden in some namespaces."""
+    if window_bytes is None:
+        return None, []
+    granted = window_bytes
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            probe.setsockopt(socket.SOL_SOCKET, option, window_bytes)
+            granted = min(granted, probe.getsockopt(socket.SOL_SOCKET, option) // 2)
+    if granted == window_bytes:
+        return window_bytes, []
+    why = "above net.core.rmem_max or wmem_max of this host"
+    return granted, [{"what": "window_bytes", "asked": window_bytes, "got": granted, "why": why}]
+
+
+def _whole(name: str, seconds: float) -> str:
+    if seconds != int(seconds):
+        raise Fault(Code.BAD_ARGUMENT, f"{name} is {seconds}, but iperf3 takes whole seconds")
+    return str(int(seconds))
+
+
+def _option(name: str, value: object) -> list[str]:
+    return [] if value is None else [name, str(value)]
+
+
+def _account(job: Job, program: Program, child: Child, clamps: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the result says; when iperf3 failed it goes to ``account.json`` and a Fault has iperf3's words."""
+    data = {"version": program.version, **child.account(), "clamps": [*clamps, *child.sockets.clamps]}
+    words = complaint((job.folder / OUTPUT).read_bytes())
+    if child.ended.startswith("stopped") or (child.ended == "by itself" and child.exit_code == 0 and not words):
+        return data
+    (job.folder / "account.json").write_text(json.dumps({"format_version": 1, **data}), encoding="utf-8")
+    if child.ended != "by itself":
+        raise Fault(Code.TOOL_FAILED, f"iperf3 was ended: {child.ended}")
+    words = words or _last_line(job.folder / "stderr.txt") or f"exit code {child.exit_code}, without a word"
+    code = next((code for text, code in _START_FAULTS.items() if text in words), Code.TOOL_FAILED)
+    raise Fault(code, f"iperf3 says: {words}")
+
+
+def complaint(output: bytes) -> str:
+    """iperf3's own ``error``; empty if there is none or the output is no JSON."""
+    try:
+        words = json.loads(output).get("error", "")
+    except (ValueError, AttributeError):
+        return ""
+    return str(words)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

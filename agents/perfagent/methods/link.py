@@ -1,0 +1,53 @@
+"""The neighbour on the wire: who answers for an address."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from perfagent.jobs import Job
+from perfagent.sockets import canonical
+from perfagent.wire import Code, Fault
+
+_ETH_P_ARP = 0x0806
+_PATIENCE_S = 1.0
+_TRIES = 3
+
+
+def neighbour(job: Job, *, interface: str, address: str) -> dict[str, Any]:
+    """Ask by ARP who has ``address``; twice more if nobody answers. Two different MACs = a duplicate address.
+
+    Raises Fault(NOT_PERMITTED) without CAP_NET_RAW, Fault(ADDRESS) for an unknown interface or an IPv6 address.
+    """
+    address = canonical(address)
+    if ":" in address:
+        raise Fault(Code.ADDRESS, f"{address} is IPv6: only IPv4 neighbours are asked for")
+    with tempfile.TemporaryDirectory(dir=job.folder) as folder:
+        # scapy makes folders in the user's home when it is imported, where nothing of ours may stay.
+        os.environ.update(XDG_CONFIG_HOME=folder, XDG_CACHE_HOME=folder)
+        from scapy.arch import get_if_addr, get_if_hwaddr
+    from scapy.config import conf
+    from scapy.layers.l2 import ARP, Ether
+
+    conf.verb = 0
+    try:
+        source, mac = get_if_addr(interface), get_if_hwaddr(interface)
+        wire = conf.L2socket(iface=interface, type=_ETH_P_ARP, promisc=False)
+    except PermissionError as error:
+        raise Fault(Code.NOT_PERMITTED, "asking by ARP needs root or CAP_NET_RAW") from error
+    except (OSError, ValueError) as error:
+        raise Fault(Code.ADDRESS, f"cannot ask on {interface}: {error}") from error
+    question = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op="who-has", hwsrc=mac, psrc=source, pdst=address)
+    answers: list[dict[str, Any]] = []
+    asked = 0
+    with wire:
+        while asked < _TRIES and not answers and not job.stopping:
+            asked += 1
+            answered, _ = wire.sr(question, timeout=_PATIENCE_S, multi=True, verbose=0)
+            answers = [_answer(sent, reply) for sent, reply in answered]
+    return {"answers": answers, "asked": asked}
+
+
+def _answer(sent: Any, reply: Any) -> dict[str, Any]:
+    return {"mac": reply.src, "rtt_ns": round((reply.time - sent.sent_time) * 1e9)}

@@ -1,0 +1,37 @@
+"""When each packet of a probe stream is due. Pure: the same arguments give the same stream anywhere.
+
+``periodic`` follows RFC 3432: a fixed interval after a random start.
+``poisson`` follows RFC 2330, section 11.1.1: independent, exponentially distributed gaps of the same mean.
+
+The random numbers are Python's Mersenne Twister for ``seed``, documented to stay the same in every version;
+``numpy.random.RandomState([seed]).random_sample(n)`` draws the same ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from math import log1p
+
+PERIODIC, POISSON = "periodic", "poisson"
+PATTERNS = (PERIODIC, POISSON)
+
+
+def offsets_ns(pattern: str, interval_ns: int, count: int, seed: int) -> Iterator[int]:
+    """Yield ``count`` due times, ns after the start. Raises ValueError for an unknown pattern."""
+    if pattern not in PATTERNS:
+        raise ValueError(f"the pattern of a stream is one of {', '.join(PATTERNS)}, not {pattern!r:.40}")
+    return _periodic(interval_ns, count, seed) if pattern == PERIODIC else _poisson(interval_ns, count, seed)
+
+
+def _periodic(interval_ns: int, count: int, seed: int) -> Iterator[int]:
+    start = int(random.Random(seed).random() * interval_ns)
+    return iter(range(start, start + interval_ns * count, interval_ns))
+
+
+def _poisson(interval_ns: int, count: int, seed: int) -> Iterator[int]:
+    draw = random.Random(seed).random
+    due = 0
+    for _ in range(count):
+        due += int(-log1p(-draw()) * interval_ns)
+        yield due

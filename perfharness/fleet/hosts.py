@@ -1,0 +1,146 @@
+"""All hosts of a run together: connected in parallel, left in parallel, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from perfharness.errors import HostLost, HostUnusable, PerfharnessError
+from perfharness.fleet import bundle, ssh
+from perfharness.fleet.launch import after_preamble, launch
+from perfharness.fleet.session import Endpoint, EventHandler, Session
+
+MAX_PARALLEL = 16
+LAST_TRY_S = 10.0
+"""For a host that was lost and may be back when the run ends."""
+
+
+class Fleet(Mapping[str, Session]):
+    """``with Fleet(…) as fleet: fleet["onprem-a"].start(…)``.
+
+    Entering raises HostUnusable naming every host that cannot be used, or Refused; the others are left first.
+    On the way out every agent leaves; ``left_behind`` then says where that could not be seen.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        run_id: str,
+        lease_s: float,
+        on_event: EventHandler = lambda host, event: None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._run_id = run_id
+        self._lease_s = lease_s
+        self._on_event = on_event
+        self._sessions: dict[str, Session] = {}
+        self.left_behind: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            failed = _each(self._endpoints, self._deploy)
+            if failed:
+                raise _together(list(failed.values()))
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def __getitem__(self, name: str) -> Session:
+        return self._sessions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def _deploy(self, endpoint: Endpoint) -> None:
+        self._sessions[endpoint.name] = Session(endpoint, self._run_id, self._lease_s, self._on_event)
+
+    def _leave(self) -> None:
+        failed = _each(list(self._sessions.values()), _leave_host)
+        self.left_behind = {name: str(why) for name, why in failed.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What ``clean`` did on a host; ``error`` if it could not be done."""
+
+    host: str
+    removed: tuple[Mapping[str, str], ...] = ()
+    """``dir`` and ``was``: live or dead."""
+    kept: tuple[Mapping[str, str], ...] = ()
+    """``dir`` and ``why``: not ours."""
+    error: PerfharnessError | None = None
+
+
+def clean(endpoints: Sequence[Endpoint]) -> list[Cleaned]:
+    """Remove whatever any run has left on these hosts, live agents included."""
+    done: dict[str, Cleaned] = {}
+
+    def clean_host(endpoint: Endpoint) -> None:
+        done[endpoint.name] = _clean_host(endpoint)
+
+    failed = _each(endpoints, clean_host)
+    return [done.get(host.name) or Cleaned(host.name, error=failed[host.name]) for host in endpoints]
+
+
+def _clean_host(endpoint: Endpoint) -> Cleaned:
+    with closing(ssh.connect(endpoint.name, endpoint.ssh)) as link:
+        stream = after_preamble(launch(link, endpoint, bundle.build(), ["clean"]), endpoint)
+        answer = b"".join(iter(lambda: stream.read(1 << 16), b""))
+    try:
+        report = json.loads(answer)
+        return Cleaned(endpoint.name, tuple(report["removed"]), tuple(report["kept"]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise HostUnusable(endpoint.name, "its agent did not say what it cleaned.") from error
+
+
+def _leave_host(session: Session) -> None:
+    try:
+        session.bye()
+    except HostLost:
+        session.reattach(LAST_TRY_S)
+        session.bye()
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Host = TypeVar("_Host", bound=_Named)
+
+
+def _each(hosts: Sequence[_Host], do: Callable[[_Host], None]) -> dict[str, PerfharnessError]:
+    """Do it for all at once; who failed and why."""
+
+    def attempt(host: _Host) -> PerfharnessError | None:
+        try:
+            do(host)
+        except PerfharnessError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet") as pool:
+        outcomes = list(pool.map(attempt, hosts))
+    return {host.name: error for host, error in zip(hosts, outcomes, strict=True) if error is not None}
+
+
+def _together(errors: Sequence[PerfharnessError]) -> PerfharnessError:
+    """One error that names every host in trouble, a line each; the exit code is the first's."""
+    first = errors[0]
+    if len(errors) > 1:
+        first.message, first.remedy = "\n".join(str(error) for error in errors), ""
+    return first

@@ -1,0 +1,253 @@
+"""One measured host: its agent is sent, started and asked over a single SSH channel.
+
+The channel may break; the agent goes on under its lease, and ``reattach`` finds it again. A thread keeps the
+lease alive and notices a silent cut, which SSH itself may not for minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from perfagent import wire
+from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused
+from perfharness.fleet import bundle, spool, ssh
+from perfharness.fleet.launch import after_preamble, launch
+from perfharness.fleet.rpc import Client
+from perfharness.model import Job
+
+HEARTBEAT_S = 10.0
+"""At most between two signs of life; a third of the lease if that is shorter."""
+
+REATTACH_PAUSE_S = 1.0
+HASHING_S = 120.0
+"""The agent hashes a job's files before it answers: a gigabyte takes it seconds."""
+
+BYE_S = 30.0
+"""Leaving includes removing the spool, which may be large."""
+
+ENDED = ("completed", "failed", "aborted")
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoint(Protocol):
+    """What is needed of ``perfharness.order.circuit.Endpoint``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ssh(self) -> ssh.Target: ...
+    @property
+    def python(self) -> str: ...
+
+
+EventHandler = Callable[[str, Mapping[str, Any]], None]
+"""``handler(endpoint name, {"event", "job", "data"})``; called in a thread of the session, and must not block."""
+
+
+class Session:
+    """The agent on one host, for one run.
+
+    ``host`` is the endpoint's name; ``hello`` is what the agent said of itself.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        run_id: str,
+        lease_s: float,
+        on_event: EventHandler = lambda host, event: None,
+        agent: bundle.Bundle | None = None,
+    ) -> None:
+        """Send and start the agent. Raises HostUnusable, or Refused when another run holds the host."""
+        self.host = self.name = endpoint.name
+        self._endpoint = endpoint
+        self._lease_s = lease_s
+        self._on_event = on_event
+        self._states: dict[str, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._left = threading.Event()
+        self._link = ssh.connect(endpoint.name, endpoint.ssh)
+        try:
+            words = ("attach", run_id, f"{lease_s:g}")
+            channel = launch(self._link, endpoint, agent or bundle.build(), words)
+            self._client = self._converse(channel)
+            self.hello: dict[str, Any] = self._client.call("hello", {"version": wire.VERSION})
+        except AgentError as error:
+            self._link.close()
+            raise _at_start(error) from error
+        except BaseException:
+            self._link.close()
+            raise
+        threading.Thread(target=self._live, name=f"lease {self.host}", daemon=True).start()
+
+    # --- jobs ---
+
+    def start(self, job: Job) -> None:
+        """Start a job. Raises AgentError (for an argument it refuses, too) or HostLost."""
+        if job.id in self._states:
+            raise AgentError(self.host, wire.Code.JOB_EXISTS, f"there is a job {job.id} already")
+        self._set(job.id, {"state": "running", "data": {}, "error": None})  # before its first event can come
+        try:
+            args = {"job": job.id, "method": job.method, "args": dict(job.args), "deadline_s": job.deadline_s}
+            self._client.call("start", args)
+        except AgentError:
+            with self._changed:
+                del self._states[job.id]
+            raise
+
+    def wait_ready(self, job_id: str, deadline_s: float) -> dict[str, Any]:
+        """What a serving job said when it listened. Raises AgentError when it ended or the deadline passed
+        before that, HostLost when the connection went."""
+        state = self._wait(job_id, deadline_s, ("ready", *ENDED))
+        if state["state"] in ENDED:
+            error = state["error"] or {"code": wire.Code.INTERNAL, "message": "it ended before it was ready"}
+            raise AgentError(self.host, error["code"], error["message"])
+        return dict(state["data"])
+
+    def wait_done(self, job_id: str, deadline_s: float) -> dict[str, Any]:
+        """``{"state": "completed" | "failed" | "aborted", "data": …, "error": {"code", "message"} | None}``.
+
+        Raises AgentError(DEADLINE) when the job goes on, HostLost when the connection went: the job runs on,
+        and after ``reattach`` it can be waited for again.
+        """
+        return self._wait(job_id, deadline_s, ENDED)
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to end tidily; it is killed if it does not within 5 s."""
+        self._client.call("stop", {"job": job_id})
+
+    def fetch(self, job_id: str, target: Path) -> list[spool.SpoolFile]:
+        """Bring the files of an ended job into ``target``, checked by hash, and free them on the host.
+
+        The id of the job may be used again afterwards. Raises HostLost, AgentError, EvidenceBroken.
+        """
+        expected = spool.expected(self.host, self._client.call("files", {"job": job_id}, HASHING_S))
+        channel = self._agent("fetch", job_id)
+        try:
+            spool.receive(self.host, after_preamble(channel, self._endpoint), expected, target)
+        finally:
+            channel.close()
+        self._client.call("forget", {"job": job_id})
+        with self._changed:
+            self._states.pop(job_id, None)
+        return expected
+
+    # --- the connection ---
+
+    def reattach(self, deadline_s: float) -> None:
+        """Find the agent again over a new connection; all job states are then up to date.
+
+        Tries until the deadline. Raises HostLost with the last reason, at once when the agent has gone.
+        """
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                self._connect_again()
+                return
+            except AgentError as error:
+                words = f"its agent has gone: its lease of {self._lease_s:g} s may have ended."
+                raise HostLost(self.host, words) from error
+            except HostUnusable as error:
+                if time.monotonic() + REATTACH_PAUSE_S > end:
+                    raise HostLost(self.host, f"it could not be reached again: {error}") from error
+                time.sleep(REATTACH_PAUSE_S)
+
+    def bye(self) -> None:
+        """Have the agent leave, and see that its folder is gone. Raises HostLost or AgentError."""
+        self._left.set()
+        try:
+            self._client.call("bye", deadline_s=BYE_S)
+            question = "import os,sys;sys.exit(os.path.lexists(sys.argv[1]))"
+            channel = self._link.execute([self._endpoint.python, "-c", question, self.hello["dir"]])
+            if ssh.exit_status(channel) != 0:
+                raise AgentError(self.host, wire.Code.INTERNAL, f"its agent left {self.hello['dir']} behind")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Drop the connection and leave the agent to its lease."""
+        self._left.set()
+        self._client.close()
+        self._link.close()
+
+    # --- inside ---
+
+    def _converse(self, channel: Any) -> Client:
+        rest = after_preamble(channel, self._endpoint)
+        return Client(self.host, channel, self._heard, self._notify, rest.buffered())
+
+    def _agent(self, verb: str, *words: str) -> Any:
+        """Run the agent that is on the host already."""
+        folder = self.hello["dir"]
+        return self._link.execute([self._endpoint.python, "-IS", f"{folder}/agent.pyz", verb, folder, *words])
+
+    def _connect_again(self) -> None:
+        self._client.close()
+        self._link.close()
+        self._link = ssh.connect(self.host, self._endpoint.ssh)
+        try:
+            client = self._converse(self._agent("attach"))
+            jobs = client.call("status")["jobs"]
+        except HostLost:
+            raise
+        except HostUnusable as error:  # the host is there, the program is not
+            raise AgentError(self.host, wire.Code.INTERNAL, "there is no agent any more") from error
+        with self._changed:
+            self._client = client
+            self._states = dict(jobs)
+            self._changed.notify_all()
+
+    def _live(self) -> None:
+        """Keep the lease; a cut is noticed by the missing answer."""
+        while not self._left.wait(min(HEARTBEAT_S, self._lease_s / 3)):
+            with suppress(PerfharnessError):  # whoever waits has been told; after a reattach this goes on
+                self._client.call("renew", {"lease_s": self._lease_s})
+
+    def _heard(self, event: wire.Event) -> None:
+        state = self._states.get(event.job, {"data": {}})
+        if event.kind == "ready":
+            self._set(event.job, {"state": "ready", "data": event.data, "error": None})
+        elif event.kind == "done":
+            self._set(event.job, {**event.data, "data": state["data"]})
+        try:
+            self._on_event(self.host, {"event": event.kind, "job": event.job, "data": event.data})
+        except Exception:
+            _log.exception("an event of %s was not handled", self.host)
+
+    def _set(self, job_id: str, state: dict[str, Any]) -> None:
+        with self._changed:
+            self._states[job_id] = state
+            self._changed.notify_all()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, job_id: str, deadline_s: float, states: Sequence[str]) -> dict[str, Any]:
+        with self._changed:
+            client = self._client
+            self._changed.wait_for(lambda: client.lost or self._state(job_id)["state"] in states, deadline_s)
+            state = self._states.get(job_id)
+        if state is not None and state["state"] in states:
+            return state
+        if client.lost is not None:
+            raise client.lost
+        raise AgentError(self.host, wire.Code.DEADLINE, f"the job {job_id} goes on after {deadline_s:g} s")
+
+    def _state(self, job_id: str) -> dict[str, Any]:
+        if job_id not in self._states:
+            raise AgentError(self.host, wire.Code.NO_SUCH_JOB, f"there is no job {job_id}")
+        return self._states[job_id]
+
+
+def _at_start(error: AgentError) -> PerfharnessError:
+    if error.code == wire.Code.HOST_BUSY:
+        return Refused(f"{error.message}.", "Wait for its end, or remove it with `perfharness clean`.")
+    return HostUnusable(error.host, f"{error.message}.")

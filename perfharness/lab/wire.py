@@ -1,0 +1,250 @@
+"""The circuit as a process: a TAP in each router, and between them a ``line`` in each direction.
+
+Usage: ``python -m perfharness.lab.wire CONFIG TRUTH``. CONFIG (JSON) is read again on SIGHUP, so that a
+fault begins and ends while frames are on the way. TRUTH (JSON) says, twice a second and at the end, what
+was done to how many frames, and how late the wire itself was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from pathlib import Path
+from time import monotonic_ns, time_ns
+from typing import Any
+
+from perfharness.lab.line import Distribution, Line, LineSpec
+from perfharness.lab.namespaces import entered
+from perfharness.lab.realtime import Timer, keep_processors_awake, prefer_me
+from perfharness.lab.state import write_json
+from perfharness.model import Direction
+
+FORMAT_VERSION = 1
+TAP = "wan"
+TUNSETIFF = 0x400454CA
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
+LONGEST_FRAME = 65_550
+BATCH = 64
+"""Frames read from one TAP before those that are due are let go."""
+SPIN_NS = 50_000
+"""This close to a release the wire polls instead of sleeping: waking up would take as long."""
+SPARSE_NS = 4 * SPIN_NS
+"""But only this long after the last: the kernel stops a real-time process that never sleeps for 50 ms."""
+TRUTH_EVERY_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    seed: int
+    near: str
+    """Namespace of the on-prem end."""
+    far: str
+    lines: dict[Direction, LineSpec]
+
+    def to_json(self) -> dict[str, Any]:
+        lines = {str(direction): line.to_json() for direction, line in self.lines.items()}
+        return {
+            "format_version": FORMAT_VERSION,
+            "seed": self.seed,
+            "near": self.near,
+            "far": self.far,
+            "lines": lines,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Config:
+        """Raises KeyError, TypeError or ValueError for what it does not know."""
+        if data["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {data['format_version']} is not {FORMAT_VERSION}")
+        lines = {direction: LineSpec.from_json(data["lines"][direction]) for direction in DIRECTIONS}
+        return cls(data["seed"], data["near"], data["far"], lines)
+
+
+DIRECTIONS = (Direction.A_Z, Direction.Z_A)
+
+
+class Way:
+    """One direction: the model, the TAPs it leads from and to, and what happened at its exit."""
+
+    def __init__(self, spec: LineSpec, seed: int, source: int, target: int) -> None:
+        self.line = Line(spec, seed)
+        self.source = source
+        self.target = target
+        self.packets = 0
+        self.bytes = 0
+        self.refused = 0
+        self.delay = Distribution()
+        self.lateness = Distribution()
+
+    def deliver(self, arrived_ns: int, release_ns: int, frame: bytes) -> None:
+        try:
+            os.write(self.target, frame)
+        except OSError:  # the interface at the far end is down
+            self.refused += 1
+            return
+        now_ns = monotonic_ns()
+        self.packets += 1
+        self.bytes += len(frame)
+        self.delay.add(now_ns - arrived_ns)
+        self.lateness.add(now_ns - release_ns)
+
+    def truth(self, waiting: int) -> dict[str, Any]:
+        """``in`` + ``duplicated`` = ``out`` + all ``dropped`` + ``waiting``; bytes are of untagged frames."""
+        line = self.line
+        return {
+            "in": {"packets": line.packets, "bytes": line.bytes},
+            "out": {"packets": self.packets, "bytes": self.bytes},
+            "waiting": waiting,
+            "dropped": {**line.dropped, "far-end": self.refused},
+            "duplicated": line.duplicated,
+            "held_back": line.held_back,
+            "delay_ns": self.delay.to_json(),
+            "lateness_ns": self.lateness.to_json(),
+            "line": line.spec.to_json(),
+        }
+
+
+class Wire:
+    """The loop: frames in, a heap of those on the way, frames out when their time has come."""
+
+    def __init__(self, config: Config, near: int, far: int, scheduler: str) -> None:
+        a_z, z_a = (config.lines[direction] for direction in DIRECTIONS)
+        self.ways = (Way(a_z, config.seed, near, far), Way(z_a, config.seed + 1, far, near))
+        self.scheduler = scheduler
+        self.started_ns = time_ns()
+        self.refused_config: str | None = None
+        self._due: list[tuple[int, int, int, Way, bytes]] = []
+        """(release, number, arrival, way, frame): the number keeps equal releases in order."""
+        self._number = 0
+        self._timer = Timer()
+        self._armed_ns = 0
+        self._last_ns = 0
+
+    def run(self, truth_file: Path, config_file: Path) -> None:
+        """Until SIGTERM, or until a TAP is gone."""
+        poll, signals, tick = select.epoll(), _signals(), Timer()
+        sources = {way.source: way for way in self.ways}
+        for fd in (*sources, signals, self._timer.fd, tick.fd):
+            poll.register(fd, select.EPOLLIN)
+        tick.set(monotonic_ns(), TRUTH_EVERY_NS)
+        while True:
+            for fd, event in poll.poll(self._release()):
+                if fd in sources:
+                    if event & (select.EPOLLERR | select.EPOLLHUP):
+                        return
+                    self._accept(sources[fd])
+                elif fd == self._timer.fd:
+                    self._timer.clear()
+                elif fd == tick.fd:
+                    tick.clear()
+                    write_json(truth_file, self.truth())
+                else:
+                    received = os.read(signals, 64)
+                    if signal.SIGTERM in received:
+                        return
+                    self._reconfigure(config_file)
+
+    def truth(self) -> dict[str, Any]:
+        directions = {
+            str(direction): way.truth(sum(1 for entry in self._due if entry[3] is way))
+            for direction, way in zip(DIRECTIONS, self.ways, strict=True)
+        }
+        return {
+            "format_version": FORMAT_VERSION,
+            "started_ns": self.started_ns,
+            "written_ns": time_ns(),
+            "scheduler": self.scheduler,
+            "refused_config": self.refused_config,
+            "directions": directions,
+        }
+
+    def _accept(self, way: Way) -> None:
+        for _ in range(BATCH):
+            try:
+                frame = os.read(way.source, LONGEST_FRAME)
+            except OSError:  # no more for now, or the interface is down
+                return
+            now_ns = monotonic_ns()
+            for release_ns, leaving in way.line.offer(now_ns, frame):
+                self._number += 1
+                heappush(self._due, (release_ns, self._number, now_ns, way, leaving))
+
+    def _release(self) -> int:
+        """Let go what is due; returns the time-out for the poll: 0 = look again at once, -1 = sleep."""
+        due = self._due
+        while due and due[0][0] <= monotonic_ns():
+            release_ns, _, arrived_ns, way, frame = heappop(due)
+            way.deliver(arrived_ns, release_ns, frame)
+            self._last_ns = release_ns
+        if not due:
+            return -1
+        wake_ns = next_ns = due[0][0]
+        if next_ns - self._last_ns >= SPARSE_NS:
+            wake_ns -= SPIN_NS
+            if wake_ns <= monotonic_ns():
+                return 0
+        if wake_ns != self._armed_ns:
+            self._armed_ns = wake_ns
+            self._timer.set(wake_ns)
+        return -1
+
+    def _reconfigure(self, config_file: Path) -> None:
+        try:
+            lines = read_config(config_file).lines
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            self.refused_config = str(error)
+            return
+        self.refused_config = None
+        for direction, way in zip(DIRECTIONS, self.ways, strict=True):
+            way.line.spec = lines[direction]
+
+
+def read_config(path: Path) -> Config:
+    return Config.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def open_tap(namespace: str) -> int:
+    with entered(namespace):
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", TAP.encode(), IFF_TAP | IFF_NO_PI))
+    return fd
+
+
+def _signals() -> int:
+    """A descriptor that yields the number of each SIGTERM and SIGHUP as a byte."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    writer.detach()
+    return reader.detach()
+
+
+def main(config_file: Path, truth_file: Path) -> None:
+    config = read_config(config_file)
+    near, far = open_tap(config.near), open_tap(config.far)
+    spinners = keep_processors_awake()
+    wire = Wire(config, near, far, prefer_me())
+    gc.disable()  # nothing here is cyclic, and a collection would hold frames up
+    try:
+        wire.run(truth_file, config_file)
+    finally:
+        write_json(truth_file, wire.truth())
+        for spinner in spinners:
+            os.kill(spinner, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

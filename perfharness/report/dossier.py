@@ -1,0 +1,92 @@
+"""A run and its order, with the few look-ups that several sections share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from perfharness.model import Direction, Finding, Measurement, Run, Series, Status, Verdict
+from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import Scenario
+from perfharness.report import words
+from perfharness.report.blocks import Ref
+
+DECLARED = "portspec"
+"""Metric of the findings that the order itself answers, without a measurement."""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """What a section is given: a judged run, what was ordered, what was asked to be measured."""
+
+    run: Run
+    circuit: Circuit
+    scenario: Scenario
+    root: str = ""
+    """Leads from the page to the run's folder."""
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Evidence path -> its number in the index, from 1."""
+        return {entry.path: number for number, entry in enumerate(self.run.evidence, 1)}
+
+    def refs(self, paths: tuple[str, ...]) -> tuple[Ref, ...]:
+        """Links to the index, in its order; a path that is not indexed keeps its name and says so."""
+        unique = dict.fromkeys(paths)
+        found = [Ref(self.numbers.get(path), path) for path in unique]
+        return tuple(sorted(found, key=lambda ref: (ref.number is None, ref.number or 0, ref.path)))
+
+    @cached_property
+    def several_pairs(self) -> bool:
+        """More than one pair of hosts was measured, so that each row must name its own."""
+        return len({row.scope.pair for row in self.run.findings if row.scope.pair}) > 1
+
+    def where(self, row: Finding) -> str:
+        """Direction and load of a finding in words; a throughput is its own load."""
+        own = row.metric.startswith("throughput.") and "both" not in row.scope.load
+        return words.scope(row.scope, pair=self.several_pairs, load_too=not own)
+
+    def name(self, row: Finding) -> str:
+        """``Packet loss, on-prem → cloud``."""
+        return ", ".join(part for part in (words.metric(row.metric), self.where(row)) if part)
+
+    @staticmethod
+    def load(item: Measurement) -> str:
+        """What was on the path beside this measurement, and which way: ``under UDP load on-prem → cloud``."""
+        scope = item.task.scope
+        one_way = scope.load != "idle" and scope.direction in (Direction.A_Z, Direction.Z_A)
+        return words.load(scope.load) + (f" {words.direction(scope.direction)}" if one_way else "")
+
+    def with_verdict(self, *verdicts: Verdict) -> tuple[Finding, ...]:
+        return tuple(row for row in self.run.findings if row.verdict in verdicts)
+
+    @cached_property
+    def required(self) -> tuple[Finding, ...]:
+        """Findings about the circuit that something was required of."""
+        return tuple(row for row in self.run.findings if row.operator is not None and row.metric != DECLARED)
+
+    @cached_property
+    def reported(self) -> tuple[Finding, ...]:
+        """Figures beside them: measured, and nothing was required."""
+        return tuple(
+            row
+            for row in self.run.findings
+            if row.operator is None and row.metric != DECLARED and row.value is not None
+        )
+
+    def of_metric(self, *metrics: str) -> tuple[Finding, ...]:
+        return tuple(row for row in self.run.findings if row.metric in metrics)
+
+    def measured(self, kind: str) -> tuple[Measurement, ...]:
+        """Completed measurements of one kind, in the order in which they ran."""
+        return tuple(
+            item for item in self.run.measurements if item.task.measurement == kind and item.status is Status.COMPLETED
+        )
+
+    def with_series(self, kind: str) -> tuple[tuple[Measurement, tuple[Series, ...]], ...]:
+        """Measurements that left a series of this kind, with these series."""
+        pairs = (
+            (item, tuple(series for series in item.series if series.kind == kind and series.x.size))
+            for item in self.run.measurements
+        )
+        return tuple((item, series) for item, series in pairs if series)

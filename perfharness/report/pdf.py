@@ -1,0 +1,32 @@
+"""The page as an A4 document. Deterministic on one machine: the same page gives the same bytes.
+
+The text engine takes its fonts from the system, so two machines may set the lines differently.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from perfharness.errors import PerfharnessError
+
+
+def render(html: str) -> bytes:
+    """PDF bytes of a page made by :func:`perfharness.report.html.render`.
+
+    Raises PerfharnessError when the page asks for anything outside itself, or the text engine is missing.
+    """
+    # Its warnings speak of links to files beside the page, which a PDF cannot follow: nothing to act on.
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    try:
+        from weasyprint import HTML
+        from weasyprint.urls import FatalURLFetchingError, URLFetcher
+    except OSError as error:
+        raise PerfharnessError(
+            f"The PDF cannot be made: {error}.", "Install Pango (libpango-1.0-0, libpangoft2-1.0-0)."
+        ) from None
+    nowhere = URLFetcher(allowed_protocols=(), fail_on_errors=True)
+    try:
+        data: bytes = HTML(string=html, url_fetcher=nowhere).write_pdf()
+    except FatalURLFetchingError as error:
+        raise PerfharnessError(f"The report refers to something outside itself: {error}.") from None
+    return data

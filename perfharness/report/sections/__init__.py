@@ -1,0 +1,43 @@
+"""The sections in their order. A new one is a file with ``build`` and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perfharness.report.blocks import Section
+from perfharness.report.dossier import Dossier
+from perfharness.report.sections import (
+    declared,
+    delay,
+    deviations,
+    diagnosis,
+    distribution,
+    evidence,
+    hosts,
+    latency,
+    ledger,
+    methods,
+    ordered,
+    path,
+    rebuild,
+    summary,
+    throughput,
+)
+
+SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
+    summary.build,
+    ordered.build,
+    declared.build,
+    path.build,
+    throughput.build,
+    delay.build,
+    distribution.build,
+    latency.build,
+    ledger.build,
+    diagnosis.build,
+    hosts.build,
+    deviations.build,
+    methods.build,
+    evidence.build,
+    rebuild.build,
+)

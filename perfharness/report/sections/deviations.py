@@ -1,0 +1,115 @@
+"""What did not go to plan, what was waived, and what was not measured and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from perfharness.model import Measurement, Status, Verdict
+from perfharness.report import words
+from perfharness.report.blocks import Block, Cell, Para, Points, Row, Section, Sub, Table, absent
+from perfharness.report.checklist import CHECKLIST, SELF
+from perfharness.report.dossier import Dossier
+from perfharness.report.words import VERDICTS
+
+
+def build(dossier: Dossier) -> Section:
+    return Section(
+        "deviations",
+        "Deviations, waivers, and what was not measured",
+        (
+            Sub("Deviations from the plan"),
+            *_deviations(dossier),
+            Sub("Waivers"),
+            *_waivers(dossier),
+            Sub("Not measured"),
+            *_not_measured(dossier),
+            Sub("Checklist rows that this run says nothing about"),
+            *_silent(dossier),
+        ),
+    )
+
+
+def _deviations(dossier: Dossier) -> tuple[Block, ...]:
+    cut = [
+        (item.task.id, f"{item.status.value}. {item.reason}".strip())
+        for item in dossier.run.measurements
+        if item.status is not Status.COMPLETED
+    ]
+    cut += [(item.task.id, clamp) for item in dossier.run.measurements for clamp in _clamps(item)]
+    if not cut and not dossier.run.notes:
+        told = "None: every task ran to its end as planned." if dossier.run.measurements else "No task was begun."
+        return absent(told)
+    return (Points((*dossier.run.notes, *cut)),)
+
+
+def _clamps(item: Measurement) -> list[str]:
+    """Settings that a host did not grant as asked."""
+    clamps = item.facts.get("clamps")
+    return [
+        f"{clamp.get('job', '')}: {clamp.get('what')} {clamp.get('asked')} was asked for, {clamp.get('got')} granted "
+        f"({clamp.get('why')})."
+        for clamp in (clamps if isinstance(clamps, list | tuple) else ())
+        if isinstance(clamp, Mapping)
+    ]
+
+
+def _waivers(dossier: Dossier) -> tuple[Block, ...]:
+    if not dossier.circuit.waivers:
+        return absent("None.")
+    return (
+        Table(
+            columns=("Row", "Decided by", "Why", "Until"),
+            widths=(12, 24, 46, 18),
+            rows=tuple(
+                Row((Cell(waiver.row, kind="id"), Cell(waiver.who), Cell(waiver.why), Cell(waiver.until.isoformat())))
+                for waiver in dossier.circuit.waivers
+            ),
+        ),
+    )
+
+
+def _not_measured(dossier: Dossier) -> tuple[Block, ...]:
+    rows = dossier.with_verdict(Verdict.NOT_RUN)
+    # A figure that was measured and not judged is not applicable too: that one stands with the others.
+    rows += tuple(row for row in dossier.with_verdict(Verdict.NOT_APPLICABLE) if row.value is None)
+    if not dossier.run.findings:
+        return absent("Nothing was measured.")
+    if not rows:
+        return absent("Everything that the scenario asked for was measured.")
+    return (
+        Table(
+            columns=("Row", "What", "Verdict", "Why"),
+            widths=(12, 32, 17, 39),
+            rows=tuple(
+                Row(
+                    (
+                        Cell(" ".join(row.checklist), kind="id"),
+                        Cell(words.metric(row.metric), dossier.where(row), "head"),
+                        Cell("", verdict=row.verdict),
+                        Cell(row.reason or "no reason was recorded"),
+                    ),
+                    tone=VERDICTS[row.verdict].tone,
+                )
+                for row in rows
+            ),
+        ),
+    )
+
+
+def _silent(dossier: Dossier) -> tuple[Block, ...]:
+    """“Not measured” is never a pass: rows that no finding touches are named."""
+    touched = {identifier for row in dossier.run.findings for identifier in row.checklist}
+    silent = [item for item in CHECKLIST if item.id not in touched and SELF not in item.needs]
+    if not silent:
+        return absent("None: every row of the checklist has a finding.")
+    groups: dict[str, list[str]] = {}
+    for item in silent:
+        groups.setdefault(" or ".join(item.needs), []).append(f"{item.id} {item.requirement}")
+    return (
+        Para(
+            f"{len(silent)} of the {len(CHECKLIST)} rows of the acceptance checklist are neither confirmed nor "
+            f"denied here. "
+            "They are listed by what it takes to see them."
+        ),
+        Points(tuple((f"{needs[0].upper()}{needs[1:]}:", " · ".join(rows)) for needs, rows in groups.items())),
+    )

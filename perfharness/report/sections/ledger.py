@@ -1,0 +1,57 @@
+"""Who lost what: every stage that has a counter, and whose it is."""
+
+from __future__ import annotations
+
+from perfharness.model import LedgerRow, Measurement
+from perfharness.report import text, words
+from perfharness.report.blocks import Block, Cell, Para, Row, Section, Table, absent
+from perfharness.report.dossier import Dossier
+
+NAME = "Who lost what"
+
+
+def build(dossier: Dossier) -> Section:
+    booked = [(item, row) for item in dossier.run.measurements for row in item.ledger]
+    if not booked:
+        return Section("ledger", NAME, absent("No losses were booked: no measurement of this run counts packets."))
+    moved = [(item, row) for item, row in booked if row.packets_hi > 0]
+    blocks: list[Block] = []
+    if moved:
+        blocks.append(
+            Table(
+                columns=("Stage", "Where", ">Packets lost", "Counter", "Evidence"),
+                widths=(28, 19, 16, 27, 10),
+                rows=tuple(_row(dossier, item, row) for item, row in moved),
+            )
+        )
+    else:
+        blocks.append(Para("No packet was lost at any stage that has a counter."))
+    still = [row for _, row in booked if row.packets_hi == 0]
+    if still:
+        names = ", ".join(dict.fromkeys(f"{row.stage} ({row.counter})" if row.counter else row.stage for row in still))
+        blocks.append(Para(f"{len(still)} bookings of zero are left out: {names}.", "note"))
+    blocks.append(
+        Para(
+            "Packets that a host's own counters explain are the host's. A counter that is shared with other "
+            "traffic gives a "
+            "range. What is left lies between the hosts: the LAN, the CE router, the circuit and the cloud's edge, "
+            "as long as nothing narrows it down.",
+            "note",
+        )
+    )
+    return Section("ledger", NAME, tuple(blocks))
+
+
+def _row(dossier: Dossier, item: Measurement, row: LedgerRow) -> Row:
+    where = words.scope(row.scope, pair=dossier.several_pairs)
+    low, high = text.count(row.packets_lo), text.count(row.packets_hi)
+    return Row(
+        (
+            Cell(row.stage, kind="head"),
+            Cell(words.SEGMENTS[row.segment]),
+            Cell(low if low == high else f"{low} to {high}", "shared counter" if row.shared else "", "num"),
+            Cell(row.counter or text.NONE),
+            Cell("", refs=dossier.refs(row.evidence)),
+        ),
+        group=", ".join(part for part in (item.task.id, where) if part),
+    )

@@ -1,0 +1,102 @@
+"""How each figure came about, and the standard that defines it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from perfharness.report.blocks import Code, Points, Section, Sub, absent
+from perfharness.report.dossier import Dossier
+
+NAME = "How it was measured"
+METHODS = {
+    "host": (
+        "Hosts",
+        "Before the first test each host tells its kernel, CPUs, interface, queues, limits, programs and clock. "
+        "During every "
+        "test that moves packets its interface, queue, socket and CPU counters are read ten times a second. A host "
+        "is judged "
+        "before the circuit: figures that rest on a host that was not fit are inconclusive.",
+    ),
+    "path": (
+        "Path",
+        "In each direction: echo requests (RFC 792), the route that the host would take, the hops with a constant flow "
+        "identity so that load balancing does not mix paths, and the agreed TCP and UDP ports tried one by one against "
+        "a listener that answers only its peer. Loss at a middle hop alone means nothing and is not judged.",
+    ),
+    "pmtu": (
+        "Path MTU",
+        "The largest IP packet with the don't-fragment bit that arrives, in each direction, found by packets that "
+        "arrive and "
+        "not by ICMP's word (RFC 4821, RFC 8899; ICMP's answers after RFC 1191 are recorded beside it). Every size "
+        "that fails "
+        "is tried three times among small control packets. The timers are shorter than those RFC 8899 gives to "
+        "transports.",
+    ),
+    "latency": (
+        "Delay and loss",
+        "UDP probes in the STAMP format (RFC 8762) on absolute deadlines, with kernel time stamps at both ends. "
+        "Round-trip "
+        "time is (T4 − T1) − (T3 − T2) (RFC 2681). Percentiles are over all packets sent: a lost packet has "
+        "infinite delay "
+        "(RFC 7679). Delay variation is PDV over the least delay of the window (RFC 5481) and signed IPDV (RFC 3393). "
+        "Loss is counted each way by a reflector that keeps its own sequence (RFC 7680), against the sender's own "
+        "count, so "
+        "that losses at the end count; reordering after RFC 4737. Streams are periodic (RFC 3432) or Poisson (RFC "
+        "2330).",
+    ),
+    "throughput": (
+        "Throughput",
+        "iperf3, counted at the receiver, warm-up left out, each direction and both at once. The contract is "
+        "judged on paced "
+        "UDP at the committed rate; TCP over many streams (RFC 6349) stands beside it and by itself never fails a "
+        "circuit. A "
+        "probe stream beside the load measures the delay under load: it is not the load's own frames. The output, "
+        "version and exact arguments of both ends are evidence.",
+    ),
+}
+GENERAL = (
+    (
+        "Layers",
+        "Every rate names what it counts: L1 with preamble and gap, L2 the frame without its check sequence, L2+FCS "
+        "with it, L3 the IP packet, L4 the payload of TCP or UDP. A rate is compared with the order at the order's "
+        "layer.",
+    ),
+    (
+        "Statistics",
+        "Packets of one stream are not independent. Shares are counted per block of one second, the design effect "
+        "is estimated from the blocks, and the interval is Clopper and Pearson's on the packets that effectively "
+        "remain; percentiles invert it. Each bound holds by itself with the confidence shown. Zero losses prove "
+        "less than 1.0e-4 only after 29,956 packets.",
+    ),
+    (
+        "Verdicts",
+        "Pass: the whole interval is on the good side. Fail: the whole interval is on the bad side, and what the "
+        "hosts' own counters explain is taken off first. Otherwise inconclusive, with what would decide. A row "
+        "that is a recommendation warns and never fails. What was not measured is never a pass.",
+    ),
+)
+
+
+def build(dossier: Dossier) -> Section:
+    kinds = dict.fromkeys(item.task.measurement for item in dossier.run.measurements)
+    if not kinds:
+        return Section("methods", NAME, absent("Nothing was measured."))
+    known = tuple(METHODS[kind] for kind in METHODS if kind in kinds)
+    others = tuple(
+        (kind, "No description of this method is part of this version.") for kind in kinds if kind not in METHODS
+    )
+    arguments = _arguments(dossier)
+    more = (Sub("Programs as they were called"), Code(arguments)) if arguments else ()
+    return Section("methods", NAME, (Points((*known, *others, *GENERAL)), *more))
+
+
+def _arguments(dossier: Dossier) -> tuple[str, ...]:
+    """The exact command of every load program, with the task and the host that it ran on."""
+    lines = []
+    for item in dossier.measured("throughput"):
+        called = item.facts.get("argv")
+        for name, words in called.items() if isinstance(called, Mapping) else ():
+            if isinstance(words, list | tuple) and words:
+                lines.append(f"{item.task.id}, {name}: {shlex.join(map(str, words))}")
+    return tuple(lines)

@@ -1,0 +1,175 @@
+"""The report's vocabulary: what each code word of the model is called in front of a reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perfharness.model import Direction, Scope, Segment, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictWord:
+    """A verdict to the eye: a word, a symbol that needs no colour, and the name of its colour."""
+
+    word: str
+    symbol: str
+    tone: str
+    counted: str
+    """How the summary counts it."""
+
+
+VERDICTS = {
+    Verdict.PASS: VerdictWord("Pass", "✓", "pass", "passed"),
+    Verdict.FAIL: VerdictWord("Fail", "✕", "fail", "failed"),
+    Verdict.INCONCLUSIVE: VerdictWord("Inconclusive", "?", "open", "inconclusive"),
+    Verdict.WARN: VerdictWord("Warning", "!", "open", "warnings"),
+    Verdict.NOT_RUN: VerdictWord("Not measured", "○", "none", "not measured"),
+    Verdict.WAIVED: VerdictWord("Waived", "◇", "none", "waived"),
+    Verdict.NOT_APPLICABLE: VerdictWord("Not applicable", "–", "none", "not applicable"),
+}
+
+DIRECTIONS = {
+    Direction.A_Z: "on-prem → cloud",
+    Direction.Z_A: "cloud → on-prem",
+    Direction.ROUND_TRIP: "round trip",
+    Direction.BOTH: "both ways at once",
+}
+
+SEGMENTS = {
+    Segment.HOST_A: "on-prem host",
+    Segment.LAN: "LAN",
+    Segment.CE: "CE router",
+    Segment.CARRIER: "carrier circuit",
+    Segment.CLOUD_EDGE: "cloud edge",
+    Segment.HOST_Z: "cloud host",
+    Segment.BETWEEN: "between the hosts",
+}
+
+OWNERS = {"own": "own network", "carrier": "carrier", "cloud": "cloud provider"}
+
+METRICS = {
+    "tools": "Tools present",
+    "path": "Path",
+    "port": "Ports reachable",
+    "pmtu": "Path MTU",
+    "vlan": "VLAN",
+    "bgp": "BGP",
+    "route": "Route",
+    "flows": "Flows over all members",
+    "dscp": "DSCP preserved",
+    "portspec": "Order",
+    "throughput.udp": "UDP throughput at the committed rate",
+    "throughput.tcp": "TCP throughput",
+    "capacity.sustained": "Sustained capacity",
+    "capacity.max": "Highest capacity in one second",
+    "tcp.efficiency": "TCP efficiency",
+    "tcp.buffer_delay": "TCP buffer delay",
+    "tcp.transfer_time_ratio": "TCP transfer time ratio",
+    "delay.rtt": "Round-trip delay",
+    "delay.loaded": "Round-trip delay under load",
+    "delay.oneway": "One-way delay",
+    "variation.pdv": "Delay variation (PDV)",
+    "variation.ipdv": "Delay variation (IPDV)",
+    "loss": "Packet loss",
+    "reordering": "Reordering",
+    "duplication": "Duplication",
+    "availability": "Availability",
+    "outage": "Outage",
+}
+"""In the order in which the rows of a table stand."""
+
+GROUPS = (
+    ("Path", ("tools", "vlan", "bgp", "route", "path", "port", "pmtu", "flows", "dscp")),
+    ("Rate", ("throughput", "capacity", "tcp")),
+    ("Delay", ("delay", "variation")),
+    ("Loss and availability", ("loss", "reordering", "duplication", "availability", "outage")),
+)
+"""The order of the rows by the first word of their metric; an unknown metric goes to the end."""
+
+MEASUREMENTS = {
+    "host": "Host facts and counters",
+    "path": "Path and reachability",
+    "pmtu": "Path MTU",
+    "latency": "Delay and loss",
+    "throughput": "Throughput",
+}
+
+CAUSES = {
+    "vlan-mismatch": "The VLAN does not match end to end",
+    "missing-return-route": "The return route is missing",
+    "missing-forward-route": "The forward route is missing",
+    "bgp-as-mismatch": "The AS numbers do not agree",
+    "bgp-port-blocked": "BGP's TCP port 179 is blocked",
+    "bgp-prefix-missing": "A prefix is not announced",
+    "bgp-prefix-leak": "A prefix is announced that should not be",
+    "mtu-below-plan": "The path MTU is below the plan",
+    "mtu-black-hole": "Large packets vanish without a word (MTU black hole)",
+    "mss-clamped": "The TCP segment size is clamped on the way",
+    "port-blocked": "A declared port is blocked",
+    "circuit-loss-random": "Random loss between the hosts",
+    "circuit-loss-burst": "Loss in bursts between the hosts",
+    "loss-one-way": "Loss in one direction only",
+    "unattributed-loss": "Loss that no counter explains",
+    "lan-loss": "Loss in the LAN",
+    "ce-drop": "The CE router drops",
+    "lag-member-bad": "A member of the link group is bad",
+    "policed-below-order": "Policed below the ordered rate",
+    "shaped-below-order": "Shaped below the ordered rate",
+    "policer-burst-too-small": "The policer's burst is too small for TCP",
+    "delay-above-objective": "Delay above the objective",
+    "jitter-above-objective": "Delay variation above the objective",
+    "reordering": "Packets are reordered",
+    "duplication": "Packets are duplicated",
+    "corruption": "Packets are corrupted",
+    "dscp-remarked": "DSCP is remarked on the way",
+    "link-flap": "The link flapped",
+    "link-down": "The link is down",
+    "far-host-unreachable": "The far host cannot be reached",
+    "failover-slow": "Failover takes too long",
+    "host-receive-buffer": "The receiving host's socket buffer overflows",
+    "host-cpu": "A test host ran short of CPU",
+    "host-nic-mtu": "A host's NIC has another MTU than the circuit",
+    "ecs-instance-limit": "The cloud instance's own limit",
+    "clock-unsynchronised": "The hosts' clocks are not synchronised",
+    "background-traffic": "Other traffic was on the circuit",
+}
+
+_LOADS = {
+    "idle": "idle path",
+    "tcp": "under TCP load",
+    "udp": "under UDP load",
+    "tcp both ways": "under TCP load both ways",
+    "udp both ways": "under UDP load both ways",
+}
+
+
+def metric(name: str) -> str:
+    """A metric's name for a reader; one that we do not know keeps its own."""
+    return METRICS.get(name, name)
+
+
+def cause(name: str) -> str:
+    """A cause in words; one that we do not know keeps its own name."""
+    return CAUSES.get(name, name)
+
+
+def load(name: str) -> str:
+    """What else was on the path, in words."""
+    return _LOADS.get(name, f"under load: {name}")
+
+
+def direction(which: Direction | None) -> str:
+    """``on-prem → cloud``; nothing for a figure without direction."""
+    return DIRECTIONS[which] if which else ""
+
+
+def scope(of: Scope, *, pair: bool, load_too: bool = True) -> str:
+    """What a figure speaks of, in one line; the pair only where there is more than one."""
+    parts = [direction(of.direction), load(of.load) if load_too and of.load != "idle" else ""]
+    if pair and of.pair:
+        parts.append(of.pair.replace(":", " ↔ "))
+    if of.service:
+        parts.append(f"class {of.service}")
+    if of.family != "ipv4":
+        parts.append(of.family.replace("ipv", "IPv"))
+    return ", ".join(part for part in parts if part)

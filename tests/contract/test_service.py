@@ -1,0 +1,191 @@
+"""What the agent answers, in memory: processes are fakes, time is an argument."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfagent import methods, wire
+from perfagent.service import GRACE_NS, Service
+from perfagent.wire import Code, Event, Fault, Request
+
+SECOND = 1_000_000_000
+
+
+class FakeProcess:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.signals: list[str] = []
+
+    def terminate(self) -> None:
+        self.signals.append("term")
+
+    def kill(self) -> None:
+        self.signals.append("kill")
+
+
+class Bench:
+    """A service at time 0 with a lease of 30 s."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spawned: list[FakeProcess] = []
+        self.service = Service({"run": "r"}, folder / "jobs", 30, 0, self._spawn, 1)
+
+    def _spawn(self, folder: Path) -> FakeProcess:
+        self.spawned.append(FakeProcess(folder))
+        return self.spawned[-1]
+
+    def ask(self, request: str, now_s: float = 0, /, **args: Any) -> Any:
+        return self.service.answer(Request(1, request, args), int(now_s * SECOND))
+
+    def start(self, now_s: float = 0, deadline_s: float = 10.0) -> FakeProcess:
+        self.ask("start", now_s, job="j", method="trial.run", args={"text": "x"}, deadline_s=deadline_s)
+        return self.spawned[-1]
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.ask("status")["jobs"]["j"]
+        return state
+
+
+def run(job: Any, *, text: str) -> dict[str, Any]:
+    raise AssertionError("never run here")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    load = methods.load
+
+    def with_trial(method: str) -> Callable[..., dict[str, Any]]:
+        return run if method == "trial.run" else load(method)
+
+    monkeypatch.setattr(methods, "load", with_trial)
+    return Bench(tmp_path)
+
+
+def refused(bench: Bench, request: str, /, **args: Any) -> Code:
+    with pytest.raises(Fault) as fault:
+        bench.ask(request, 0, **args)
+    return fault.value.code
+
+
+def test_hello_tells_state_and_lease(bench: Bench) -> None:
+    """Hello carries the identity, the lease and the jobs there are; another protocol version is refused."""
+    bench.start()
+    assert bench.ask("hello", version=wire.VERSION) == {"run": "r", "lease_s": 30, "jobs": {"j": "running"}}
+    assert refused(bench, "hello", version=2) is Code.VERSION
+
+
+def test_only_known_methods_and_arguments(bench: Bench) -> None:
+    """The table is closed: unknown methods, unknown, missing and mistyped arguments are told apart from bugs."""
+    assert refused(bench, "exec") is Code.UNKNOWN_METHOD
+    assert refused(bench, "_bye") is Code.UNKNOWN_METHOD
+    assert refused(bench, "bye", now=True) is Code.BAD_ARGUMENT
+    assert refused(bench, "hello") is Code.BAD_ARGUMENT
+    assert refused(bench, "renew", lease_s=True) is Code.BAD_ARGUMENT
+    assert refused(bench, "renew", lease_s=-1) is Code.BAD_ARGUMENT
+    assert refused(bench, "stop", job="j") is Code.NO_SUCH_JOB
+
+
+def test_a_spec_is_written_before_the_process_starts(bench: Bench) -> None:
+    """The job's process finds all it needs in its folder."""
+    process = bench.start()
+    spec = json.loads((process.folder / "spec.json").read_bytes())
+    assert (spec["method"], spec["args"], spec["deadline_mono_ns"]) == ("trial.run", {"text": "x"}, 10 * SECOND)
+
+
+def test_a_job_ends_when_its_process_is_gone(bench: Bench) -> None:
+    """Its own word is kept until then, so that its ports are free when the coordinator hears of it."""
+    bench.start()
+    assert bench.service.heard(Event("ready", "j", {"port": 1})) == Event("ready", "j", {"port": 1})
+    assert bench.service.heard(Event("done", "j", {"state": "completed", "error": None})) is None
+    assert bench.state()["state"] == "ready"
+    assert bench.service.ended("j", 0, SECOND) == Event("done", "j", {"state": "completed", "error": None})
+    assert bench.state() == {"state": "completed", "data": {"port": 1}, "error": None}
+
+
+def test_a_silent_death_is_a_failure_with_a_result(bench: Bench) -> None:
+    """A killed job gets the result.json that it could not write."""
+    folder = bench.start().folder
+    bench.service.ended("j", -9, SECOND)
+    assert bench.state()["state"] == "failed"
+    assert "signal 9" in json.loads((folder / "result.json").read_bytes())["error"]["message"]
+
+
+def test_deadline_then_grace_then_kill(bench: Bench) -> None:
+    """Past its deadline a job is asked once, then killed; dead that late it counts as aborted."""
+    process = bench.start(deadline_s=10)
+    bench.service.tick(10 * SECOND - 1)
+    assert process.signals == []
+    bench.service.tick(10 * SECOND)
+    bench.service.tick(11 * SECOND)
+    assert process.signals == ["term"]
+    bench.service.tick(10 * SECOND + GRACE_NS)
+    assert process.signals == ["term", "kill"]
+    assert bench.service.ended("j", -9, 16 * SECOND).data["state"] == "aborted"
+
+
+def test_stop_is_asked_once(bench: Bench) -> None:
+    """A second stop does not lengthen the grace, and one of an ended job is harmless."""
+    process = bench.start()
+    bench.ask("stop", 1, job="j")
+    bench.ask("stop", 4, job="j")
+    assert process.signals == ["term"]
+    assert bench.service.next_due_ns() == SECOND + GRACE_NS
+    bench.service.ended("j", 0, 5 * SECOND)
+    bench.ask("stop", 6, job="j")
+
+
+def test_the_lease(bench: Bench) -> None:
+    """Any request renews it; when it has run out the agent leaves."""
+    bench.service.tick(30 * SECOND - 1)
+    bench.ask("status", 20)
+    bench.service.tick(49 * SECOND)
+    assert not bench.service.leaving
+    bench.ask("renew", 49, lease_s=2)
+    bench.service.tick(51 * SECOND)
+    assert bench.service.leaving
+
+
+def test_an_unknown_request_does_not_renew_the_lease(bench: Bench) -> None:
+    """A stranger's noise does not keep the agent on the host."""
+    with pytest.raises(Fault):
+        bench.ask("exec", 29)
+    bench.service.tick(30 * SECOND)
+    assert bench.service.leaving
+
+
+def test_files_and_forget_are_for_ended_jobs(bench: Bench) -> None:
+    """A growing file has no hash; after forget the id is free."""
+    folder = bench.start().folder
+    assert refused(bench, "files", job="j") is Code.BAD_ARGUMENT
+    assert refused(bench, "forget", job="j") is Code.BAD_ARGUMENT
+    assert refused(bench, "start", job="j", method="trial.run", args={"text": ""}, deadline_s=1) is Code.JOB_EXISTS
+    bench.service.ended("j", 1, SECOND)
+    (folder / "link").symlink_to("/etc/passwd")
+    assert [row["name"] for row in bench.ask("files", job="j")] == ["result.json", "spec.json"]
+    bench.ask("forget", job="j")
+    assert not folder.exists()
+    bench.start()
+
+
+def test_a_process_that_cannot_start_leaves_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more processes, no more disk: one error, no half job."""
+
+    def fail(_folder: Path) -> FakeProcess:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(bench.service, "_spawn", fail)
+    assert refused(bench, "start", job="j", method="trial.run", args={"text": ""}, deadline_s=1) is Code.PLATFORM
+    assert bench.ask("status") == {"jobs": {}}
+
+
+def test_every_method_of_the_table_exists() -> None:
+    """Each row of the closed table names a function with keyword-only arguments."""
+    for method in methods.METHODS:
+        code = methods.load(method).__code__
+        assert code.co_argcount == 1, method
+        assert code.co_kwonlyargcount > 0, method

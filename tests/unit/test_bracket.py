@@ -1,0 +1,87 @@
+"""perfagent.bracket: the search for the path MTU, on paths that lose packets at random."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perfagent.bracket import TRIES, Bracket
+
+KNOWN = 44
+
+
+def search(pmtu: int, floor: int, ceiling: int, loss: float, seed: int) -> tuple[Bracket, int]:
+    """Play the prober against a path: each probe and each control packet is lost with probability ``loss``."""
+    arrives = random.Random(seed).random
+    bracket, passes = Bracket(KNOWN, floor, ceiling), 0
+    while sizes := bracket.wanted():
+        passes += 1
+        for size in sizes:
+            if size <= pmtu and arrives() >= loss:
+                bracket.answered(size)
+            elif arrives() >= loss:
+                bracket.unanswered(size)
+    return bracket, passes
+
+
+@given(st.data())
+def test_exact_without_loss(data: st.DataObject) -> None:
+    """Every path MTU between the control packet's size and the ceiling is found to the byte, below the floor too."""
+    ceiling = data.draw(st.integers(KNOWN + 1, 65_535))
+    floor = data.draw(st.integers(KNOWN + 1, ceiling))
+    pmtu = data.draw(st.integers(KNOWN, ceiling + 10))
+    bracket, passes = search(pmtu, floor, ceiling, 0.0, 0)
+    assert bracket.largest == min(pmtu, ceiling)
+    assert passes <= 6 * TRIES
+
+
+@settings(max_examples=300)
+@given(st.integers(576, 9216), st.sampled_from([0.02, 0.06, 0.1]), st.integers(0, 2**32))
+def test_exact_with_loss(pmtu: int, loss: float, seed: int) -> None:
+    """Ordinary loss is not read as MTU."""
+    bracket, _ = search(pmtu, 576, 9216, loss, seed)
+    assert bracket.largest == pmtu
+
+
+def test_an_outage_is_not_a_small_mtu() -> None:
+    """While control packets are not answered either, nothing is concluded."""
+    bracket = Bracket(KNOWN, 576, 1500)
+    wanted = bracket.wanted()
+    assert bracket.wanted() == wanted
+    assert bracket.failed == []
+
+
+def test_usual_sizes_first() -> None:
+    """The first round asks for floor, ceiling and the usual sizes between them, all at once."""
+    assert Bracket(KNOWN, 1400, 1500).wanted() == [
+        *(1400, 1420, 1428, 1436, 1440, 1450, 1460, 1472, 1476, 1480, 1488, 1492, 1496, 1500)
+    ]
+
+
+def test_a_late_answer_overrules_failed_sizes() -> None:
+    """A size given up is forgotten when a larger one turns out to have arrived."""
+    bracket = Bracket(KNOWN, 1400, 1500)
+    for _ in range(TRIES):
+        for size in bracket.wanted():
+            bracket.unanswered(size)
+    assert bracket.wanted()[-1] < 1400
+    bracket.answered(1500)
+    assert bracket.wanted() == []
+    assert bracket.largest == 1500
+
+
+@pytest.mark.parametrize("edge_lost", [3, 4, 5])
+def test_the_size_above_the_answer_is_asked_twice_as_often(edge_lost: int) -> None:
+    """Three losses in a row at the edge do not make the answer one byte too small."""
+    bracket = Bracket(KNOWN, 1499, 1500)
+    bracket.answered(1499)
+    for _ in range(edge_lost):
+        assert bracket.wanted() == [1500]
+        bracket.unanswered(1500)
+    assert bracket.wanted() == [1500]
+    bracket.answered(1500)
+    assert bracket.wanted() == []
+    assert bracket.largest == 1500

@@ -1,0 +1,166 @@
+"""What the lab is to be, and how it remembers what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_network
+from pathlib import Path
+
+import pytest
+
+from perfharness.errors import LabFault
+from perfharness.lab import control, processes, shaping, state, topology
+from perfharness.lab.processes import Process
+from perfharness.lab.spec import Host, LabSpec
+from perfharness.model import Direction, Layer
+from perfharness.order.circuit import load_circuit
+
+LAB_YAML = Path(__file__).parents[2] / "scenarios/circuits/lab.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(state, "FOLDER", tmp_path / "lab")
+    (tmp_path / "lab").mkdir()
+    return tmp_path / "lab"
+
+
+def test_the_default_lab_is_what_its_circuit_file_orders() -> None:
+    """``lab.yaml`` and the defaults cannot drift apart."""
+    assert LabSpec.from_circuit(load_circuit(LAB_YAML)) == LabSpec()
+
+
+def test_the_specification_survives_its_file() -> None:
+    """Status and truth read it back from the state."""
+    spec = LabSpec(rate_bps=None, rate_layer=Layer.L1, onprem=Host("left", "10.10.3.4"))
+    assert LabSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_a_prefix_without_room_for_a_transit_network_is_refused() -> None:
+    """The routers of a site need addresses besides the host's own network."""
+    with pytest.raises(LabFault, match=r"10\.10\.0\.0/24 with host 10\.10\.0\.10"):
+        LabSpec(onprem_prefix="10.10.0.0/24")
+
+
+def test_the_wire_plays_the_order_and_nothing_else() -> None:
+    """Rate and tag as ordered in both directions; unshaped means no rate at all."""
+    for line in LabSpec(rate_layer=Layer.L1).lines().values():
+        assert line.rate is not None
+        assert (line.rate.bps, line.rate.overhead_bytes) == (10**9, 24)
+        assert (line.vlan_push, line.vlan_expect) == (100, 100)
+        assert replace(line, rate=None) == LabSpec(rate_bps=None).lines()[Direction.A_Z]
+
+
+def test_the_kernel_cannot_meter_ip_packets() -> None:
+    """Refused with a way out, not approximated."""
+    spec = LabSpec(rate_layer=Layer.L3)
+    with pytest.raises(LabFault, match="cannot meter at L3"):
+        shaping.shape(topology.plan(spec).circuit[0], spec)
+
+
+def test_every_gateway_is_a_neighbour() -> None:
+    """Each route leads to an address on a link of the namespace that holds the route."""
+    plan = topology.plan(LabSpec())
+    for route in plan.routes:
+        far = [
+            (a, z)
+            for link in (*plan.links, plan.circuit)
+            for a, z in (link, link[::-1])
+            if a.namespace == route.namespace and z == route.via
+        ]
+        assert len(far) == 1, route
+
+
+def test_no_two_links_overlap() -> None:
+    """Nor does an address occur twice."""
+    plan = topology.plan(LabSpec())
+    links = [*plan.links, plan.circuit]
+    assert all(a.address.network == z.address.network for a, z in links)
+    networks = [a.address.network for a, _ in links]
+    assert not any(m.overlaps(n) for i, m in enumerate(networks) for n in networks[:i])
+    assert len({end.address.ip for link in links for end in link}) == 2 * len(links)
+
+
+@pytest.mark.parametrize("host", ["10.10.0.1", "10.10.0.2", "10.10.0.254"])
+def test_the_gateway_is_never_the_host(host: str) -> None:
+    """A host may have any address of its network."""
+    a, gateway = topology.plan(LabSpec(onprem=Host("onprem-a", host))).links[0]
+    assert a.address.ip == IPv4Address(host) != gateway.address.ip
+    assert gateway.address.ip in ip_network("10.10.0.0/24")
+
+
+def test_the_state_remembers_everything_that_was_made(folder: Path) -> None:
+    """Each thing is on disk as soon as it is added."""
+    made = state.State({"mode": "veth"})
+    made.add_namespace("ph-x")
+    made.add_folder("/run/x")
+    made.add_process(Process("sshd", 42, 4711))
+    assert state.load() == made
+
+
+def test_a_state_of_another_version_is_refused(folder: Path) -> None:
+    """It may name things that this version does not know how to remove."""
+    (folder / "state.json").write_text('{"format_version": 2}')
+    with pytest.raises(LabFault, match="format version 2, not 1"):
+        state.load()
+
+
+def test_a_process_id_that_was_given_away_is_never_signalled() -> None:
+    """Same number, other start time: not ours."""
+    ours = processes.identify("me", os.getpid())
+    assert ours is not None and ours.alive
+    stranger = Process("me", ours.pid, ours.start_ticks - 1)
+    assert not stranger.alive
+    assert not stranger.signal(signal.SIGKILL)
+
+
+def test_a_process_starts_only_once_it_is_on_record(tmp_path: Path) -> None:
+    """If the note cannot be written, the program never runs."""
+    seen: list[Process] = []
+
+    def refuse(process: Process) -> None:
+        seen.append(process)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        processes.launch("mark", ["touch", str(tmp_path / "ran")], tmp_path / "log", refuse)
+    os.waitpid(seen[0].pid, 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    """SIGTERM first; what stays is killed and gone when ``end`` returns."""
+    script = "trap '' TERM; while :; do sleep 0.1; done"
+    stubborn = processes.launch("stubborn", ["sh", "-c", script], tmp_path / "log", lambda _: None)
+    processes.end([stubborn], grace_s=0.3)
+    assert not stubborn.alive
+
+
+def test_without_root_the_lab_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb, before it touches anything."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for verb in (control.up, control.down, control.status, control.truth):
+        with pytest.raises(LabFault, match="only root may") as caught:
+            verb()
+        assert "sudo" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("tool", "package"), [("sshd", "openssh-server"), ("tc", "iproute2")])
+def test_a_missing_tool_is_named_with_its_package(tool: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy can be typed."""
+    found = shutil.which
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None if name == tool else found(name, path=path))
+    with pytest.raises(LabFault, match=f"{tool} is not installed") as caught:
+        control.up()
+    assert package in caught.value.remedy
+
+
+def test_a_line_needs_a_wire() -> None:
+    """Impairments asked for and not played would be a lie."""
+    with pytest.raises(LabFault, match="cannot play this circuit as veth"):
+        control.up(lines=LabSpec().lines())

@@ -1,0 +1,56 @@
+"""perfagent.schedule: when the packets of a stream are due."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfagent import schedule
+
+patterns = st.sampled_from(schedule.PATTERNS)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(patterns, st.integers(1_000, 10**10), st.integers(0, 200), seeds)
+def test_a_stream_is_regenerated_from_its_parameters(pattern: str, interval: int, count: int, seed: int) -> None:
+    """The same four values give the same due times: as many as asked, in order, none before the start."""
+    due = list(schedule.offsets_ns(pattern, interval, count, seed))
+    assert due == list(schedule.offsets_ns(pattern, interval, count, seed))
+    assert len(due) == count
+    assert due == sorted(due)
+    assert all(offset >= 0 for offset in due)
+
+
+@given(st.integers(1_000, 10**10), st.integers(2, 100), seeds)
+def test_periodic_gaps_are_the_interval(interval: int, count: int, seed: int) -> None:
+    """After a random start within one interval, every gap is exactly the interval."""
+    due = list(schedule.offsets_ns("periodic", interval, count, seed))
+    assert 0 <= due[0] < interval
+    assert {later - earlier for earlier, later in pairwise(due)} == {interval}
+
+
+def test_poisson_gaps_are_exponential() -> None:
+    """The gaps have the mean, the spread and the share above the mean of an exponential distribution."""
+    due = np.array(list(schedule.offsets_ns("poisson", 1_000_000, 100_000, 7)))
+    gaps = np.diff(due) / 1e6
+    assert gaps.mean() == pytest.approx(1, rel=0.01)
+    assert gaps.std() == pytest.approx(1, rel=0.02)
+    assert (gaps > 1).mean() == pytest.approx(np.exp(-1), rel=0.02)
+
+
+def test_numpy_draws_the_same_numbers() -> None:
+    """A long stream can be regenerated column-wise: numpy's Mersenne Twister agrees."""
+    draws = np.random.RandomState([7]).random_sample(10_000)
+    due = np.cumsum((-np.log1p(-draws) * 1_000_000).astype(np.int64))
+    ours = np.array(list(schedule.offsets_ns("poisson", 1_000_000, 10_000, 7)))
+    assert np.abs(ours - due).max() <= 10_000 * 1e-9 * 1_000_000
+
+
+def test_an_unknown_pattern_is_refused() -> None:
+    """A pattern that is neither periodic nor poisson is named in the error."""
+    with pytest.raises(ValueError, match="'burst'"):
+        schedule.offsets_ns("burst", 1, 1, 1)
