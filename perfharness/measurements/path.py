@@ -16,7 +16,7 @@ from perfharness.measurements.base import (
 from perfharness.measurements.base import Params as NoParams
 from perfharness.model import Direction, Interval, Job, Measurement, Observation, PortUse, Role, Status, Task
 
-LISTEN, ROUTE, PING, HOPS, PORTS, NEIGHBOUR = "listen", "route", "ping", "hops", "ports", "neighbour"
+LISTEN, ROUTE, PING, HOPS, PORTS, NEXT_HOP = "listen", "route", "ping", "hops", "ports", "next_hop"
 PING_INTERVAL_MS = 10
 """What an unprivileged user may send at, and little enough for any link."""
 
@@ -56,7 +56,7 @@ class Path:
             drive(ROUTE, "path.route", ends, True),
             drive(PING, "path.ping", {**ends, "count": params.ping_count, "interval_ms": PING_INTERVAL_MS}),
             drive(PORTS, "path.ports", {**ends, **port_lists}),
-            drive(NEIGHBOUR, "link.neighbour", {"interface": source.interface, "towards": str(target.address)}, True),
+            drive(NEXT_HOP, "link.next_hop", ends, True),
         ]
         if params.hops:
             jobs.append(drive(HOPS, "path.hops", {**ends, "port": ports[0], "max_ttl": 30, "tries": 3}, True))

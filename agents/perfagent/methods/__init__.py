@@ -21,6 +21,7 @@ METHODS = {
     "path.listen": ("perfagent.methods.path", "listen"),
     "path.ports": ("perfagent.methods.path", "ports"),
     "link.neighbour": ("perfagent.methods.link", "neighbour"),
+    "link.next_hop": ("perfagent.methods.link", "next_hop"),
     "pmtu.echo": ("perfagent.methods.pmtu", "echo"),
     "pmtu.search": ("perfagent.methods.pmtu", "search"),
     "stamp.reflect": ("perfagent.methods.stamp", "reflect"),

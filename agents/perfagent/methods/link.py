@@ -49,5 +49,19 @@ def neighbour(job: Job, *, interface: str, address: str) -> dict[str, Any]:
     return {"answers": answers, "asked": asked}
 
 
+def next_hop(job: Job, *, peer: str, source: str) -> dict[str, Any]:
+    """Ask for the station to which this host hands its packets for ``peer``: what ``neighbour`` says, with its ``address``.
+
+    Raises Fault(ADDRESS) when there is no route.
+    """
+    from perfagent.methods.path import route
+
+    found = route(job, peer=peer, source=source)
+    if found["route"] is None:
+        raise Fault(Code.ADDRESS, found["reason"])
+    address = found["route"]["gateway"] or canonical(peer)
+    return {"address": address, **neighbour(job, interface=found["route"]["interface"], address=address)}
+
+
 def _answer(sent: Any, reply: Any) -> dict[str, Any]:
     return {"mac": reply.src, "rtt_ns": round((reply.time - sent.sent_time) * 1e9)}

@@ -1,0 +1,223 @@
+"""The agent's methods host, path and link, run as jobs in network namespaces of their own. Needs root."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.namespaces import ADDRESSES, Path3, Running
+
+A, Z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
+A6, Z6 = ADDRESSES[6]["a"], ADDRESSES[6]["z"]
+ROUTER = "10.1.0.1"
+STRANGER = "10.1.0.77"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path3]:
+    with Path3(tmp_path / "perfharness-test", "meth") as path:
+        yield path
+
+
+# --- host -------------------------------------------------------------------------------------
+
+
+def test_facts_are_those_of_the_namespace(path: Path3) -> None:
+    """Interface, addresses and driver come from where the agent runs, not from where /sys was mounted."""
+    facts = path.start("a", "facts", "host.facts", interface="eth0", address=A, iperf3="iperf3").data()
+    assert facts["nic"]["driver"] == "veth"
+    assert facts["nic"]["mtu"] == 1500
+    assert facts["nic"]["offloads"]["gso"] is True
+    assert facts["nic"]["rings"] is None
+    assert f"{A}/24" in facts["addresses"]
+    assert facts["qdisc"][0]["kind"] == "noqueue"
+    assert facts["iperf3"]["path"].endswith("/iperf3")
+    assert facts["sysctls"]["net.ipv4.tcp_rmem"].count(" ") == 2
+    assert facts["congestion"]["current"] in facts["congestion"]["available"]
+    assert facts["clock"]["source"] in ("chrony", "ntpd", "timesyncd", "ptp", "none", "unknown")
+
+
+def test_facts_without_iperf3_say_why(path: Path3) -> None:
+    """The other facts are there all the same."""
+    facts = path.start("a", "facts", "host.facts", interface="eth0", address=A, iperf3="/opt/none").data()
+    assert facts["iperf3"] is None
+    assert "/opt/none" in facts["iperf3_reason"]
+
+
+@pytest.mark.parametrize(
+    ("interface", "address", "words"),
+    [
+        ("eth1", A, "there is no interface eth1; this host has eth0, lo"),
+        ("lo", A, f"lo does not hold {A}; eth0 does"),
+        ("eth0", "10.9.9.9", f"eth0 does not hold 10.9.9.9; it holds {A}/24"),
+    ],
+)
+def test_the_wrong_interface_or_address_is_named(path: Path3, interface: str, address: str, words: str) -> None:
+    """The sentence says what there is instead."""
+    result = path.start("a", "facts", "host.facts", interface=interface, address=address, iperf3="iperf3").result()
+    assert result["error"]["code"] == 24
+    assert result["error"]["message"].startswith(words)
+
+
+def rows(job: Running) -> list[dict[str, Any]]:
+    header, *lines = (job.folder / "counters.jsonl").read_text().splitlines()
+    assert json.loads(header)["format_version"] == 1
+    return [json.loads(line) for line in lines]
+
+
+def test_counters_book_what_went_by(path: Path3) -> None:
+    """Between the first row and the one at the stop stand the packets that were sent meanwhile."""
+    watch = path.start("a", "watch", "host.counters", interface="eth0", period_ms=100)
+    wait_for(watch, "counters.jsonl", lines=2)
+    path.start("a", "ping", "path.ping", peer=Z, source=A, count=20, interval_ms=10).data()
+    data = watch.stop()["data"]
+    seen = rows(watch)
+    first, last = seen[0], seen[-1]
+    assert data["rows"] == len(seen) >= 2
+    assert last["nic"]["tx_packets"] - first["nic"]["tx_packets"] >= 20
+    assert last["snmp"]["Ip"]["OutRequests"] - first["snmp"]["Ip"]["OutRequests"] >= 20
+    assert last["cpu"]["total"].keys() >= {"user", "idle", "steal"}
+    assert len(last["cpu"]["per_cpu"]) >= 1
+
+
+def test_counters_see_the_qdisc_drop(path: Path3) -> None:
+    """What a full queue of this host drops is booked there, to the packet."""
+    path.run("a", "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "2kb", "limit", "3000")
+    watch = path.start("a", "watch", "host.counters", interface="eth0", period_ms=100)
+    wait_for(watch, "counters.jsonl", lines=2)
+    fragments = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes(20000), ('10.2.0.2', 9))"
+    path.run("a", sys.executable, "-c", fragments)
+    watch.stop()
+    qdisc = json.loads(path.run("a", "tc", "-s", "-j", "qdisc", "show", "dev", "eth0"))[0]
+    assert rows(watch)[-1]["qdisc"]["drops"] == qdisc["drops"] > 0
+
+
+def wait_for(job: Running, name: str, lines: int = 1) -> None:
+    """Until the job has written so many lines of this file."""
+    for _ in range(500):
+        file = job.folder / name
+        if file.exists() and file.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{name} did not come")
+
+
+# --- path and link ----------------------------------------------------------------------------
+
+
+def test_route_names_the_gateway(path: Path3) -> None:
+    """And the interface, in both families."""
+    found = path.start("a", "r4", "path.route", peer=Z, source=A).data()["route"]
+    assert (found["gateway"], found["interface"], found["interface_mtu"]) == (ROUTER, "eth0", 1500)
+    assert path.start("a", "r6", "path.route", peer=Z6, source=A6).data()["route"]["gateway"] == "fd01::1"
+
+
+def test_no_route_is_an_answer(path: Path3) -> None:
+    """Not an error: it is what the person wants to know."""
+    path.ip("a", "route", "add", "unreachable", "10.9.0.0/16")
+    data = path.start("a", "route", "path.route", peer="10.9.1.1", source=A).data()
+    assert data["route"] is None
+    assert "no route to 10.9.1.1" in data["reason"]
+
+
+@pytest.mark.parametrize(("peer", "source"), [(Z, A), (Z6, A6)])
+@pytest.mark.parametrize(("groups", "method"), [("1 0", "raw socket"), ("0 0", "icmp socket")])
+def test_ping_works_by_either_socket(path: Path3, peer: str, source: str, groups: str, method: str) -> None:
+    """A datagram socket where this group may have one, else a raw one."""
+    path.run("a", "sysctl", "-qw", f"net.ipv4.ping_group_range={groups}")
+    data = path.start("a", "ping", "path.ping", peer=peer, source=source, count=3, interval_ms=20).data()
+    assert (data["sent"], data["received"], data["method"]) == (3, 3, method)
+    assert all(rtt > 0 for rtt in data["rtt_ns"])
+
+
+def test_an_unanswered_ping_is_null(path: Path3) -> None:
+    """Lost is not 0."""
+    path.rules("forward", "icmp type echo-reply drop")
+    data = path.start("a", "ping", "path.ping", peer=Z, source=A, count=2, interval_ms=10).data()
+    assert (data["sent"], data["received"], data["rtt_ns"]) == (2, 0, [None, None])
+
+
+@pytest.mark.parametrize(("peer", "source", "router"), [(Z, A, ROUTER), (Z6, A6, "fd01::1")])
+def test_hops_are_found_in_order(path: Path3, peer: str, source: str, router: str) -> None:
+    """The router says time exceeded, the peer port unreachable."""
+    data = path.start("a", "hops", "path.hops", peer=peer, source=source, port=8620, max_ttl=8, tries=2).data()
+    seen = [{(answer["address"], answer["icmp"]) for answer in hop["answers"]} for hop in data["hops"]]
+    assert seen == [{(router, "time exceeded")}, {(peer, "port unreachable")}]
+    assert data["reached"] is True
+
+
+def test_a_silent_router_is_a_hop_without_answers(path: Path3) -> None:
+    """The peer behind it is found all the same."""
+    path.rules("output", "icmp type time-exceeded drop")
+    data = path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1).data()
+    assert [len(hop["answers"]) for hop in data["hops"]] == [0, 1]
+    assert data["reached"] is True
+
+
+def test_ports_open_refused_silent_and_rejected_are_told_apart(path: Path3) -> None:
+    """By what came back for each; the listener counts what it saw."""
+    listener = path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[5201], udp=[8620])
+    path.rules(
+        "forward",
+        "tcp dport 5203 drop",
+        "udp dport 8622 drop",
+        "tcp dport 5204 reject with icmp admin-prohibited",
+        "udp dport 8623 reject with icmp admin-prohibited",
+    )
+    tcp, udp = [5201, 5202, 5203, 5204], [8620, 8621, 8622, 8623]
+    answers = path.start("a", "ports", "path.ports", peer=Z, source=A, tcp=tcp, udp=udp).data()
+    words = ["open", "refused", "silent", "rejected"]
+    assert answers == {
+        "tcp": dict(zip(map(str, tcp), words, strict=True)),
+        "udp": dict(zip(map(str, udp), words, strict=True)),
+    }
+    assert listener.stop()["data"]["seen"] == {"tcp": {"5201": 1}, "udp": {"8620": 1}, "foreign": 0}
+
+
+def test_the_listener_answers_nobody_but_the_peer(path: Path3) -> None:
+    """To a stranger its ports are silent."""
+    path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
+    listener = path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[5201], udp=[8620])
+    answers = path.start("a", "ports", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[8620]).data()
+    assert answers == {"tcp": {"5201": "silent"}, "udp": {"8620": "silent"}}
+    assert listener.stop()["data"]["seen"]["foreign"] > 0
+
+
+def test_a_neighbour_answers_with_its_mac(path: Path3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And scapy leaves nothing in the user's home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mac = json.loads(path.run("r", "ip", "-j", "link", "show", "to-a"))[0]["address"]
+    job = path.start("a", "arp", "link.neighbour", interface="eth0", address=ROUTER)
+    data = job.data()
+    assert [answer["mac"] for answer in data["answers"]] == [mac]
+    assert data["asked"] == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"perfharness-test"}
+    assert {file.name for file in job.folder.iterdir()} == {"spec.json", "result.json"}
+
+
+def test_a_duplicate_address_has_two_macs(path: Path3) -> None:
+    """Two stations that both hold the address both answer."""
+    path.ip("r", "link", "add", "twin", "link", "to-a", "type", "macvlan", "mode", "bridge")
+    path.ip("r", "addr", "add", f"{ROUTER}/24", "dev", "twin")
+    path.ip("r", "link", "set", "twin", "up")
+    data = path.start("a", "arp", "link.neighbour", interface="eth0", address=ROUTER).data()
+    assert len({answer["mac"] for answer in data["answers"]}) == 2
+
+
+def test_the_next_hop_is_found_by_the_route_and_asked(path: Path3) -> None:
+    """The station that gets the packets for a distant peer is the router, and it answers."""
+    data = path.start("a", "arp", "link.next_hop", peer=PEER, source=SOURCE).data()
+    assert data["address"] == ROUTER
+    assert len(data["answers"]) == 1
+
+
+def test_nobody_is_asked_three_times(path: Path3) -> None:
+    """Silence is an empty answer, not an error."""
+    data = path.start("a", "arp", "link.neighbour", interface="eth0", address=STRANGER).data()
+    assert data == {"answers": [], "asked": 3}

@@ -1,0 +1,127 @@
+"""pmtu.search and pmtu.echo over a routed path with a narrow link, with and without ICMP, with loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.namespaces import ADDRESSES, Path3
+
+PORT = 8621
+TOO_BIG_DROPPED = ("icmp type destination-unreachable drop", "icmpv6 type packet-too-big drop")
+
+
+@pytest.fixture(scope="module")
+def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
+    with Path3(tmp_path_factory.mktemp("spool")) as path:
+        yield path
+
+
+@pytest.fixture
+def path(whole_path: Path3, tmp_path: Path) -> Iterator[Path3]:
+    whole_path.spool = tmp_path
+    yield whole_path
+    whole_path.reset()
+
+
+def search(path: Path3, family: int, job: str = "search", floor: int = 576, ceiling: int = 9216) -> dict[str, object]:
+    """Search from a to z with an echo of its own; returns ``result.json``."""
+    a, z = ADDRESSES[family]["a"], ADDRESSES[family]["z"]
+    echo = path.serve("z", f"{job}-echo", "pmtu.echo", address=z, port=PORT, peer=a)
+    running = path.start("a", job, "pmtu.search", peer=z, port=PORT, source=a, floor=floor, ceiling=ceiling)
+    result = running.result()
+    echo.stop()
+    return result
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_whole_path(path: Path3, family: int) -> None:
+    """A path as wide as its ends: the limit is the sender's own interface, nothing is a black hole."""
+    data = search(path, family)["data"]
+    assert (data["pmtu"], data["local_mtu"], data["blackhole"], data["ptb"]) == (1500, 1500, False, [])
+    assert data["failed"] == []
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_narrow_link_that_says_so(path: Path3, family: int) -> None:
+    """The router's Packet Too Big is on record: from whom, what MTU, about which size."""
+    path.mtu("z", 1400)
+    data = search(path, family)["data"]
+    assert (data["pmtu"], data["blackhole"]) == (1400, False)
+    router = {4: "10.1.0.1", 6: "fd01::1"}[family]
+    assert {(ptb["from"], ptb["mtu"]) for ptb in data["ptb"]} == {(router, 1400)}
+    assert {ptb["size"] for ptb in data["ptb"]} <= set(data["failed"])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_narrow_link_that_is_silent(path: Path3, family: int) -> None:
+    """Without ICMP the answer is the same, and it is called a black hole."""
+    path.mtu("z", 1400)
+    path.rules("output", *TOO_BIG_DROPPED)
+    data = search(path, family)["data"]
+    assert (data["pmtu"], data["blackhole"], data["ptb"]) == (1400, True, [])
+    assert 1400 in data["confirmed"]
+    assert 1401 in data["failed"]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_loss_is_not_mtu(path: Path3, family: int) -> None:
+    """With 2 % random loss each way and no ICMP the answer is exact, every time."""
+    path.rules("output", *TOO_BIG_DROPPED)
+    path.rules("forward", "numgen random mod 100 < 2 drop")
+    for attempt, size in enumerate((1500, 1400, 1399, 1331, 1281)):
+        path.mtu("z", size)
+        assert search(path, family, job=f"search{attempt}")["data"]["pmtu"] == size
+
+
+def test_what_the_kernel_believes_is_ignored(path: Path3) -> None:
+    """A route that says 1300 about a path that carries 1500 does not change the answer."""
+    path.ip("a", "route", "add", "10.2.0.2", "via", "10.1.0.1", "mtu", "1300")
+    data = search(path, 4)["data"]
+    path.ip("a", "route", "del", "10.2.0.2")
+    assert (data["pmtu"], data["local_mtu"]) == (1500, 1500)
+
+
+def test_below_the_floor(path: Path3) -> None:
+    """A path narrower than the floor is measured as well."""
+    path.mtu("z", 552)
+    assert search(path, 4)["data"]["pmtu"] == 552
+
+
+def test_a_ceiling_is_kept(path: Path3) -> None:
+    """Nothing above the ceiling is asked for, and reaching it is no black hole."""
+    data = search(path, 4, ceiling=1450)["data"]
+    assert (data["pmtu"], data["blackhole"]) == (1450, False)
+    assert max(data["confirmed"]) == 1450
+
+
+def test_jumbo_frames(path: Path3) -> None:
+    """The limit of a path of 9000 with one link of 8500 is found among the large sizes."""
+    path.mtu("a", 9000)
+    path.mtu("z", 8500)
+    data = search(path, 4)["data"]
+    assert (data["pmtu"], data["local_mtu"]) == (8500, 9000)
+
+
+def test_a_silent_peer(path: Path3) -> None:
+    """Nobody answers: a fault that names the peer and what ICMP said, never a number."""
+    a, z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
+    running = path.start("a", "search", "pmtu.search", peer=z, port=PORT, source=a, floor=576, ceiling=1500)
+    result = running.result()
+    assert result["status"] == "failed"
+    assert result["error"]["code"] == 26
+    assert f"{z} port {PORT}" in result["error"]["message"]
+    assert "refused" in result["error"]["message"]
+
+
+def test_the_echo_answers_its_peer_only(path: Path3) -> None:
+    """Packets of another host, and packets that are no probes, get no answer."""
+    a, z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
+    echo = path.serve("z", "echo", "pmtu.echo", address=z, port=PORT, peer="10.1.0.99")
+    running = path.start("a", "search", "pmtu.search", peer=z, port=PORT, source=a, floor=576, ceiling=1500)
+    assert running.result()["error"]["code"] == 26
+    data = echo.stop()["data"]
+    assert data["answered"] == 0
+    assert data["foreign"] > 0

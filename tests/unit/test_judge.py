@@ -1,0 +1,149 @@
+"""Observations × criteria → findings, and the verdict of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from perfharness.judge.judge import judge, verdict_of
+from perfharness.model import (
+    Direction,
+    Finding,
+    Interval,
+    Layer,
+    Measurement,
+    Observation,
+    Role,
+    Status,
+    Task,
+    Verdict,
+)
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import Scenario, find_shipped, load_scenario
+from perfharness.plan import make_plan
+
+TODAY = date(2027, 1, 1)
+
+
+def lab(**changes: object) -> Circuit:
+    return Circuit.model_validate({**load_circuit(find_shipped("circuits/lab")).source.data, **changes})
+
+
+def smoke() -> Scenario:
+    return load_scenario("smoke")
+
+
+def tasks(name: str) -> list[Task]:
+    return [task for task in make_plan(lab(), smoke()).tasks if task.step == name]
+
+
+def findings(*measurements: Measurement, circuit: Circuit | None = None) -> tuple[Finding, ...]:
+    found = judge(circuit or lab(), smoke(), measurements, (), TODAY, {})
+    return tuple(finding for finding in found if finding.task)
+
+
+def pmtu(task: Task, size: int) -> Measurement:
+    observation = Observation(
+        "pmtu", "largest", task.scope, "B", size, 9, Interval(size, size, 1.0, "exact", "search"), evidence=("x",)
+    )
+    return Measurement(task, Status.COMPLETED, observations=(observation,))
+
+
+def test_a_figure_is_judged_against_the_order() -> None:
+    """A path MTU below the objective fails, and the finding says whose threshold it was."""
+    there, back = tasks("pmtu")
+    first, second = findings(pmtu(there, 1500), pmtu(back, 1400))
+    assert (first.verdict, second.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert (second.threshold, second.operator, second.checklist) == (1500, ">=", ("EC-029",))
+    assert "order" in second.origin
+
+
+def test_what_did_not_come_is_not_run() -> None:
+    """A measurement that broke gives NOT_RUN with its reason for everything that it had promised."""
+    (task,) = tasks("latency")
+    found = findings(Measurement(task, Status.FAILED, reason="the reflector broke"))
+    assert {finding.verdict for finding in found} == {Verdict.NOT_RUN}
+    assert all("the reflector broke" in finding.reason for finding in found)
+    assert {finding.metric for finding in found} == {
+        "delay.rtt", "variation.pdv", "loss", "reordering", "duplication"
+    }  # fmt: skip
+    assert {f.scope.direction for f in found if f.metric == "loss"} == {Direction.A_Z, Direction.Z_A}
+
+
+def test_a_completed_measurement_cannot_leave_a_required_figure_out() -> None:
+    """A figure that is missing from a completed measurement is NOT_RUN, not silently absent."""
+    there, _ = tasks("pmtu")
+    (finding,) = findings(Measurement(there, Status.COMPLETED))
+    assert (finding.verdict, finding.mandatory) == (Verdict.NOT_RUN, True)
+
+
+def test_a_default_is_used_where_the_order_says_nothing_and_says_so() -> None:
+    """Without an objective the scenario's default judges, with its origin."""
+    there, _ = tasks("pmtu")
+    (finding,) = findings(pmtu(there, 1500), circuit=lab(objectives={}))
+    assert (finding.verdict, finding.threshold) == (Verdict.PASS, 1500)
+    assert finding.origin.startswith("default of scenario smoke")
+
+
+def test_figures_without_a_requirement_are_reported_without_a_verdict() -> None:
+    """What nobody required is a finding all the same, NOT_APPLICABLE."""
+    there, _ = tasks("pmtu")
+    extra = Observation("path", "hops", there.scope, "", 4, 1)
+    found = findings(replace(pmtu(there, 1500), observations=(*pmtu(there, 1500).observations, extra)))
+    assert [finding.verdict for finding in found] == [Verdict.PASS, Verdict.NOT_APPLICABLE]
+
+
+def test_a_waiver_speaks_for_its_row_until_its_day() -> None:
+    """A failed row with a waiver is WAIVED with who, why and until when; after that day it fails again."""
+    there, _ = tasks("pmtu")
+    waiver = {"row": "EC-029", "who": "Head of Networks", "why": "ordered for May", "until": "2027-01-01"}
+    (finding,) = findings(pmtu(there, 1400), circuit=lab(waivers=[waiver]))
+    assert finding.verdict is Verdict.WAIVED
+    assert "FAIL, waived by Head of Networks until 2027-01-01: ordered for May" in finding.reason
+    (finding,) = findings(pmtu(there, 1400), circuit=lab(waivers=[{**waiver, "until": "2026-12-31"}]))
+    assert finding.verdict is Verdict.FAIL
+
+
+def test_a_rate_is_judged_at_the_layer_of_the_order() -> None:
+    """A rate measured at another layer than the ordered one decides nothing."""
+    task = tasks("udp")[0]
+    rate = Observation(
+        "throughput.udp",
+        "mean",
+        replace(task.scope, direction=Direction.A_Z),
+        "bit/s",
+        1.0e9,
+        10,
+        Interval(0.999e9, 1.001e9, 0.95, "one", "bootstrap", 10),
+        Layer.L4,
+        ("x",),
+    )
+    verdicts = [
+        next(f for f in findings(Measurement(task, Status.COMPLETED, observations=(seen,))) if f.metric == rate.metric)
+        for seen in (rate, replace(rate, layer=Layer.L2))
+    ]
+    assert [finding.verdict for finding in verdicts] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+
+
+def test_the_verdict_of_a_run() -> None:
+    """FAIL dominates, then what is undecided or not run; nothing measured or damaged evidence is no PASS."""
+    there, _ = tasks("pmtu")
+    good, bad = findings(pmtu(there, 1500)), findings(pmtu(there, 1400))
+    undecided = findings(Measurement(there, Status.FAILED, reason="x"))
+    assert verdict_of(good) is Verdict.PASS
+    assert verdict_of(good + undecided) is Verdict.INCONCLUSIVE
+    assert verdict_of(good + undecided + bad) is Verdict.FAIL
+    assert verdict_of(()) is Verdict.INCONCLUSIVE
+    assert verdict_of(good, intact=False) is Verdict.INCONCLUSIVE
+    assert verdict_of(tuple(replace(f, mandatory=False) for f in bad) + good) is Verdict.PASS
+
+
+def test_every_step_of_the_shipped_scenarios_is_answered() -> None:
+    """Each judge line of the shipped scenarios asks for a metric that one of its step's tasks yields."""
+    for name in ("smoke", "acceptance"):
+        scenario = load_scenario(name)
+        plan = make_plan(lab(), scenario)
+        for step in scenario.steps:
+            yielded = {metric for task in plan.tasks if task.step == step.id for metric in task.yields}
+            assert {spec.metric for spec in step.judge} <= yielded, step.id
+            assert all(job.role in Role for task in plan.tasks for job in task.jobs)

@@ -1,0 +1,134 @@
+"""Circuit × scenario → tasks, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perfharness.errors import BadInput, EvidenceBroken, Refused
+from perfharness.model import Plan, Role
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import find_shipped, load_scenario
+from perfharness.plan import chosen, flows, from_json, make_plan, refuse_harm, step_parameters, to_json
+
+NOW = datetime(2027, 3, 31, 22, 0, tzinfo=UTC)
+
+
+def lab() -> Circuit:
+    return load_circuit(find_shipped("circuits/lab"))
+
+
+def live(**change: object) -> Circuit:
+    """The lab's circuit as if users were on it."""
+    update: dict[str, object] = {"in_service": "true"}
+    if change:
+        update["change"] = {"ticket": "CHG-1", **change}
+    source = lab().source.data
+    return Circuit.model_validate({**source, **update})
+
+
+@pytest.fixture
+def smoke() -> Plan:
+    return make_plan(lab(), load_scenario("smoke"))
+
+
+def test_a_plan_survives_its_file(smoke: Plan) -> None:
+    """What is read back from plan.json is the plan that was written."""
+    assert from_json(to_json(smoke), "plan.json") == smoke
+
+
+def test_a_plan_of_another_version_is_refused(smoke: Plan) -> None:
+    """A plan.json of an unknown format is refused with a sentence."""
+    with pytest.raises(EvidenceBroken, match="does not read"):
+        from_json({**to_json(smoke), "format_version": 2}, "plan.json")
+
+
+def test_every_task_measures_and_every_server_has_a_client(smoke: Plan) -> None:
+    """Each task has a driver, ends by itself, and its jobs have distinct ids on each host."""
+    for task in smoke.tasks:
+        assert any(job.role is Role.DRIVE for job in task.jobs)
+        assert len({(job.endpoint, job.id) for job in task.jobs}) == len(task.jobs)
+        longest = max(job.deadline_s for job in task.jobs if job.role is Role.DRIVE)
+        assert all(job.deadline_s >= longest for job in task.jobs if job.role is Role.SERVE)
+
+
+def test_smoke_measures_for_at_most_a_minute(smoke: Plan) -> None:
+    """The figures of smoke rest on at most 60 s of measuring."""
+    parameters = step_parameters(load_scenario("smoke"))
+    seconds = sum(
+        getattr(parameters[task.step], "duration_ns", 0) + getattr(parameters[task.step], "omit_ns", 0)
+        for task in smoke.tasks
+    )
+    assert seconds <= 60e9
+
+
+def test_udp_offers_what_was_ordered_with_the_probes(smoke: Plan) -> None:
+    """The UDP load and the probe stream beside it together are the committed rate at the ordered layer."""
+    task = next(task for task in smoke.tasks if task.id.endswith("udp-a-z"))
+    load = next(job for job in task.jobs if job.method == "iperf3.drive").args
+    probe = next(job for job in task.jobs if job.method == "stamp.send").args
+    frame = 42 + 4  # IPv4, UDP, Ethernet without FCS, VLAN tag
+    offered = load["rate_bps"] / 8 / load["length"] * (load["length"] + frame) * 8
+    probes = (probe["packet_bytes"] + frame) * 8 * 1e9 / probe["interval_ns"]
+    assert offered + probes == pytest.approx(lab().committed_bps(lab().pairs[0]), rel=1e-6)
+
+
+def test_the_firewall_is_asked_for_every_port_that_is_used(smoke: Plan) -> None:
+    """Every port on which a job listens or to which it sends is among the flows to be let through."""
+    asked = {(target, port) for (_, target, _), (ports, _) in flows(smoke.tasks).items() for port in ports}
+    for task in smoke.tasks:
+        for job in task.jobs:
+            if job.role is Role.SERVE and "port" in job.args:
+                assert (job.endpoint, job.args["port"]) in asked
+
+
+def test_a_step_that_is_not_there_is_refused(smoke: Plan) -> None:
+    """--only with an unknown step names the steps that there are."""
+    with pytest.raises(BadInput, match="host, path, pmtu, latency"):
+        chosen(smoke, "nosuch")
+
+
+def test_wrong_parameters_are_named_with_their_line(tmp_path: Path) -> None:
+    """All wrong parameters of all steps are reported at once, each with its line."""
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "format_version: 1\nid: s\ntitle: S\nsteps:\n"
+        "  - id: one\n    measure: latency\n    intervall: 1ms\n"
+        "  - id: two\n    measure: latency\n    duration: fast\n"
+        "  - id: three\n    measure: nosuch\n"
+    )
+    with pytest.raises(BadInput) as caught:
+        make_plan(lab(), load_scenario(file))
+    assert [problem.line for problem in caught.value.problems] == [7, 10, 12]
+
+
+def test_a_circuit_out_of_service_may_be_loaded(smoke: Plan) -> None:
+    """A circuit that carries no users needs no change record."""
+    refuse_harm(smoke.tasks, lab(), NOW)
+
+
+def test_a_circuit_in_service_is_not_loaded_without_ticket_and_window(smoke: Plan) -> None:
+    """EC-002: without a ticket, without a window, or outside of it the load is refused."""
+    for circuit, said in (
+        (live(), "Name a change ticket"),
+        (live(allowed_share="0.2"), "has no window"),
+        (live(**_window(1, 2)), "it is 2027-03-31T22:00:00"),
+        (live(**_window(-0.1, 0.005)), "the window ends in 18 s"),
+    ):
+        with pytest.raises(Refused, match=said):
+            refuse_harm(smoke.tasks, circuit, NOW)
+
+
+def test_a_circuit_in_service_is_loaded_within_its_window(smoke: Plan) -> None:
+    """With ticket and window the load is allowed; the light tasks always are."""
+    refuse_harm(smoke.tasks, live(**_window(-1, 1)), NOW)
+    refuse_harm(chosen(smoke, "latency"), live(), NOW)
+
+
+def _window(start_h: float, end_h: float) -> dict[str, str]:
+    return {
+        "window_start": (NOW + timedelta(hours=start_h)).isoformat(),
+        "window_end": (NOW + timedelta(hours=end_h)).isoformat(),
+    }
