@@ -212,7 +212,7 @@ def test_a_duplicate_address_has_two_macs(path: Path3) -> None:
 
 def test_the_next_hop_is_found_by_the_route_and_asked(path: Path3) -> None:
     """The station that gets the packets for a distant peer is the router, and it answers."""
-    data = path.start("a", "arp", "link.next_hop", peer=PEER, source=SOURCE).data()
+    data = path.start("a", "arp", "link.next_hop", peer=Z, source=A).data()
     assert data["address"] == ROUTER
     assert len(data["answers"]) == 1
 
