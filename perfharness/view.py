@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +28,10 @@ STYLE = {
     Verdict.NOT_APPLICABLE: "dim",
     Verdict.WAIVED: "magenta",
 }
+
+
+UNMEASURED = ("portspec", "footprint")
+"""Rows that are only counted in the summary when they pass: what was declared, and our own manners."""
 
 
 def live_text(data: Mapping[str, Any]) -> str:
@@ -123,27 +128,37 @@ def view(console: Console) -> LineView:
 
 
 def summary(run: Run, console: Console) -> None:
-    """Every judged row, then the verdict."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("verdict", "what", "direction", "measured", "interval", "required", "why"):
-        table.add_column(column, overflow="fold")
-    for finding in run.findings:
-        table.add_row(
-            Text(finding.verdict.value, style=STYLE[finding.verdict]),
+    """Every judged row, why it is not a PASS where it is not, the causes, and the verdict."""
+    judged = [finding for finding in run.findings if finding.verdict is not Verdict.NOT_APPLICABLE]
+    passed = [finding for finding in judged if finding.verdict is Verdict.PASS and finding.metric in UNMEASURED]
+    rows = [
+        (
+            finding.verdict.value,
             f"{finding.metric} {finding.statistic}",
             _where(finding),
             finding_value(finding),
             interval_text(finding),
             threshold_text(finding),
-            Text("" if finding.verdict is Verdict.PASS else finding.reason),
         )
-    console.print(table)
+        for finding in judged
+        if finding not in passed
+    ]
+    reasons = [finding.reason for finding in judged if finding not in passed]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, reason in zip(rows, reasons, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = Text(cells[0], style=STYLE[Verdict(row[0])]).append(
+            "  " + "  ".join(cells[1:]).rstrip(), style="default"
+        )
+        console.print(line, soft_wrap=True)
+        if row[0] != Verdict.PASS:
+            console.print(Padding(Text(reason, style="dim"), (0, 0, 0, widths[0] + 2)))
+    console.print(Text(f"and {len(passed)} rows of the order itself: PASS", style="dim"))
     for diagnosis in run.diagnosis:
-        console.print(
-            Text(
-                f"{diagnosis.certainty} cause: {diagnosis.cause} ({diagnosis.owner}, {diagnosis.segment.value}). "
-            ).append(" ".join(diagnosis.because))
-        )
+        about = f"{diagnosis.certainty} cause: {diagnosis.cause} ({diagnosis.owner}, {diagnosis.segment.value}). "
+        console.print(Text(about, style="bold").append(" ".join(diagnosis.because), style="default"))
+    for note in run.notes:
+        console.print(Text(f"note: {note}"))
     console.print(Text(f"\n{run.verdict.value}", style=STYLE[run.verdict]).append(f"  {run.circuit}", style="default"))
 
 

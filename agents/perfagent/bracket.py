@@ -1,9 +1,10 @@
 """The search for the largest packet that arrives, as a pure state machine: what to send next, what came of it.
 
 A size is asked for several times and never judged by one lost packet: a try counts as silent only if a small
-control packet sent right behind it was answered, so that loss and outages are not read as MTU. All sizes of a
-round go out together. The size next above the answer is tried twice as often as the others, and an answer that
-comes late still counts: a larger size that arrived overrules every smaller one that seemed not to.
+control packet sent right behind it was answered, so that loss and outages are not read as MTU. All tries of all
+sizes of a round go out together, since each wait costs a round trip. The size next above the answer is tried
+twice as often as the others, and an answer that comes late still counts: a larger size that arrived overrules
+every smaller one that seemed not to.
 
 RFC 8899 describes the search for transports; its timers are longer than ours.
 """
@@ -42,13 +43,13 @@ class Bracket:
         return sorted(size for size, tries in self._silent.items() if tries >= TRIES and size not in self.arrived)
 
     def wanted(self) -> list[int]:
-        """The sizes to send now, all at once; none when the answer is exact."""
-        sizes = self._undecided(self._round)
-        if not sizes:
+        """The sizes to send now, one after the other, some several times; none when the answer is exact."""
+        tries = self._missing_tries()
+        if not tries:
             self._round = self._between()
-            sizes = self._undecided(self._round)
-            self.rounds += bool(sizes)
-        return sizes
+            tries = self._missing_tries()
+            self.rounds += bool(tries)
+        return tries
 
     def answered(self, size: int) -> None:
         self.arrived.add(size)
@@ -57,14 +58,15 @@ class Bracket:
         """A try of this size brought nothing, although the control packet behind it was answered."""
         self._silent[size] = self._silent.get(size, 0) + 1
 
-    def _undecided(self, sizes: list[int]) -> list[int]:
+    def _missing_tries(self) -> list[int]:
+        """All sizes of the round that still matter, then again those that need a second try, and so on."""
         largest, smallest_failed = self.largest, self._smallest_failed
-        return [
-            size
-            for size in sizes
+        missing = {
+            size: (TRIES_AT_THE_EDGE if size == largest + 1 else TRIES) - self._silent.get(size, 0)
+            for size in self._round
             if largest < size <= smallest_failed
-            and self._silent.get(size, 0) < (TRIES_AT_THE_EDGE if size == largest + 1 else TRIES)
-        ]
+        }
+        return [size for turn in range(TRIES_AT_THE_EDGE) for size in missing if turn < missing[size]]
 
     def _between(self) -> list[int]:
         """The sizes of the next round: evenly inside the bracket, at last the one above the answer again."""

@@ -23,8 +23,10 @@ _TICK_NS = 1_000_000_000
 _STOPPED_WAIT_NS = 3_000_000_000
 """For stragglers after a request to stop: the agent kills a job that has not ended 5 s after it."""
 _LIVE_REPLIES = 101
+"""Of which the live figure is the median: sorting them must not delay the next packet."""
 _LEAD_STEP_NS = 500
 _MOST_LEAD_NS = 80_000
+"""Wake-ups of an idle virtual CPU are 50 to 60 µs late; at 1 kHz this costs at most 8 % of a core."""
 
 
 class RecordsInPlace:

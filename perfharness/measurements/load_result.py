@@ -39,6 +39,8 @@ LEAST_OFFERED = 0.99
 SHORT = 0.999
 """A flow that carried less than this of what was offered fell short: only then does it matter how busy a CPU was."""
 BUSY_PERCENT = 95.0
+END_S = 0.1
+"""iperf3's ends stop within this of one another, the control connection's way not counted."""
 BURSTS = "sender pacing"
 
 
@@ -243,14 +245,15 @@ def _blocks(flow: Carried) -> tuple[Ints, Ints]:
 def _tail(flow: Carried, found: probe.Probe) -> int:
     """Packets lost after the last one that arrived: iperf3 counts gaps and cannot see them.
 
-    What was on its way when the receiver stopped reading is not lost: as much as the longest round trip of the
-    probes holds, and what the receiver left unread in its socket.
+    The two ends do not stop at the same instant, and what was on its way then is not lost: as much as END_S and
+    the longest round trip of the probes hold, and what the receiver left unread in its socket. So the loss is that
+    up to the last packet that arrived, unless nothing arrived for longer than that.
     """
     counts = [sum(part.packets or 0 for each in flows for part in each.slices) for flows in (flow.sent, flow.received)]
     unread = sum(int(socket.get("unread") or 0) for socket in flow.sockets)
     rtt = delay.rtt_ns(found.samples)
     arrived = rtt[np.isfinite(rtt)]
-    longest_s = float(arrived.max()) / 1e9 if len(arrived) else 0.0
+    longest_s = END_S + (float(arrived.max()) / 1e9 if len(arrived) else 0.0)
     under_way = math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s)
     sent, arrived_or_missed = counts
     return max(0, sent - arrived_or_missed - unread - under_way)

@@ -24,14 +24,18 @@ SERVER, CLIENT = "server", "client"
 LEAD_S = 1.0
 """The probe stream begins this long before the load, to see the path idle."""
 PROCESS_BPS = 10_000_000_000
-"""One iperf3 process for each started 10 Gbit/s: before 3.16 one thread serves all streams of a process."""
+"""TCP: one iperf3 process for each started 10 Gbit/s, since before 3.16 one thread serves all its streams."""
+PROCESS_PPS = 50_000
+"""UDP: one process for each started 50,000 packets/s; one that must send more is often late, and then bursts."""
+LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
+"""iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
 WAYS = (Direction.A_Z, Direction.Z_A)
 
 
 class ProbeParams(Strict):
     """The probe stream beside the load."""
 
-    interval_ns: Duration = Field(default=10_000_000, alias="interval", ge=1_000_000)
+    interval_ns: Duration = Field(default=2_000_000, alias="interval", ge=1_000_000)
     packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=1472)
 
 
@@ -128,16 +132,20 @@ class Throughput:
         deadline: float,
     ) -> tuple[Job, ...]:
         """One server and one client for each direction and process; reverse mode for traffic towards on-prem."""
-        wanted = math.ceil(context.committed_bps / PROCESS_BPS)
-        free = context.load_ports(wanted * len(ways))
-        processes = max(1, min(wanted, len(free) // len(ways)))
         payload = params.packet_bytes
-        goodput = convert(offered, context.layer, Layer.L4, payload + 28, tagged=context.tagged, protocol="udp")
+        goodput = convert(offered, context.layer, Layer.L4, payload + 28, tagged=context.tagged)
+        busy = offered / PROCESS_BPS if params.protocol == "tcp" else goodput / 8 / payload / PROCESS_PPS
+        free = context.load_ports(math.ceil(busy) * len(ways))
+        processes = max(1, min(math.ceil(busy), len(free) // len(ways)))
         jobs: list[Job] = []
         for way in ways:
             for process in range(processes):
                 port = free[len(jobs) // 2]
-                common: dict[str, Any] = {"port": port, "receive_buffer_bytes": params.receive_buffer_bytes}
+                common: dict[str, Any] = {
+                    "port": port,
+                    "interval_s": max(LEAST_INTERVAL_S, math.ceil(seconds) / MOST_INTERVALS),
+                    "receive_buffer_bytes": params.receive_buffer_bytes,
+                }
                 jobs.append(
                     Job(
                         id=f"{SERVER}-{way.value}-{process}",

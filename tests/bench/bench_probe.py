@@ -131,7 +131,8 @@ def main() -> int:
     print(f"{PAIRS} interleaved pairs of {SECONDS} s, one packet each {INTERVAL_NS / 1e6:g} ms, medians of the runs\n")
     print(f"{'':24}{'perfharness':>12}{'irtt':>12}")
     for label, field, unit, scale in ROWS:
-        print(f"{label:24}{getattr(us, field) * scale:12.2f}{getattr(them, field) * scale:12.2f} {unit}")
+        mine, its = (getattr(run, field) * scale for run in (us, them))
+        print(f"{label:24}{mine:12.2f}{'–' if math.isnan(its) else f'{its:.2f}':>12} {unit}")
     print(f"\n{'target':32}{'limit':>8}{'median':>8}{'':4}each pair")
     missed = 0
     for label, read, limit, better in TARGETS:

@@ -199,6 +199,8 @@ def counters(job: Job, *, interface: str, period_ms: int) -> dict[str, Any]:
             row = sampler.row()
             out.write(json.dumps(row, separators=(",", ":")) + "\n")
             rows += 1
+            if rows == 1:
+                job.ready({})
             if job.stopping:
                 return {"rows": rows}
             speed.tell(row)

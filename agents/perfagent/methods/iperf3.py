@@ -34,15 +34,22 @@ _START_FAULTS = {
 
 
 def serve(
-    job: Job, *, iperf3: str, address: str, port: int, peer: str, receive_buffer_bytes: int | None = None
+    job: Job,
+    *,
+    iperf3: str,
+    address: str,
+    port: int,
+    peer: str,
+    interval_s: float = 1.0,
+    receive_buffer_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """Serve one test of ``peer`` on exactly this address and port.
+    """Serve one test of ``peer`` on exactly this address and port; figures come each ``interval_s``.
 
     ``receive_buffer_bytes`` is what the UDP sockets get, larger or smaller than the host's default.
     """
     program = inspect(iperf3)
     address, peer = sockets.canonical(address), sockets.canonical(peer)
-    argv = [program.path, "-s", "-1", "-J", "-B", address, "-p", str(port)]
+    argv = [program.path, "-s", "-1", "-J", "-i", f"{interval_s:g}", "-B", address, "-p", str(port)]
     ready = False
     with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes, only_peer=peer) as child:
         while child.running():
@@ -74,6 +81,7 @@ def drive(
     congestion: str | None,
     dscp: int | None,
     mss: int | None,
+    interval_s: float = 1.0,
     receive_buffer_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Run one test against ``peer``.
@@ -85,7 +93,17 @@ def drive(
     window, clamps = clamp_window(window_bytes)
     argv = [
         program.path,
-        *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port), "-J", "-i", "1"),
+        *(
+            "-c",
+            sockets.canonical(peer),
+            "-B",
+            sockets.canonical(source),
+            "-p",
+            str(port),
+            "-J",
+            "-i",
+            f"{interval_s:g}",
+        ),
         *("-t", _whole("duration_s", duration_s), "-O", _whole("omit_s", omit_s), "-P", str(streams)),
         *("--connect-timeout", str(_CONNECT_MS)),
         *load_options(udp=udp, rate_bps=rate_bps, streams=streams, features=program.features),

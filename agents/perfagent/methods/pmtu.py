@@ -174,12 +174,15 @@ class Prober:
             self._listen(monotonic_ns() + _FIRST_INTERVAL_NS, {self._send(self.control_bytes)})
 
     def ask(self, sizes: list[int]) -> list[int]:
-        """Send a probe of each size once, a control packet behind each; what comes back is in ``arrived``.
+        """Send a probe of each size, a control packet behind each; what comes back is in ``arrived``.
 
-        Returns the sizes whose control packet was answered: if such a probe was not, its size is a reason.
+        Returns the sizes whose control packet was answered, once for each: if such a probe was not, its size
+        may be the reason. A size that is known to arrive by the time of its turn is left out.
         """
         controls = {}
         for size in sizes:
+            if size in self.arrived:
+                continue
             self._send(size)
             controls[self._send(self.control_bytes)] = size
             self._listen(monotonic_ns() + size * 8 * 1_000_000_000 // _PACE_BPS)
