@@ -131,8 +131,12 @@ class Iperf3Result:
         return next((flow for flow in self.flows if flow.reverse == reverse), None)
 
 
-def parse(raw: bytes) -> Iperf3Result:
-    """Read one process's standard output. Raises ToolFailed when it is not a report of iperf3's."""
+def parse(raw: bytes, warm_up_s: float = 0.0) -> Iperf3Result:
+    """Read one process's standard output; what lies in the first ``warm_up_s`` is left out of the totals, and
+    what iperf3 itself omitted.
+
+    Raises ToolFailed when it is not a report of iperf3's.
+    """
     report = _report(raw)
     start, end = _object(report, "start"), _object(report, "end")
     settings = _object(start, "test_start")
@@ -140,7 +144,7 @@ def parse(raw: bytes) -> Iperf3Result:
     flows = tuple(
         flow
         for name, backwards in (("sum", False), ("sum_bidir_reverse", True))
-        if (flow := _flow(report, name, role, bool(_count(settings, "reverse")) != backwards)) is not None
+        if (flow := _flow(report, name, role, bool(_count(settings, "reverse")) != backwards, warm_up_s)) is not None
     )
     return Iperf3Result(
         version=_text(start, "version").removeprefix("iperf "),
@@ -197,11 +201,11 @@ def _error(report: Mapping[str, Any], flows: tuple[Flow, ...]) -> str | None:
     return None if flows else "no interval was reported"
 
 
-def _flow(report: Mapping[str, Any], name: str, role: str, reverse: bool) -> Flow | None:
+def _flow(report: Mapping[str, Any], name: str, role: str, reverse: bool, warm_up_s: float) -> Flow | None:
     """``reverse`` by the test's settings, for reports that do not say of each sum which end it is."""
     intervals = report.get("intervals")
     rows = [_object(interval, name) for interval in intervals] if isinstance(intervals, list) else []
-    slices = tuple(part for row in rows if (part := _slice(row)) is not None)
+    slices = tuple(part for row in rows if (part := _slice(row, warm_up_s)) is not None)
     if not slices or not role:
         return None
     says = next((row["sender"] for row in rows if isinstance(row.get("sender"), bool)), None)
@@ -209,7 +213,7 @@ def _flow(report: Mapping[str, Any], name: str, role: str, reverse: bool) -> Flo
     return Flow(reverse=(role == "client") != sending, sending=sending, slices=slices)
 
 
-def _slice(row: Mapping[str, Any]) -> Slice | None:
+def _slice(row: Mapping[str, Any], warm_up_s: float) -> Slice | None:
     start, seconds, size = _number(row, "start"), _number(row, "seconds"), _count(row, "bytes")
     if start is None or seconds is None or size is None or seconds <= 0:
         return None
@@ -217,7 +221,7 @@ def _slice(row: Mapping[str, Any]) -> Slice | None:
         start_s=start,
         seconds=seconds,
         bytes=size,
-        omitted=row.get("omitted") is True,
+        omitted=row.get("omitted") is True or start + seconds / 2 < warm_up_s,
         retransmits=_count(row, "retransmits"),
         packets=_count(row, "packets"),
         lost=_count(row, "lost_packets"),

@@ -101,7 +101,10 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     The estimate is the smallest value that at least the share q does not exceed (RFC 2330 section
     11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
     measured, left out. The bounds are the outermost values whose share of later packets is still
-    compatible with 1 - q; the design effect is taken at the estimate. Raises ValueError if empty.
+    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound,
+    since the packets around the estimate came in too few clusters, the values above are asked with their
+    own design effect: one that no packet exceeds bounds the quantile, whatever the estimate's clusters.
+    Raises ValueError if empty.
     """
     measured = ~np.isnan(values)
     values, block = values[measured], block[measured]
@@ -124,9 +127,27 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     lo_index = n - _first(n + 1, enough)
     inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
     ordered = np.partition(values, inside) if inside else values
-    hi = float(ordered[hi_index]) if hi_index < n else math.inf
+    hi = float(ordered[hi_index]) if hi_index < n else _bound_by_tail(values, block, estimate, 1 - q, confidence)
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
+
+
+def _bound_by_tail(values: Floats, block: Blocks, estimate: float, share: float, confidence: float) -> float:
+    """The smallest of some values above the estimate with surely at most ``share`` of later ones; ``inf`` if none."""
+    above = np.sort(values[np.isfinite(values) & (values >= estimate)])
+    if not len(above):
+        return math.inf
+    bound = math.inf
+    for behind in np.unique(np.geomspace(1, len(above), 50).astype(np.int64)):
+        value = float(above[-behind])
+        counts = block_counts(values > value, block)
+        if (
+            clopper_pearson(float(counts[0].sum()) / len(values), effective_n(*counts, confidence), confidence)[1]
+            > share
+        ):
+            break
+        bound = value
+    return bound
 
 
 def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, Interval | None]:

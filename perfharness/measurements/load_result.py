@@ -125,10 +125,11 @@ def _carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> 
     sent, received, sockets, evidence = [], [], [], []
     receiver = context.ends(way)[1].name
     starts, ends = [], []
+    warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
     for job in task.jobs:
         if not job.method.startswith("iperf3.") or f"-{way.value}-" not in job.id:
             continue
-        report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"")
+        report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"", warm_up_s)
         if report.error is not None:
             raise ToolFailed(f"iperf3 on {job.endpoint}: {report.error}.")
         flow = report.flow(reverse=way is Direction.Z_A)

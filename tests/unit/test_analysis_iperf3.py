@@ -112,6 +112,14 @@ def test_the_warm_up_is_left_out():
     assert ([part.omitted for part in flow.slices], len(flow.kept)) == ([True, False, False, False], 3)
 
 
+def test_a_warm_up_of_ours_is_left_out_too():
+    """What lies in the first seconds of a test without iperf3's own omission counts as warm-up."""
+    whole = golden("3.12-udp-client.json").flow(reverse=False)
+    flow = iperf3.parse((GOLDEN / "3.12-udp-client.json").read_bytes(), warm_up_s=1.0).flow(reverse=False)
+    assert whole is not None and flow is not None
+    assert flow.kept == whole.kept[1:]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -84,8 +84,9 @@ def drive(
     interval_s: float = 1.0,
     receive_buffer_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """Run one test against ``peer``.
+    """Run one test against ``peer``, ``omit_s`` of warm-up and then ``duration_s``.
 
+    Whoever reads the output leaves the warm-up out: iperf3's own ``-O`` stretches the first interval after it.
     ``rate_bps`` is the total of the streams in payload (L4), each way of ``bidir``; ``None`` = unlimited.
     ``receive_buffer_bytes`` is what the UDP sockets get, for a test that receives here.
     """
@@ -93,18 +94,8 @@ def drive(
     window, clamps = clamp_window(window_bytes)
     argv = [
         program.path,
-        *(
-            "-c",
-            sockets.canonical(peer),
-            "-B",
-            sockets.canonical(source),
-            "-p",
-            str(port),
-            "-J",
-            "-i",
-            f"{interval_s:g}",
-        ),
-        *("-t", _whole("duration_s", duration_s), "-O", _whole("omit_s", omit_s), "-P", str(streams)),
+        *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port)),
+        *("-J", "-i", f"{interval_s:g}", "-t", _whole("duration_s + omit_s", duration_s + omit_s), "-P", str(streams)),
         *("--connect-timeout", str(_CONNECT_MS)),
         *load_options(udp=udp, rate_bps=rate_bps, streams=streams, features=program.features),
         *(["-R"] if reverse else []),

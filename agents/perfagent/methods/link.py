@@ -50,7 +50,7 @@ def neighbour(job: Job, *, interface: str, address: str) -> dict[str, Any]:
 
 
 def next_hop(job: Job, *, peer: str, source: str) -> dict[str, Any]:
-    """Ask for the station to which this host hands its packets for ``peer``: what ``neighbour`` says, with its ``address``.
+    """Ask for the station that gets this host's packets for ``peer``: what ``neighbour`` says, with its ``address``.
 
     Raises Fault(ADDRESS) when there is no route.
     """
