@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -59,6 +60,7 @@ class Outcome:
             self.status, self.reason = status, reason
 
 
+PARALLEL_FETCHES = 8
 LEFT_OUT = "left out by --only"
 STARTED = "started"
 
@@ -151,9 +153,7 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
                 state = _quietly(outcome, _wait_done, fleet[job.endpoint], task, job)
                 if state is not None:
                     _note(task, job, state, outcome)
-        for job in task.jobs:
-            if _key(job) in outcome.jobs:
-                _quietly(outcome, _fetch, task, job, fleet[job.endpoint], folder)
+        _fetch_all([job for job in task.jobs if _key(job) in outcome.jobs], task, fleet, folder, outcome)
 
 
 def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
@@ -165,12 +165,19 @@ def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
         return None
 
 
-def _fetch(task: Task, job: Job, session: Session, folder: RunFolder) -> None:
-    where = job_folder(task.id, job.endpoint, job.id)
-    target = folder.path / where
-    target.mkdir(parents=True)
-    for file in session.fetch(name(task, job), target):
-        folder.register(f"{where}/{file.name}", task.id, job.endpoint)
+def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> None:
+    """All at once, since each is mostly waiting; entered in the manifest in the order of the jobs."""
+
+    def fetch(job: Job) -> list[str] | None:
+        target = folder.path / job_folder(task.id, job.endpoint, job.id)
+        target.mkdir(parents=True)
+        files = _quietly(outcome, fleet[job.endpoint].fetch, name(task, job), target)
+        return None if files is None else [file.name for file in files]
+
+    with ThreadPoolExecutor(max_workers=PARALLEL_FETCHES) as pool:
+        for job, files in zip(jobs, pool.map(fetch, jobs), strict=True):
+            for file in files or ():
+                folder.register(f"{job_folder(task.id, job.endpoint, job.id)}/{file}", task.id, job.endpoint)
 
 
 def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:

@@ -20,6 +20,8 @@ from perfagent.records import ABSENT, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES
 from perfagent.wire import Code, Fault
 
 _TICK_NS = 1_000_000_000
+_SETTLED_WAIT_NS = 200_000_000
+"""How long a duplicate is waited for when all answers are there."""
 _STOPPED_WAIT_NS = 3_000_000_000
 """For stragglers after a request to stop: the agent kills a job that has not ended 5 s after it."""
 _LIVE_REPLIES = 101
@@ -142,9 +144,15 @@ class Sender:
         self._lead_ns = min(max(lead_ns, 0), self._most_lead_ns)
 
     def _serve_stragglers(self) -> None:
-        """The last packets have as long to come back as all others, also if asked to stop."""
-        end_ns = monotonic_ns() + self._stream.wait_ns
+        """The last packets have as long to come back as all others, also if asked to stop.
+
+        When every packet has its answer, only a duplicate can still come: that is not waited for as long.
+        """
+        end_ns = monotonic_ns() + min(_SETTLED_WAIT_NS, self._stream.wait_ns)
         self._serve_until(end_ns)
+        if self.received < self.sent:
+            end_ns += max(0, self._stream.wait_ns - _SETTLED_WAIT_NS)
+            self._serve_until(end_ns)
         end_ns = min(end_ns, monotonic_ns() + _STOPPED_WAIT_NS)
         while (left_ns := end_ns - monotonic_ns()) > 0:
             self._read(*select((self._sock,), (), (self._sock,), left_ns / 1e9))

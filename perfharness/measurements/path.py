@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from perfharness.evidence import TaskFiles
@@ -14,9 +15,10 @@ from perfharness.measurements.base import (
     window_of,
 )
 from perfharness.measurements.base import Params as NoParams
-from perfharness.model import Direction, Interval, Job, Measurement, Observation, PortUse, Role, Status, Task
+from perfharness.model import Direction, Interval, Job, Measurement, Observation, PortUse, Role, Scope, Status, Task
 
 LISTEN, ROUTE, PING, HOPS, PORTS, NEXT_HOP = "listen", "route", "ping", "hops", "ports", "next_hop"
+WAYS = (Direction.A_Z, Direction.Z_A)
 PING_INTERVAL_MS = 10
 """What an unprivileged user may send at, and little enough for any link."""
 
@@ -31,28 +33,35 @@ class Path:
     parameters = PathParams
 
     def tasks(self, params: PathParams, step: str, context: Context) -> tuple[Task, ...]:
-        return tuple(self._task(params, step, context, d) for d in (Direction.A_Z, Direction.Z_A))
+        seconds = params.ping_count * PING_INTERVAL_MS / 1000
+        return (
+            Task(
+                id=step,
+                step=step,
+                measurement=self.name,
+                scope=context.scope(Direction.BOTH),
+                jobs=tuple(job for way in WAYS for job in self._jobs(params, context, way, seconds + 20.0)),
+                duration_s=max(seconds, 2.0),
+                load_bytes=params.ping_count * 98 * 4,
+                ports=tuple(use for way in WAYS for use in self._ports_used(context, way)),
+                privileges=("CAP_NET_RAW for the ARP probe of the next hop",),
+                yields={"path": WAYS, "port": WAYS},
+            ),
+        )
 
-    def _task(self, params: PathParams, step: str, context: Context, direction: Direction) -> Task:
-        source, target = context.ends(direction)
+    @staticmethod
+    def _jobs(params: PathParams, context: Context, way: Direction, deadline: float) -> list[Job]:
+        source, target = context.ends(way)
         ports = list(target.ports)[:MOST_PORTS]
         ends = {"peer": str(target.address), "source": str(source.address)}
-        seconds = params.ping_count * PING_INTERVAL_MS / 1000
-        deadline = seconds + 20.0
         port_lists = {"tcp": ports, "udp": ports}
 
         def drive(job: str, method: str, args: dict[str, Any], optional: bool = False) -> Job:
-            return Job(job, source.name, method, args, Role.DRIVE, deadline, optional=optional)
+            return Job(_id(job, way), source.name, method, args, Role.DRIVE, deadline, optional=optional)
 
+        listen = {"address": str(target.address), "peer": str(source.address), **port_lists}
         jobs = [
-            Job(
-                id=LISTEN,
-                endpoint=target.name,
-                method="path.listen",
-                args={"address": str(target.address), "peer": str(source.address), **port_lists},
-                role=Role.SERVE,
-                deadline_s=deadline + SETUP_S,
-            ),
+            Job(_id(LISTEN, way), target.name, "path.listen", listen, Role.SERVE, deadline + SETUP_S),
             drive(ROUTE, "path.route", ends, True),
             drive(PING, "path.ping", {**ends, "count": params.ping_count, "interval_ms": PING_INTERVAL_MS}),
             drive(PORTS, "path.ports", {**ends, **port_lists}),
@@ -60,56 +69,58 @@ class Path:
         ]
         if params.hops:
             jobs.append(drive(HOPS, "path.hops", {**ends, "port": ports[0], "max_ttl": 30, "tries": 3}, True))
-        return Task(
-            id=f"{step}-{direction.value}",
-            step=step,
-            measurement=self.name,
-            scope=context.scope(direction),
-            jobs=tuple(jobs),
-            duration_s=max(seconds, 3.0),
-            load_bytes=params.ping_count * 98 * 2,
-            ports=(
-                *(
-                    PortUse(source.name, target.name, protocol, port, "port matrix")
-                    for protocol in ("tcp", "udp")
-                    for port in ports
-                ),
-                PortUse(source.name, target.name, "icmp", None, "ping; TTL-exceeded answers of the hops"),
-            ),
-            privileges=("CAP_NET_RAW for the ARP probe of the next hop",),
-            yields={"path": (direction,), "port": (direction,)},
-        )
+        return jobs
+
+    @staticmethod
+    def _ports_used(context: Context, way: Direction) -> Iterator[PortUse]:
+        source, target = context.ends(way)
+        for protocol in ("tcp", "udp"):
+            for port in list(target.ports)[:MOST_PORTS]:
+                yield PortUse(source.name, target.name, protocol, port, "port matrix")
+        yield PortUse(source.name, target.name, "icmp", None, "ping; TTL-exceeded answers of the hops")
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         broken = not_completed(task, files)
         if broken:
             return broken
-        source = next(job.endpoint for job in task.jobs if job.id == PING)
-        results = {job.id: files.result(source, job.id) for job in task.jobs if job.role is Role.DRIVE}
-        data = {job: result["data"] for job, result in results.items() if result and result["status"] == "completed"}
-        if PING not in data or PORTS not in data:
-            return failed(task, files, f"{source} left no result of {'ping' if PING not in data else 'the ports'}.")
-        observations = [self._reachable(task, data, files.path(source, PING))]
-        observations.append(self._ports(task, data[PORTS], files.path(source, PORTS)))
-        facts = {job: value for job, value in data.items() if job != PING}
-        facts[PING] = {"sent": data[PING]["sent"], "received": data[PING]["received"]}
+        observations, facts = [], {}
+        for way in WAYS:
+            source = context.ends(way)[0].name
+            data = self._data(files, source, way)
+            if PING not in data or PORTS not in data:
+                return failed(task, files, f"{source} left no result of {'ping' if PING not in data else 'its ports'}.")
+            scope = context.scope(way)
+            observations.append(self._reachable(scope, data, files.path(source, _id(PING, way))))
+            observations.append(self._ports(scope, data[PORTS], files.path(source, _id(PORTS, way))))
+            ping = {"sent": data[PING]["sent"], "received": data[PING]["received"]}
+            facts[way.value] = {**data, PING: ping}
         return Measurement(
             task,
             Status.COMPLETED,
             window=window_of(files.outcome()),
             observations=tuple(observations),
-            facts={str(task.scope.direction): facts},
+            facts=facts,
         )
 
     @staticmethod
-    def _reachable(task: Task, data: dict[str, Any], evidence: str) -> Observation:
+    def _data(files: TaskFiles, source: str, way: Direction) -> dict[str, Any]:
+        """What each driver of one direction found, by kind of job; what failed is not there."""
+        found = {}
+        for kind in (ROUTE, PING, PORTS, NEXT_HOP, HOPS):
+            result = files.result(source, _id(kind, way))
+            if result is not None and result["status"] == "completed":
+                found[kind] = result["data"]
+        return found
+
+    @staticmethod
+    def _reachable(scope: Scope, data: dict[str, Any], evidence: str) -> Observation:
         """Reached = anything came back: many hosts keep silent to ping, or to all but the agreed ports."""
         ping = data[PING]
         answered = [name for name, state in _states(data[PORTS]).items() if state in ("open", "refused")]
         return Observation(
             metric="path",
             statistic="reachable",
-            scope=task.scope,
+            scope=scope,
             unit="",
             value=bool(ping["received"] or answered),
             n=ping["sent"] + len(_states(data[PORTS])),
@@ -118,13 +129,13 @@ class Path:
         )
 
     @staticmethod
-    def _ports(task: Task, ports: dict[str, Any], evidence: str) -> Observation:
+    def _ports(scope: Scope, ports: dict[str, Any], evidence: str) -> Observation:
         states = _states(ports)
         closed = {name: state for name, state in states.items() if state != "open"}
         return Observation(
             metric="port",
             statistic="blocked",
-            scope=task.scope,
+            scope=scope,
             unit="",
             value=len(closed),
             n=len(states),
@@ -132,6 +143,10 @@ class Path:
             evidence=(evidence,),
             reason=", ".join(f"{name} {state}" for name, state in closed.items()),
         )
+
+
+def _id(kind: str, way: Direction) -> str:
+    return f"{kind}-{way.value}"
 
 
 def _states(ports: dict[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from perfharness.order.units import Duration, Rate, Size
 from perfharness.order.validation import Strict
 
 SERVER, CLIENT = "server", "client"
-LEAD_S = 1.0
+LEAD_S = 0.5
 """The probe stream begins this long before the load, to see the path idle."""
 PROCESS_BPS = 10_000_000_000
 """TCP: one iperf3 process for each started 10 Gbit/s, since before 3.16 one thread serves all its streams."""
@@ -112,7 +112,7 @@ class Throughput:
 
     @staticmethod
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
-        count = math.ceil((seconds + 2 * LEAD_S) * 1e9 / params.probe.interval_ns)
+        count = math.ceil((seconds + LEAD_S) * 1e9 / params.probe.interval_ns)
         return probe.Stream(params.probe.interval_ns, count, params.probe.packet_bytes)
 
     @staticmethod

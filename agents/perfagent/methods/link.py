@@ -11,7 +11,7 @@ from perfagent.sockets import canonical
 from perfagent.wire import Code, Fault
 
 _ETH_P_ARP = 0x0806
-_PATIENCE_S = 1.0
+_PATIENCE_S = 0.5
 _TRIES = 3
 
 
