@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from perfagent.wire import Code
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import Fleet
@@ -53,6 +54,8 @@ class Outcome:
     reason: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
     """State of each job that was started, by ``<endpoint>.<job>``."""
+    lost: set[str] = field(default_factory=set)
+    """Hosts that are gone: there is nobody to ask any more."""
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""
@@ -95,13 +98,15 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder) -> Outcome:
     started_ns = time.time_ns()
     try:
         with _fetched(task, fleet, folder, outcome):
-            _drive(task, fleet, outcome)
-    except KeyboardInterrupt:
-        outcome.fail(Status.ABORTED, "interrupted by the user")
-        raise
-    except HostLost as error:
-        outcome.fail(Status.ABORTED, str(error))
-        raise
+            try:
+                _drive(task, fleet, outcome)
+            except HostLost as error:
+                outcome.lost.add(error.host)
+                outcome.fail(Status.ABORTED, error.message)
+                raise
+            except KeyboardInterrupt:
+                outcome.fail(Status.ABORTED, "interrupted by the user")
+                raise
     finally:
         _write_outcome(task, folder, outcome, started_ns, time.time_ns())
     return outcome
@@ -127,7 +132,8 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
             for job in _of(task, role):
                 _start(fleet, task, job, outcome)
             for job in _of(task, role):
-                fleet[job.endpoint].wait_ready(name(task, job), READY_S)
+                session = fleet[job.endpoint]
+                _persist(session, session.wait_ready, name(task, job), READY_S)
         began = time.monotonic()
         drivers = sorted(_of(task, Role.DRIVE), key=lambda job: job.after_s)
         for job in drivers:
@@ -146,14 +152,19 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
         yield
     finally:
         for role in (Role.DRIVE, Role.SERVE, Role.WATCH):
-            jobs = [job for job in _of(task, role) if outcome.jobs.get(_key(job)) == STARTED]
+            jobs = [job for job in _of(task, role) if _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED]
             for job in jobs:
-                _quietly(outcome, fleet[job.endpoint].stop, name(task, job))
+                session = fleet[job.endpoint]
+                _quietly(outcome, _persist, session, session.stop, name(task, job))
             for job in jobs:
                 state = _quietly(outcome, _wait_done, fleet[job.endpoint], task, job)
                 if state is not None:
                     _note(task, job, state, outcome)
-        _fetch_all([job for job in task.jobs if _key(job) in outcome.jobs], task, fleet, folder, outcome)
+        _fetch_all([job for job in task.jobs if _is_there(job, outcome)], task, fleet, folder, outcome)
+
+
+def _is_there(job: Job, outcome: Outcome) -> bool:
+    return _key(job) in outcome.jobs and job.endpoint not in outcome.lost
 
 
 def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
@@ -171,7 +182,8 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
     def fetch(job: Job) -> list[str] | None:
         target = folder.path / job_folder(task.id, job.endpoint, job.id)
         target.mkdir(parents=True)
-        files = _quietly(outcome, fleet[job.endpoint].fetch, name(task, job), target)
+        session = fleet[job.endpoint]
+        files = _quietly(outcome, _persist, session, session.fetch, name(task, job), target)
         return None if files is None else [file.name for file in files]
 
     with ThreadPoolExecutor(max_workers=PARALLEL_FETCHES) as pool:
@@ -190,9 +202,23 @@ def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
             session.reattach(max(0.1, until - time.monotonic()))
 
 
+def _persist(session: Session, call: Any, *args: Any) -> Any:
+    """Once more over a new connection when this one went: the agent lives on under its lease."""
+    try:
+        return call(*args)
+    except HostLost:
+        session.reattach(GRACE_S)
+        return call(*args)
+
+
 def _start(fleet: Fleet, task: Task, job: Job, outcome: Outcome) -> None:
     """Raises AgentError when the agent refuses it, HostLost."""
-    fleet[job.endpoint].start(replace(job, id=name(task, job)))
+    session = fleet[job.endpoint]
+    try:
+        _persist(session, session.start, replace(job, id=name(task, job)))
+    except AgentError as error:
+        if error.code != Code.JOB_EXISTS:  # it was started, only the answer was lost with the connection
+            raise
     outcome.jobs[_key(job)] = STARTED
 
 

@@ -9,11 +9,15 @@ import tarfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+SPEC = "spec.json"
+"""What the worker asked for: ``result.json`` repeats it, so it stays here."""
+
 
 def regular_files(folder: Path) -> list[Path]:
-    """The plain files of a job's folder, by name; links and anything odd are left out."""
+    """The plain files of a job's folder that say anything, by name; links and anything odd are left out."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    return [Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+    plain = [Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+    return [path for path in plain if path.name != SPEC and path.stat().st_size]
 
 
 def listing(folder: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from perfharness.analysis import delay, pacing
 from perfharness.analysis.capacity import convert, headers_bytes
-from perfharness.analysis.iperf3 import Flow, Iperf3Result, parse
+from perfharness.analysis.iperf3 import Flow, Iperf3Result, Slice, parse
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.statistics import Floats, Ints, effective_n, mean_rate
 from perfharness.errors import ToolFailed
@@ -334,14 +334,11 @@ def _stolen(host: str, files: TaskFiles) -> list[str]:
 
 
 def _series(flow: Carried, context: Context) -> Series:
-    """Rate at the ordered layer, second by second, the warm-up included."""
-    parts = flow.received[0].slices
-    rate = np.array([part.bytes * 8 / part.seconds for part in parts])
-    for other in flow.received[1:]:
-        more = np.array([part.bytes * 8 / part.seconds for part in other.slices])
-        shortest = min(len(rate), len(more))
-        rate = rate[:shortest] + more[:shortest]
-    middle = np.array([part.start_s + part.seconds / 2 for part in parts[: len(rate)]])
+    """Rate at the ordered layer, interval by interval, the warm-up included."""
+    each = [_whole(received) for received in flow.received]
+    count = min(len(parts) for parts in each)
+    rate = np.sum([[part.bytes * 8 / part.seconds for part in parts[:count]] for parts in each], axis=0)
+    middle = np.array([part.start_s + part.seconds / 2 for part in each[0][:count]])
     protocol = "UDP" if flow.udp else "TCP"
     return Series(
         f"{protocol} {flow.way.value}",
@@ -352,6 +349,12 @@ def _series(flow: Carried, context: Context) -> Series:
         direction=flow.way,
         start_ns=flow.window.start_ns,
     )
+
+
+def _whole(flow: Flow) -> list[Slice]:
+    """Without the scrap of an interval at the end, whose rate means nothing."""
+    longest = max(part.seconds for part in flow.slices)
+    return [part for part in flow.slices if part.seconds > longest / 2]
 
 
 def _facts(task: Task, files: TaskFiles) -> dict[str, Any]:

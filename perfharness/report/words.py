@@ -49,6 +49,7 @@ OWNERS = {"own": "own network", "carrier": "carrier", "cloud": "cloud provider"}
 
 METRICS = {
     "tools": "Tools present",
+    "footprint": "Left behind on hosts",
     "path": "Path",
     "port": "Ports reachable",
     "pmtu": "Path MTU",

@@ -99,7 +99,7 @@ def test_a_whole_life(session: Session, sandbox: Any, events: Any, agent: bundle
     assert [kind for _, kind, _ in events.seen] == ["ready", "live", "done"]
 
     files = session.fetch("echo", tmp_path / "raw")
-    assert [file.name for file in files] == ["echo.bin", "result.json", "spec.json"]
+    assert [file.name for file in files] == ["echo.bin", "result.json"]
     result = json.loads((tmp_path / "raw" / "result.json").read_bytes())
     assert (result["status"], result["data"]) == ("completed", {"text": "hi", "stopped": False})
     assert (tmp_path / "raw" / "echo.bin").read_bytes() == b"hi" * 1000

@@ -125,7 +125,7 @@ def test_a_whole_life_over_ssh(known: Any, agent: bundle.Bundle, sandbox: Any, t
     session = Session(known, "run-1", 30.0, agent=agent)
     session.start(an_echo())
     assert session.wait_done("echo", 10)["state"] == "completed"
-    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json", "spec.json"]
+    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
     session.bye()
     sandbox.await_nothing_left()
 

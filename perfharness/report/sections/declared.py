@@ -51,7 +51,7 @@ def _checks(dossier: Dossier) -> tuple[Block, ...]:
 def _check(dossier: Dossier, row: Finding) -> Row:
     return Row(
         (
-            Cell(" ".join(row.checklist), kind="id", anchor=f"f-{row.id}"),
+            Cell("\n".join(row.checklist), kind="id", anchor=f"f-{row.id}"),
             Cell(row.reason or text.finding_value(row)),
             Cell("", verdict=row.verdict),
             Cell("", refs=dossier.refs(row.evidence)),

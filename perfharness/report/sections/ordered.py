@@ -46,7 +46,7 @@ def _table(dossier: Dossier) -> Table:
 def _row(dossier: Dossier, row: Finding) -> Row:
     return Row(
         cells=(
-            Cell(" ".join(row.checklist) or text.NONE, kind="id", anchor=f"f-{row.id}"),
+            Cell("\n".join(row.checklist) or text.NONE, kind="id", anchor=f"f-{row.id}"),
             Cell(words.metric(row.metric), _what(dossier, row), "head"),
             Cell(text.threshold_text(row), row.origin),
             Cell(text.finding_value(row), text.interval_text(row), "num"),

@@ -19,15 +19,19 @@ Facts = Mapping[str, Any]
 
 
 def build(dossier: Dossier) -> Section:
-    found = [(item, _facts(item)) for item in dossier.measured("path")]
-    found = [(item, facts) for item, facts in found if facts]
+    found = [
+        (_title(dossier, item, way), facts)
+        for item in dossier.measured("path")
+        for way, facts in item.facts.items()
+        if isinstance(facts, Mapping)
+    ]
     if not found:
         return Section("path", NAME, absent("The path was not looked at in this run."))
-    titles = tuple(_title(dossier, item) for item, _ in found)
+    titles = tuple(title for title, _ in found)
     widths = (14, *(86 / len(found) for _ in found))
     general = tuple(
         Row((Cell(name, kind="head"), *(Cell(write(facts)) for _, facts in found)))
-        for name, write in (("Next hop", _route), ("Echo requests", _ping), ("Ports", _ports))
+        for name, write in (("Route", _route), ("Next hop", _next_hop), ("Echo requests", _ping), ("Ports", _ports))
     )
     longest = max(len(_hops(facts)) for _, facts in found)
     hops = tuple(
@@ -38,15 +42,21 @@ def build(dossier: Dossier) -> Section:
     return Section("path", NAME, (Table(("", *titles), general, widths), *trace, Para(LEGEND, "note")))
 
 
-def _facts(item: Measurement) -> Facts:
-    facts = item.facts.get(str(item.task.scope.direction))
-    return facts if isinstance(facts, Mapping) else {}
+def _title(dossier: Dossier, item: Measurement, way: str) -> str:
+    pair = f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""
+    return words.direction(Direction(way)) + pair
 
 
-def _title(dossier: Dossier, item: Measurement) -> str:
-    scope = item.task.scope
-    way = words.direction(scope.direction if scope.direction is not Direction.BOTH else None)
-    return way + (f", {scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else "")
+def _next_hop(facts: Facts) -> str:
+    """Who answers for the next hop: two stations are an address that was given twice."""
+    found = facts.get("next_hop") or {}
+    stations = sorted({str(answer.get("mac")) for answer in found.get("answers") or ()})
+    if not found:
+        return "not asked: needs root"
+    if not stations:
+        return f"{found.get('address')} does not answer ARP"
+    twice = "; an address that was given twice" if len(stations) > 1 else ""
+    return f"{found.get('address')} is {', '.join(stations)}{twice}"
 
 
 def _route(facts: Facts) -> str:

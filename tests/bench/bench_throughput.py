@@ -1,0 +1,147 @@
+"""iperf3 TCP through the harness against bare iperf3, interleaved in one run, on the lab.
+
+Ten pairs each: unshaped (as fast as this machine forwards) and at the ordered 1 Gbit/s. Printed is the median of
+the ratios harness / bare with a distribution-free interval; exit code 1 when its lower end is below the target.
+Both sides run the same iperf3 with the same streams and seconds; rates are the receiver's, payload only.
+
+    python tests/bench/bench_throughput.py [--pairs 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perfharness import evidence
+from perfharness.analysis.iperf3 import parse
+from perfharness.collect import collect
+from perfharness.fleet.hosts import Fleet
+from perfharness.lab import control
+from perfharness.lab.spec import LabSpec
+from perfharness.model import Status, Task
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import find_shipped, load_scenario
+from perfharness.plan import make_plan
+
+SECONDS, OMIT, STREAMS = 3, 1, 4
+TARGETS = {"unshaped": 0.95, "1 Gbit/s": 0.99}
+SCENARIO = f"""
+format_version: 1
+id: bench
+title: TCP from on-prem to cloud
+steps:
+  - id: tcp
+    measure: throughput
+    protocol: tcp
+    direction: a-z
+    duration: {SECONDS}s
+    omit: {OMIT}s
+    streams: {STREAMS}
+    probe: {{interval: 10ms}}
+"""
+
+
+class Silent:
+    """Nobody watches a benchmark."""
+
+    def task_started(self, task: Task, index: int, total: int) -> None: ...
+    def event(self, host: str, event: Mapping[str, Any]) -> None: ...
+    def task_ended(self, task: Task, status: Status, reason: str) -> None: ...
+
+
+def bare() -> float:
+    """Payload bit/s that a plain server received from a plain client in the same namespaces."""
+    enter = ["ip", "netns", "exec"]
+    options = ["-t", str(SECONDS + OMIT), "-P", str(STREAMS), "-i", "0.2"]
+    server = subprocess.Popen(
+        [*enter, "ph-ecs", "iperf3", "-s", "-1", "-J", "-i", "0.2", "-p", "5201"], stdout=subprocess.PIPE
+    )
+    try:
+        time.sleep(0.5)
+        client = [*enter, "ph-onprem", "iperf3", "-c", "192.168.10.10", "-p", "5201", "-J", *options]
+        subprocess.run(client, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        raw, _ = server.communicate(timeout=30)
+    finally:
+        server.kill()
+    return rate(raw)
+
+
+def harnessed(circuit: Circuit, fleet: Fleet, folder: Path, number: int) -> float:
+    """The same through agents, with counters and a probe stream beside it."""
+    scenario = folder / "bench.yaml"
+    scenario.write_text(SCENARIO)
+    plan = make_plan(circuit, load_scenario(scenario))
+    run = evidence.create(folder, circuit.id, f"run-{number}", {})
+    ending = collect(plan, plan.tasks, fleet, run, Silent())
+    if ending.notes:
+        raise SystemExit(f"The harness failed: {'; '.join(ending.notes)}")
+    (task,) = plan.tasks
+    raw = run.files(task.id).bytes(circuit.pairs[0][1], "server-a-z-0", "iperf3.json")
+    return rate(raw or b"")
+
+
+def rate(raw: bytes) -> float:
+    flow = parse(raw, warm_up_s=OMIT).flow(reverse=False)
+    if flow is None or flow.rate_bps is None:
+        raise SystemExit("iperf3 reported no rate.")
+    return flow.rate_bps
+
+
+def median_interval(ratios: np.ndarray) -> tuple[float, float, float]:
+    """Median and its distribution-free 95 % interval from order statistics (for 10 pairs the 2nd and the 9th)."""
+    ordered = np.sort(ratios)
+    from scipy.stats import binom
+
+    below = int(binom.ppf(0.025, len(ordered), 0.5))
+    return float(np.median(ordered)), float(ordered[max(below - 1, 0)]), float(ordered[min(-below, -1)])
+
+
+def compare(name: str, rate_bps: int | None, pairs: int, folder: Path) -> bool:
+    circuit = load_circuit(find_shipped("circuits/lab"))
+    control.up(LabSpec(rate_bps=rate_bps))
+    ends = [circuit.endpoint(end) for end in circuit.pairs[0]]
+    ratios, bares = [], []
+    with Fleet(ends, f"bench-{rate_bps}", 30.0) as fleet:
+        bare()  # both warmed up
+        for number in range(pairs):
+            first_bare = bare() if number % 2 else None
+            ours = harnessed(circuit, fleet, folder / name.replace("/", ""), number)
+            theirs = first_bare or bare()
+            ratios.append(ours / theirs)
+            bares.append(theirs)
+    median, low, high = median_interval(np.array(ratios))
+    ok = low >= TARGETS[name]
+    print(
+        f"{name:10}  bare {np.median(bares) / 1e9:6.2f} Gbit/s   harness / bare {median:.3f} ({low:.3f} to {high:.3f})"
+        f"   target {TARGETS[name]}   {'ok' if ok else 'MISSED'}"
+    )
+    return ok
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=10)
+    pairs = parser.parse_args().pairs
+    with tempfile.TemporaryDirectory() as folder:
+        for name in TARGETS:
+            (Path(folder) / name.replace("/", "")).mkdir()
+        try:
+            results = [
+                compare(name, rate_bps, pairs, Path(folder))
+                for name, rate_bps in (("unshaped", None), ("1 Gbit/s", 1_000_000_000))
+            ]
+        finally:
+            control.down()
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The orchestrator, with sessions that are played by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfharness import evidence
+from perfharness.collect import LEFT_OUT, collect
+from perfharness.errors import AgentError, HostLost
+from perfharness.fleet.spool import SpoolFile
+from perfharness.model import Direction, Job, Plan, Role, Scope, Status, Task
+
+SCOPE = Scope(circuit="c", pair="a:z", direction=Direction.A_Z)
+
+
+class FakeSession:
+    """Remembers what it was asked; jobs end as ``ends`` says, "lost" drops the connection once."""
+
+    def __init__(self, log: list[str], host: str, ends: Mapping[str, str]) -> None:
+        self.log, self.host, self.ends = log, host, dict(ends)
+
+    def start(self, job: Job) -> None:
+        if self.ends.get(job.id) == "lost at start":
+            self.ends[job.id] = "completed"
+            raise HostLost(self.host, "the connection went")
+        self.log.append(f"start {job.id}")
+        if self.ends.get(job.id) == "refused":
+            raise AgentError(self.host, 3, f"{self.host}: no such argument")
+
+    def wait_ready(self, job: str, deadline_s: float) -> dict[str, Any]:
+        self.log.append(f"ready {job}")
+        if self.ends.get(job) == "never ready":
+            raise AgentError(self.host, 25, "port in use")
+        return {}
+
+    def wait_done(self, job: str, deadline_s: float) -> dict[str, Any]:
+        end = self.ends.get(job, "completed")
+        if end in ("lost", "gone"):
+            raise HostLost(self.host, "the connection went")
+        if end == "interrupt":
+            self.ends[job] = "completed"
+            raise KeyboardInterrupt
+        self.log.append(f"done {job}")
+        error = {"code": 22, "message": "it broke"} if end == "failed" else None
+        return {"state": "completed" if end in ("never ready", "refused") else end, "data": {}, "error": error}
+
+    def stop(self, job: str) -> None:
+        self.log.append(f"stop {job}")
+
+    def reattach(self, deadline_s: float) -> None:
+        self.log.append(f"reattach {self.host}")
+        if "gone" in self.ends.values():
+            raise HostLost(self.host, "its agent has gone")
+        self.ends = {job: "completed" if end == "lost" else end for job, end in self.ends.items()}
+
+    def fetch(self, job: str, target: Path) -> list[SpoolFile]:
+        self.log.append(f"fetch {job}")
+        (target / "result.json").write_text("{}")
+        return [SpoolFile("result.json", 2, "")]
+
+
+class Watcher:
+    """Takes the progress and keeps it."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, Status]] = []
+
+    def task_started(self, task: Task, index: int, total: int) -> None: ...
+    def event(self, host: str, event: Mapping[str, Any]) -> None: ...
+
+    def task_ended(self, task: Task, status: Status, reason: str) -> None:
+        self.ended.append((task.id, status))
+
+
+def task(name: str = "t") -> Task:
+    """A driver on a, beside a watcher on a and a server on z."""
+
+    def job(kind: str, host: str, role: Role) -> Job:
+        return Job(kind, host, f"x.{kind}", {}, role, 5.0)
+
+    jobs = (job("drive", "a", Role.DRIVE), job("serve", "z", Role.SERVE), job("watch", "a", Role.WATCH))
+    return Task(name, name, "latency", SCOPE, jobs, 1.0)
+
+
+def run(tmp_path: Path, ends: Mapping[str, str], *tasks: Task) -> tuple[list[str], Any, evidence.RunFolder, Watcher]:
+    log: list[str] = []
+    fleet: Any = {host: FakeSession(log, host, ends) for host in "az"}
+    folder = evidence.create(tmp_path, "c", "r", {})
+    watcher = Watcher()
+    plan = Plan("c", "s", tasks or (task(),), 5.0)
+    return log, collect(plan, plan.tasks[:1], fleet, folder, watcher), folder, watcher
+
+
+def test_watchers_then_servers_then_drivers_and_back(tmp_path: Path) -> None:
+    """A watcher sees all of it, a server is ready before its client, and both are stopped afterwards."""
+    log, ending, folder, watcher = run(tmp_path, {})
+    assert [line for line in log if not line.startswith("fetch")] == [
+        "start t.watch", "ready t.watch", "start t.serve", "ready t.serve", "start t.drive", "done t.drive",
+        "stop t.serve", "done t.serve", "stop t.watch", "done t.watch",
+    ]  # fmt: skip
+    assert {line for line in log if line.startswith("fetch")} == {"fetch t.watch", "fetch t.serve", "fetch t.drive"}
+    assert (ending.how, ending.notes, watcher.ended) == ("completed", [], [("t", Status.COMPLETED)])
+    assert folder.verify() == []
+    assert "raw/t/a.drive/result.json" in {entry.path for entry in folder.manifest()}
+
+
+def test_a_driver_that_fails_fails_its_task_and_nothing_is_left_running(tmp_path: Path) -> None:
+    """The reason names job and host; all that was started is stopped and fetched."""
+    log, ending, folder, _ = run(tmp_path, {"t.drive": "failed"})
+    outcome = folder.files("t").outcome()
+    assert outcome is not None
+    assert (outcome["status"], outcome["reason"]) == ("failed", "drive on a: it broke")
+    assert {"stop t.serve", "stop t.watch", "fetch t.drive", "fetch t.serve", "fetch t.watch"} <= set(log)
+    assert ending.notes == ["t failed: drive on a: it broke"]
+
+
+def test_a_server_that_is_not_ready_is_no_reason_to_drive(tmp_path: Path) -> None:
+    """Without its server no driver starts, and what had started is tidied up."""
+    log, _, folder, _ = run(tmp_path, {"t.serve": "never ready"})
+    assert "start t.drive" not in log
+    assert {"stop t.serve", "stop t.watch"} <= set(log)
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and outcome["status"] == "failed"
+
+
+def test_a_job_that_was_refused_is_not_asked_for(tmp_path: Path) -> None:
+    """A job that the agent would not start is neither stopped nor fetched."""
+    log, _, folder, _ = run(tmp_path, {"t.drive": "refused"})
+    assert "stop t.drive" not in log and "fetch t.drive" not in log
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and "no such argument" in outcome["reason"]
+
+
+def test_a_lost_connection_is_taken_up_again(tmp_path: Path) -> None:
+    """The job runs on under its lease: the coordinator comes back, and the task completes."""
+    log, ending, _, watcher = run(tmp_path, {"t.drive": "lost"})
+    assert "reattach a" in log
+    assert (ending.how, watcher.ended) == ("completed", [("t", Status.COMPLETED)])
+
+
+def test_a_connection_lost_while_asking_is_taken_up_again(tmp_path: Path) -> None:
+    """A request whose connection went is asked once more over a new one."""
+    log, _, _, watcher = run(tmp_path, {"t.serve": "lost at start"})
+    assert log.index("reattach z") < log.index("start t.serve")
+    assert watcher.ended == [("t", Status.COMPLETED)]
+
+
+def test_a_host_that_is_gone_ends_the_run_with_what_there_is(tmp_path: Path) -> None:
+    """The run ends, its task is aborted with the reason, and the folder says so."""
+    _, ending, folder, _ = run(tmp_path, {"t.drive": "gone"})
+    outcome = folder.files("t").outcome()
+    assert ending.how == "host lost" and ending.lost is not None
+    assert outcome is not None and (outcome["status"], "has gone" in outcome["reason"]) == ("aborted", True)
+
+
+def test_an_interrupt_stops_what_runs(tmp_path: Path) -> None:
+    """After an interrupt every job is stopped and fetched, and the task is aborted."""
+    log, ending, folder, _ = run(tmp_path, {"t.drive": "interrupt"})
+    assert ending.how == "interrupted"
+    assert {"stop t.drive", "stop t.serve", "stop t.watch", "fetch t.drive"} <= set(log)
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and outcome["status"] == "aborted"
+
+
+def test_what_is_left_out_is_noted_as_skipped(tmp_path: Path) -> None:
+    """A task of the plan that was not asked for is skipped with its reason, not forgotten."""
+    _, _, folder, _ = run(tmp_path, {}, task("t"), task("u"))
+    outcome = folder.files("u").outcome()
+    assert outcome is not None and (outcome["status"], outcome["reason"]) == ("skipped", LEFT_OUT)
+
+
+@pytest.mark.parametrize(("optional", "status"), [(True, "completed"), (False, "failed")])
+def test_an_optional_job_may_fail(tmp_path: Path, optional: bool, status: str) -> None:
+    """What only root may ask does not break the task it belongs to."""
+    jobs = (*task().jobs, Job("extra", "a", "x.extra", {}, Role.DRIVE, 5.0, optional=optional))
+    _, _, folder, _ = run(tmp_path, {"t.extra": "failed"}, Task("t", "t", "latency", SCOPE, jobs, 1.0))
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and outcome["status"] == status
