@@ -110,10 +110,11 @@ def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
     done = clean_hosts(load_circuit(circuit_file).endpoints)
     for host in done:
-        said = "; ".join([f"removed {item['dir']} ({item['was']})" for item in host.removed])
-        said += "; ".join([f"kept {item['dir']}: {item['why']}" for item in host.kept])
+        said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
+        said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]
         if host.error is None:
-            console.print(f"{host.host}: {said or 'nothing of ours was there'}", markup=False, highlight=False)
+            words = "; ".join(said) or "nothing of ours was there"
+            console.print(f"{host.host}: {words}", markup=False, highlight=False, soft_wrap=True)
     for host in done:
         if host.error is not None:
             raise host.error

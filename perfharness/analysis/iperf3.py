@@ -224,7 +224,7 @@ def _slice(row: Mapping[str, Any], warm_up_s: float) -> Slice | None:
         omitted=row.get("omitted") is True or start + seconds / 2 < warm_up_s,
         retransmits=_count(row, "retransmits"),
         packets=_count(row, "packets"),
-        lost=_count(row, "lost_packets"),
+        lost=_signed(row, "lost_packets"),
     )
 
 
@@ -251,6 +251,13 @@ def _number(parent: Mapping[str, Any], key: str) -> float | None:
 def _count(parent: Mapping[str, Any], key: str) -> int | None:
     found = _number(parent, key)
     return int(found) if found is not None and found == int(found) else None
+
+
+def _signed(parent: Mapping[str, Any], key: str) -> int | None:
+    """A count that may be below 0 (packets counted as lost that came in the next interval): iperf3 prints that as an
+    unsigned number of 64 bits."""
+    found = parent.get(key)
+    return found - 2**64 if isinstance(found, int) and 2**63 <= found < 2**64 else _count(parent, key)
 
 
 def _total(counts: list[int | None]) -> int | None:

@@ -81,9 +81,23 @@ class Carried:
         return sum(flow.rate_bps or 0.0 for flow in self.received)
 
     @property
+    def intended_bps(self) -> float:
+        """What all its processes were to offer; without a limit, what they did offer."""
+        limit = self.args["rate_bps"]
+        return self.offered_bps if limit is None else float(limit * len(self.sent))
+
+    @property
+    def withheld_bps(self) -> float:
+        """What the sender was to offer and did not, where that is more than a trifle.
+
+        Nobody knows what would have become of it: at best all of it had arrived, at worst none.
+        """
+        enough = self.offered_bps >= LEAST_OFFERED * self.intended_bps
+        return 0.0 if enough else self.intended_bps - self.offered_bps
+
+    @property
     def short(self) -> bool:
-        intended = self.args["rate_bps"]
-        return self.carried_bps < SHORT * (self.offered_bps if intended is None else max(intended, self.offered_bps))
+        return self.carried_bps < SHORT * max(self.intended_bps, self.offered_bps)
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -185,14 +199,16 @@ def _at_layer(rate_bps: float, flow: Carried, context: Context, layer: Layer | N
 
 def _rate(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
     """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
-    receiving host lost of it on top, since that had crossed the circuit."""
+    receiving host lost of it on top, since that had crossed the circuit, and what the sender withheld."""
     value, interval = mean_rate(flow.rates_bps)
     beside = _probe_stream(found).rate_bps(context.layer, context.tagged)
     scale = _at_layer(1.0, flow, context)
     if interval is not None:
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
-        hi = (interval.hi + lost_bps) * scale + beside
+        hi = (interval.hi + lost_bps + flow.withheld_bps) * scale + beside
         interval = replace(interval, lo=interval.lo * scale + beside, hi=hi)
+        if flow.withheld_bps:
+            interval = replace(interval, n_eff=None)  # more of the same would not decide
     return Observation(
         metric="throughput.udp" if flow.udp else "throughput.tcp",
         statistic="mean",
@@ -203,7 +219,7 @@ def _rate(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
         n=len(flow.rates_bps),
         interval=interval,
         evidence=flow.evidence,
-        reason="" if len(flow.rates_bps) > 1 else "There are too few intervals for a statement.",
+        reason=_withheld_text(flow) if len(flow.rates_bps) > 1 else "There are too few intervals for a statement.",
         hosts=context.hosts,
     )
 
@@ -221,15 +237,24 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
     said = f"{missing:,} of {total:,} packets did not arrive"
     if host[1]:
         said += f"; the hosts lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
+    interval = loss_interval(missing, total, host, effective_n(lost, packets))
+    withheld = flow.withheld_bps / flow.intended_bps
+    if withheld:
+        interval = replace(interval, hi=withheld + (1 - withheld) * interval.hi, n_eff=None)
     return Observation(
         **about,
         value=remaining(missing, host)[1] / total,
         n=total,
-        interval=loss_interval(missing, total, host, effective_n(lost, packets)),
+        interval=interval,
         evidence=flow.evidence,
-        reason=said + ".",
+        reason=f"{said}. {_withheld_text(flow)}".strip(),
         hosts=context.hosts,
     )
+
+
+def _withheld_text(flow: Carried) -> str:
+    share = flow.withheld_bps / flow.intended_bps
+    return f"The sender offered only {1 - share:.1%} of the intended load." if share else ""
 
 
 def _blocks(flow: Carried) -> tuple[Ints, Ints]:
@@ -305,12 +330,15 @@ def _fitness(
 
 
 def _unfit(host: str, flow: Carried, context: Context) -> list[str]:
-    """Why this host and not the circuit may be what limited the flow."""
+    """Why this host and not the circuit may be what limited the flow.
+
+    What a sender withheld is inside the intervals; it is unfit when that may be all that is missing.
+    """
     reasons = []
     sender = context.ends(flow.way)[0].name
-    intended = flow.args["rate_bps"]
-    if host == sender and intended is not None and flow.offered_bps < LEAST_OFFERED * intended * len(flow.sent):
-        share = flow.offered_bps / (intended * len(flow.sent))
+    at_best = flow.carried_bps + flow.withheld_bps
+    if host == sender and flow.withheld_bps and at_best >= LEAST_OFFERED * flow.intended_bps:
+        share = flow.offered_bps / flow.intended_bps
         reasons.append(f"it offered only {share:.1%} of the intended load ({flow.way.value})")
     busiest = max((report.cpu_percent or 0.0 for report in flow.reports[host]), default=0.0)
     if flow.short and busiest >= BUSY_PERCENT:

@@ -159,6 +159,22 @@ def test_a_sender_that_offers_too_little_is_unfit(tmp_path: Path) -> None:
     assert list(unfit) == ["onprem-a"] and "offered only" in unfit["onprem-a"][0]
 
 
+def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> None:
+    """Of two thirds of the load some was lost: that fails. The third that was withheld might all have arrived, or been
+    lost: it lies inside both intervals."""
+    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="30Mbps")
+    found = store(tmp_path, task, PROBES, LOSSY)
+    assert all(row.fit for row in found.fitness)
+    rate, loss = (
+        find(found, metric, statistic, Direction.A_Z)
+        for metric, statistic in (("throughput.udp", "mean"), ("loss", "ratio"))
+    )
+    assert rate.interval is not None and rate.interval.hi > 1.4 * rate.value
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.FAIL
+    generous = Criterion("loss", "ratio", "<=", 0.1, "1", "test")
+    assert decide(loss, generous, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
 def test_an_error_of_iperf3_is_no_measurement(tmp_path: Path) -> None:
     """iperf3's own words are the reason, whatever it exited with."""
     broken = {"client": "3.12-refused-client.json", "server": "3.12-udp-server.json"}

@@ -1,0 +1,330 @@
+"""A run from end to end: the real coordinator, agents over real SSH, the lab's circuit. Needs root."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfharness.lab import control, topology
+from perfharness.report import findings
+from tests.integration import runs
+from tests.integration.runs import (
+    HOST_STEP,
+    PATH_STEP,
+    Result,
+    latency_step,
+    perfharness,
+    run_words,
+    scenario,
+    udp_step,
+)
+
+ECS = "192.168.10.10"
+TCP_STEP = (
+    "{id: tcp, measure: throughput, protocol: tcp, direction: a-z, duration: 3s, omit: 0s, congestion: cubic, "
+    "judge: [{metric: throughput.tcp, statistic: mean, at_least: 80% of order.bandwidth, mandatory: false}]}"
+)
+PMTU_STEP = (
+    "{id: pmtu, measure: pmtu, judge: [{metric: pmtu, statistic: largest, at_least: objectives.pmtu, rows: [EC-029]}]}"
+)
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[dict[str, str]]:
+    """The lab is up; the hosts' settings as they were before anybody measured."""
+    control.up(runs.SPEC)
+    yield runs.settings()
+    control.down()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(untouched: dict[str, str]) -> Iterator[None]:
+    """Every test leaves the hosts as they were."""
+    yield
+    runs.eventually(lambda: not runs.footprint(), f"nothing of ours on the hosts, but: {runs.footprint()}")
+    after = runs.settings()
+    assert {name: text for name, text in after.items() if text != untouched[name]} == {}
+
+
+# --- the healthy circuit --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def healthy(untouched: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, int, str]:
+    """A run with every measurement on the circuit as ordered, with a loss objective that seconds can prove."""
+    folder = tmp_path_factory.mktemp("healthy")
+    order = runs.circuit(folder, ("loss: 1e-4", "loss: 1e-3"))
+    loss = "{metric: loss, statistic: ratio, at_most: objectives.loss, rows: [EC-042]}"
+    steps = (HOST_STEP, PATH_STEP, PMTU_STEP, latency_step(4, loss), TCP_STEP, udp_step("a-z", "z-a"))
+    code, said = perfharness(folder, *run_words(folder, scenario(folder, *steps), order))
+    return Result(folder), code, said
+
+
+def test_a_healthy_circuit_passes(healthy: tuple[Result, int, str]) -> None:
+    """Every measurement completes, nothing mandatory is open, and the run is a PASS with its reports."""
+    result, code, said = healthy
+    document = findings.check(result.json())
+    undecided = [row for row in document["findings"] if row["mandatory"] and row["verdict"] != "PASS"]
+    assert (code, document["verdict"], undecided) == (0, "PASS", []), said
+    metrics = {row["metric"] for row in document["findings"] if row["threshold"] is not None}
+    assert metrics == {"path", "port", "pmtu", "delay.rtt", "loss", "throughput.tcp", "throughput.udp", "footprint"}
+    assert (result.path / "report.html").read_bytes().startswith(b"<!")
+    assert (result.path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_finding_leads_to_intact_evidence(healthy: tuple[Result, int, str]) -> None:
+    """What was measured names files that exist, are in the manifest, and are what they were when written."""
+    result = healthy[0]
+    entries = [json.loads(line) for line in (result.path / "manifest.jsonl").read_text().splitlines()]
+    hashes = {entry["path"]: entry["sha256"] for entry in entries}
+    actual = {path: hashlib.sha256((result.path / path).read_bytes()).hexdigest() for path in hashes}
+    assert actual == hashes
+    for row in result.json()["findings"]:
+        assert row["evidence"], row
+        assert set(row["evidence"]) <= hashes.keys(), row
+
+
+def test_the_agents_were_seen_to_leave(healthy: tuple[Result, int, str]) -> None:
+    """The run itself says that nothing was left behind."""
+    (row,) = (row for row in healthy[0].json()["findings"] if row["metric"] == "footprint")
+    assert (row["verdict"], row["value"]) == ("PASS", 0)
+
+
+def test_the_report_is_a_function_of_the_evidence(healthy: tuple[Result, int, str], tmp_path: Path) -> None:
+    """Made again, findings and both reports are the same bytes."""
+    result, code, _ = healthy
+    names = ("findings.json", "report.html", "report.pdf")
+    before = {name: (result.path / name).read_bytes() for name in names}
+    for name in names:
+        (result.path / name).unlink()
+    assert perfharness(tmp_path, "report", str(result.path))[0] == code
+    assert [name for name in names if (result.path / name).read_bytes() != before[name]] == []
+
+
+def test_seconds_do_not_prove_one_in_ten_thousand(healthy: tuple[Result, int, str], tmp_path: Path) -> None:
+    """Held against a loss objective of 1e-4 the same evidence is inconclusive and says how many packets would do."""
+    result = healthy[0]
+    code, said = perfharness(tmp_path, "report", str(result.path), "--circuit", str(runs.CIRCUIT))
+    assert code == 3, said
+    (again,) = result.path.glob("rejudged-*/findings.json")
+    open_rows = [row for row in json.loads(again.read_bytes())["findings"] if row["verdict"] == "INCONCLUSIVE"]
+    assert {(row["metric"], row["direction"]) for row in open_rows} == {("loss", "a-z"), ("loss", "z-a")}
+    assert all("about 30,000 packets would decide" in row["reason"] for row in open_rows), open_rows
+
+
+# --- a circuit that is not what was ordered -------------------------------------------------------
+
+
+def test_a_circuit_of_half_the_rate_fails(tmp_path: Path) -> None:
+    """Shaped to half the order one way, that way fails at its true rate, for the carrier; the other way passes."""
+    steps = (latency_step(1, "{metric: loss, statistic: ratio, at_most: 1e-2}"), udp_step("a-z", "z-a"))
+    with runs.shaped(topology.CE, "500mbit"):
+        code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, *steps)))
+    result = Result(tmp_path)
+    rate = result.finding("throughput.udp", "mean", "a-z")
+    assert (code, rate["verdict"]) == (1, "FAIL"), said
+    # The shaper works on the sender's CPU here: what that withheld widens the interval upwards.
+    assert 475e6 < rate["interval"]["lo"] <= rate["value"] < 505e6
+    assert rate["interval"]["hi"] < 950e6
+    assert result.finding("throughput.udp", "mean", "z-a")["verdict"] == "PASS", said
+    assert "shaped-below-order" in result.causes
+    loss = result.finding("loss", "ratio", "a-z")
+    assert loss["verdict"] == "FAIL", said
+    # The receiver may drop some of the very first packets, before its buffer is enlarged.
+    assert result.host_lost("host-a") + result.host_lost("host-z") < 0.01 * loss["value"] * loss["n"]
+
+
+def test_loss_in_the_circuit_is_found_where_it_is(tmp_path: Path) -> None:
+    """One packet in a hundred dropped by a router one way: that way fails with the router's own count, and evidence
+    that is altered afterwards decides nothing any more."""
+    drop = f"ip daddr {ECS} udp dport 862 numgen random mod 100 == 0 counter name hit drop"
+    with runs.filtered(topology.CE, drop):
+        code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, latency_step(5))))
+        truth = runs.hits(topology.CE)
+    result = Result(tmp_path)
+    forward = result.finding("loss", "ratio", "a-z")
+    assert (code, forward["verdict"]) == (1, "FAIL"), said
+    assert round(forward["value"] * forward["n"]) == pytest.approx(truth, abs=1)
+    assert result.finding("loss", "ratio", "z-a")["verdict"] == "PASS", said
+    assert result.causes == {"loss-one-way"}
+
+    (samples,) = result.path.glob("raw/*/*.probe/sender.rec")
+    altered = bytearray(samples.read_bytes())
+    altered[4000] ^= 1
+    samples.write_bytes(altered)
+    code, said = perfharness(tmp_path, "report", str(result.path))
+    assert code == 3, said
+    assert f"{samples.relative_to(result.path)} was changed" in said
+
+
+def test_a_blocked_port_fails_and_is_named(tmp_path: Path) -> None:
+    """A port that a firewall on the way swallows fails by its number, one way only."""
+    with runs.filtered(topology.VPC, f"ip daddr {ECS} tcp dport 5203 drop"):
+        code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, PATH_STEP)))
+    result = Result(tmp_path)
+    there = result.finding("port", "blocked", "a-z")
+    assert (code, there["verdict"], there["value"]) == (1, "FAIL", 1), said
+    assert "tcp/5203 silent" in there["reason"]
+    assert result.finding("port", "blocked", "z-a")["verdict"] == "PASS"
+    assert result.causes == {"port-blocked"}
+
+
+# --- a host that is not up to it ------------------------------------------------------------------
+
+
+def test_a_small_receive_buffer_is_not_the_circuits_fault(tmp_path: Path) -> None:
+    """What a receiver drops for want of buffer is booked to it, and the circuit is not blamed."""
+    steps = udp_step("a-z", more=", receive_buffer: 4KiB")
+    code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, steps)))
+    _host_is_blamed(Result(tmp_path), code, said)
+
+
+def test_a_receiver_without_cpu_is_not_the_circuits_fault(tmp_path: Path) -> None:
+    """What a receiver drops because others have its CPU is booked to it, and the circuit is not blamed."""
+    words = run_words(tmp_path, scenario(tmp_path, udp_step("a-z", more=", receive_buffer: 256KiB")))
+    cpu = runs.last_cpu()
+    with runs.running(tmp_path, *words) as coordinator, runs.hog(topology.ECS, cpu):
+        coordinator.wait_for(lambda: len(runs.programs(topology.ECS, "iperf3")) == 2)
+        for pid in runs.programs(topology.ECS, "iperf3"):
+            os.sched_setaffinity(pid, {cpu})
+        code = coordinator.wait()
+    _host_is_blamed(Result(tmp_path), code, coordinator.said)
+
+
+def _host_is_blamed(result: Result, code: int, said: str) -> None:
+    verdicts = {result.finding(*row, "a-z")["verdict"] for row in (("throughput.udp", "mean"), ("loss", "ratio"))}
+    assert (code, result.json()["verdict"]) == (3, "INCONCLUSIVE"), said
+    assert "FAIL" not in verdicts
+    assert result.host_lost("host-z") > 1000
+    assert result.host_lost("host-a") == 0
+    assert result.causes & {"host-receive-buffer", "host-cpu"} == result.causes != set()
+
+
+# --- interrupted ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "busy"),
+    [(latency_step(30), (topology.ONPREM, "probe")), (udp_step("a-z", seconds=30), (topology.ONPREM, "client-a-z-0"))],
+    ids=["latency", "udp"],
+)
+def test_a_killed_coordinator_leaves_nothing(step: str, busy: tuple[str, str], tmp_path: Path) -> None:
+    """Without the coordinator the agents go when their lease ends, and what it wrote can be judged."""
+    words = run_words(tmp_path, scenario(tmp_path, HOST_STEP, step, lease="5s"))
+    with runs.running(tmp_path, *words) as coordinator:
+        coordinator.wait_for(lambda: runs.at_work(*busy))
+        assert coordinator.kill() == -signal.SIGKILL
+    assert runs.footprint()
+    runs.eventually(lambda: not runs.footprint(), "nothing of ours on the hosts")
+    result = Result(tmp_path)
+    code, said = perfharness(tmp_path, "report", str(result.path))
+    assert (code, result.json()["verdict"]) == (3, "INCONCLUSIVE"), said
+    assert "cut short" in said
+
+
+def test_an_interrupted_run_is_judged_as_far_as_it_came(tmp_path: Path) -> None:
+    """After Ctrl-C the hosts are left at once, what was measured has its verdict, and the rest is not run."""
+    words = run_words(tmp_path, scenario(tmp_path, PMTU_STEP, latency_step(30), lease="1h"))
+    with runs.running(tmp_path, *words) as coordinator:
+        coordinator.wait_for(lambda: runs.at_work(topology.ONPREM, "probe"))
+        assert coordinator.kill(signal.SIGINT) == 3, coordinator.said
+    assert runs.footprint() == []
+    result = Result(tmp_path)
+    assert result.json()["verdict"] == "INCONCLUSIVE"
+    assert result.finding("pmtu", "largest", "a-z")["verdict"] == "PASS"
+    assert result.finding("delay.rtt", "p99", "round-trip")["verdict"] == "NOT_RUN"
+
+
+def test_clean_removes_what_a_killed_coordinator_left(tmp_path: Path) -> None:
+    """An agent under a long lease refuses a second run by name, and `clean` ends it."""
+    words = run_words(tmp_path, scenario(tmp_path, latency_step(60), lease="1h"))
+    with runs.running(tmp_path, *words) as coordinator:
+        coordinator.wait_for(lambda: runs.at_work(topology.ONPREM, "probe"))
+        coordinator.kill()
+    code, said = perfharness(tmp_path, *words)
+    assert code == 2, said
+    assert Result(tmp_path).path.name in said
+    assert runs.at_work(topology.ONPREM, "probe"), "the first run goes on"
+    code, said = perfharness(tmp_path, "clean", str(runs.CIRCUIT))
+    assert (code, runs.footprint()) == (0, []), said
+    assert [line.split(":")[0] for line in said.splitlines()] == ["onprem-a", "ecs-a"]
+    assert said.count(" (live)") == 2, said
+
+
+# --- hosts that cannot be used --------------------------------------------------------------------
+
+
+def test_check_says_what_each_host_is(tmp_path: Path) -> None:
+    """A line for each host, and nothing is left."""
+    code, said = perfharness(tmp_path, "check", str(runs.CIRCUIT))
+    assert (code, runs.footprint()) == (0, []), said
+    assert [line.split(":")[0] for line in said.splitlines()] == ["onprem-a", "ecs-a"]
+    assert all("iperf3 3." in line for line in said.splitlines())
+
+
+def test_a_host_without_sshd_is_named(tmp_path: Path) -> None:
+    """The run ends before it begins, naming the host that does not answer, and leaves the other one."""
+    os.kill(_sshd(), signal.SIGKILL)
+    try:
+        code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, HOST_STEP)))
+        _one_sentence(code, said, 5, "ecs-a")
+        assert runs.footprint() == []
+        assert not (tmp_path / "results").exists()
+    finally:
+        control.up(runs.SPEC)
+
+
+def test_a_silent_sshd_is_named(tmp_path: Path) -> None:
+    """One that accepts connections and says nothing is given up, naming the host."""
+    sshd = _sshd()
+    os.kill(sshd, signal.SIGSTOP)
+    try:
+        code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, HOST_STEP)))
+    finally:
+        os.kill(sshd, signal.SIGCONT)
+    _one_sentence(code, said, 5, "ecs-a")
+
+
+ECS_HOST = "      host: ecs-a\n"
+WRONG = {
+    "iperf3 missing": ((f"address: {ECS}", f"address: {ECS}\n    iperf3: /nonexistent/iperf3"), "iperf3"),
+    "python missing": ((f"address: {ECS}", f"address: {ECS}\n    python: /nonexistent/python3"), "python3"),
+    "no such interface": ((f"interface: eth0\n    address: {ECS}", f"interface: eth7\n    address: {ECS}"), "eth7"),
+    "address of nobody": ((f"address: {ECS}", "address: 192.168.10.77"), "192.168.10.77"),
+    "unknown host key": ((ECS_HOST, f"{ECS_HOST}      known_hosts: known_hosts\n"), "is not known"),
+    "other host key": ((ECS_HOST, f"{ECS_HOST}      known_hosts: other_hosts\n"), "ssh-keygen -R"),
+}
+
+
+@pytest.mark.parametrize(("change", "word"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_with_a_host_is_said_before_anything_is_measured(
+    change: tuple[str, str], word: str, tmp_path: Path
+) -> None:
+    """One sentence names the host and what is wrong with it; no run folder is made, nothing is left."""
+    (tmp_path / "known_hosts").touch()
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")]
+    subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    (tmp_path / "other_hosts").write_text(f"ecs-a,{ECS} {(tmp_path / 'key.pub').read_text()}")
+    order = runs.circuit(tmp_path, change)
+    steps = scenario(tmp_path, udp_step("a-z"))
+    code, said = perfharness(tmp_path, *run_words(tmp_path, steps, order))
+    _one_sentence(code, said, 5, "ecs-a")
+    assert word in said
+    assert runs.footprint() == []
+    assert not (tmp_path / "results").exists()
+
+
+def _sshd() -> int:
+    return int(control.status()["processes"]["sshd ecs-a"])
+
+
+def _one_sentence(code: int, said: str, expected: int, host: str) -> None:
+    assert (code, len(said.splitlines())) == (expected, 1), said
+    assert said.startswith(f"{host}: "), said
