@@ -130,13 +130,14 @@ class Result:
     def json(self, name: str = "findings.json") -> dict[str, Any]:
         return dict(json.loads((self.path / name).read_bytes()))
 
-    def finding(self, metric: str, statistic: str, direction: str) -> dict[str, Any]:
-        """The one judged finding of this kind."""
+    def finding(self, metric: str, statistic: str, direction: str, load: str | None = None) -> dict[str, Any]:
+        """The one judged finding of this kind, under this load."""
         (found,) = (
             row
             for row in self.json()["findings"]
             if (row["metric"], row["statistic"], row["direction"]) == (metric, statistic, direction)
             and row["threshold"] is not None
+            and load in (None, row["scope"]["load"])
         )
         return dict(found)
 

@@ -204,8 +204,9 @@ def counters(job: Job, *, interface: str, period_ms: int) -> dict[str, Any]:
             if job.stopping:
                 return {"rows": rows}
             speed.tell(row)
-            next_ns = max(next_ns + period_ms * 1_000_000, time.monotonic_ns())
-            select.select([job.stop_fd], [], [], (next_ns - time.monotonic_ns()) / 1e9)
+            now_ns = time.monotonic_ns()  # once: on a busy host the next reading may be much later
+            next_ns = max(next_ns + period_ms * 1_000_000, now_ns)
+            select.select([job.stop_fd], [], [], (next_ns - now_ns) / 1e9)
 
 
 class Sampler:
