@@ -20,6 +20,8 @@ PORT = 22
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Compiled into Debian's sshd; its init script makes it, and none has run on a machine without a server."""
 SSH_CONFIG = FOLDER / "ssh_config"
+HOME = FOLDER / "home"
+"""Of every session: bash reads the user's .bashrc for sshd, and what that starts must not be killed by ``down``."""
 START_S = 5.0
 LISTEN = "0A"
 
@@ -40,7 +42,7 @@ ClientAliveInterval 5
 ClientAliveCountMax 3
 MaxStartups 100
 MaxSessions 100
-SetEnv "PATH={path}"
+SetEnv "PATH={path}" "HOME={home}"
 Subsystem sftp internal-sftp
 """
 
@@ -62,6 +64,7 @@ Host {alias}
 def serve(state: State, hosts: dict[str, Host]) -> None:
     """Start an sshd in each namespace and write the client's files; returns when all of them listen."""
     _key("client")
+    HOME.mkdir(mode=0o700, exist_ok=True)
     if not PRIVILEGE_SEPARATION.exists():
         state.add_folder(str(PRIVILEGE_SEPARATION))
         PRIVILEGE_SEPARATION.mkdir(mode=0o755)
@@ -120,6 +123,7 @@ def _start(state: State, namespace: str, host: Host) -> Process:
             alias=host.alias,
             pam="yes" if _root_is_locked() else "no",
             path=_machine_path(),
+            home=HOME,
         ),
         encoding="utf-8",
     )
