@@ -85,9 +85,9 @@ def locked() -> Iterator[None]:
 
 
 def empty() -> None:
-    """Remove the files but keep the folder, and with it the lock."""
+    """Remove what is in the folder but keep it, and with it the lock."""
     for path in FOLDER.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def forget() -> None:

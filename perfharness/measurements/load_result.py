@@ -11,12 +11,12 @@ import numpy as np
 
 from perfharness.analysis import delay, pacing
 from perfharness.analysis.capacity import convert, headers_bytes
-from perfharness.analysis.iperf3 import Flow, Iperf3Result, Slice, parse
-from perfharness.analysis.ledger import host_loss, loss_interval, remaining
+from perfharness.analysis.iperf3 import Flow, Iperf3Result, parse
+from perfharness.analysis.ledger import RECEIVER_SOCKET, host_loss, loss_interval, remaining
 from perfharness.analysis.statistics import Floats, Ints, effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe
+from perfharness.measurements import load_figures, probe
 from perfharness.measurements.base import COUNTERS, Context, failed, segment_of, window_of
 from perfharness.model import (
     Direction,
@@ -126,7 +126,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=_fitness(flows, task, files, context, found),
         series=(*(_series(flow, context) for flow in flows), *probe.series(rtt, found)),
-        facts=_facts(task, files),
+        facts=load_figures.facts(task, files),
     )
 
 
@@ -268,21 +268,37 @@ def _blocks(flow: Carried) -> tuple[Ints, Ints]:
     return lost, packets
 
 
+def _uncounted(flow: Carried) -> int:
+    """Packets that were sent and are in no count of the receiver's: iperf3 counts gaps, and cannot see one at the end."""
+    sent, counted = (
+        sum(part.packets or 0 for each in flows for part in each.slices) for flows in (flow.sent, flow.received)
+    )
+    unread = sum(int(socket.get("unread") or 0) for socket in flow.sockets)
+    return max(0, sent - counted - unread)
+
+
 def _tail(flow: Carried, found: probe.Probe) -> int:
-    """Packets lost after the last one that arrived: iperf3 counts gaps and cannot see them.
+    """Packets lost after the last one that arrived.
 
     The two ends do not stop at the same instant, and what was on its way then is not lost: as much as END_S and
-    the longest round trip of the probes hold, and what the receiver left unread in its socket. So the loss is that
-    up to the last packet that arrived, unless nothing arrived for longer than that.
+    the longest round trip of the probes hold. So the loss is that up to the last packet that arrived, unless
+    nothing arrived for longer than that.
     """
-    counts = [sum(part.packets or 0 for each in flows for part in each.slices) for flows in (flow.sent, flow.received)]
-    unread = sum(int(socket.get("unread") or 0) for socket in flow.sockets)
     rtt = delay.rtt_ns(found.samples)
     arrived = rtt[np.isfinite(rtt)]
     longest_s = END_S + (float(arrived.max()) / 1e9 if len(arrived) else 0.0)
-    under_way = math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s)
-    sent, arrived_or_missed = counts
-    return max(0, sent - arrived_or_missed - unread - under_way)
+    return max(0, _uncounted(flow) - math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s))
+
+
+def _within_the_test(rows: tuple[LedgerRow, ...], flow: Carried) -> tuple[LedgerRow, ...]:
+    """A socket counts its drops from its first packet to its last; the loss leaves out the warm-up and what came
+    after the end. As many of the drops as were lost there need not be among the losses that are judged."""
+    omitted = (part for received in flow.received for part in received.slices if part.omitted)
+    elsewhere = sum(max(0, part.lost or 0) for part in omitted) + _uncounted(flow)
+    return tuple(
+        replace(row, packets_lo=max(0, row.packets_lo - elsewhere)) if row.stage == RECEIVER_SOCKET else row
+        for row in rows
+    )
 
 
 def _ledger(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> tuple[LedgerRow, ...]:
@@ -303,7 +319,7 @@ def _ledger(flow: Carried, task: Task, files: TaskFiles, context: Context, found
     most = lost if above is None else min(above, lost)
     return (
         LedgerRow(scope, BURSTS, segment_of(context, sender), 0, most, counter, False, evidence),
-        *rows,
+        *_within_the_test(rows, flow),
     )
 
 
@@ -358,41 +374,7 @@ def _stolen(host: str, files: TaskFiles) -> list[str]:
     return [f"its hypervisor withheld {share:.0%} of its CPU time while a flow fell short"] if share > 0.1 else []
 
 
-# --- for the report ---------------------------------------------------------------------------------
-
-
 def _series(flow: Carried, context: Context) -> Series:
-    """Rate at the ordered layer, interval by interval, the warm-up included."""
-    each = [_whole(received) for received in flow.received]
-    count = min(len(parts) for parts in each)
-    rate = np.sum([[part.bytes * 8 / part.seconds for part in parts[:count]] for parts in each], axis=0)
-    middle = np.array([part.start_s + part.seconds / 2 for part in each[0][:count]])
-    protocol = "UDP" if flow.udp else "TCP"
-    return Series(
-        f"{protocol} {flow.way.value}",
-        middle,
-        rate * _at_layer(1.0, flow, context),
-        "bit/s",
-        "rate",
-        direction=flow.way,
-        start_ns=flow.window.start_ns,
-    )
-
-
-def _whole(flow: Flow) -> list[Slice]:
-    """Without the scrap of an interval at the end, whose rate means nothing."""
-    longest = max(part.seconds for part in flow.slices)
-    return [part for part in flow.slices if part.seconds > longest / 2]
-
-
-def _facts(task: Task, files: TaskFiles) -> dict[str, Any]:
-    facts: dict[str, Any] = {"argv": {}, "versions": {}, "clamps": [], "sockets": {}}
-    for job in task.jobs:
-        if job.method.startswith("iperf3."):
-            data = (files.result(job.endpoint, job.id) or {}).get("data") or {}
-            name = f"{job.endpoint}.{job.id}"
-            facts["argv"][name] = data.get("argv")
-            facts["versions"][name] = data.get("version")
-            facts["sockets"][name] = data.get("sockets")
-            facts["clamps"] += [{"job": name, **clamp} for clamp in data.get("clamps") or ()]
-    return facts
+    label = f"{'UDP' if flow.udp else 'TCP'} {flow.way.value}"
+    scale = _at_layer(1.0, flow, context)
+    return load_figures.rate_series(flow.received, scale, label, flow.way, flow.window.start_ns)

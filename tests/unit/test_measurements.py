@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def test_loss_that_the_receiver_explains_is_the_hosts(tmp_path: Path) -> None:
     assert loss.value == 0
     assert decide(loss, LOSS, found.fitness)[0] is Verdict.PASS
     assert any(row.packets_lo == 117 and row.segment == "host-z" for row in found.ledger)
+
+
+def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Path) -> None:
+    """Drops of a socket may lie in the warm-up, whose losses are not judged: then the rest may be the circuit's."""
+    task = udp_task()
+    jobs = tuple(replace(job, args={**job.args, "omit_s": 1}) if "omit_s" in job.args else job for job in task.jobs)
+    found = store(tmp_path, replace(task, jobs=jobs), PROBES, LOSSY, drops=77)
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
 
 
 def test_loss_that_a_shared_counter_may_explain_is_undecided(tmp_path: Path) -> None:

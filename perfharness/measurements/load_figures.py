@@ -1,0 +1,39 @@
+"""A load for the report: its rate over time, and what was run on which host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from perfharness.analysis.iperf3 import Flow, Slice
+from perfharness.evidence import TaskFiles
+from perfharness.model import Direction, Series, Task
+
+
+def rate_series(received: tuple[Flow, ...], scale: float, label: str, way: Direction, start_ns: int) -> Series:
+    """Rate of all processes, interval by interval, the warm-up included; ``scale`` leads from payload to the layer."""
+    each = [_whole(flow) for flow in received]
+    count = min(len(parts) for parts in each)
+    rate = np.sum([[part.bytes * 8 / part.seconds for part in parts[:count]] for parts in each], axis=0)
+    middle = np.array([part.start_s + part.seconds / 2 for part in each[0][:count]])
+    return Series(label, middle, rate * scale, "bit/s", "rate", direction=way, start_ns=start_ns)
+
+
+def _whole(flow: Flow) -> list[Slice]:
+    """Without the scrap of an interval at the end, whose rate means nothing."""
+    longest = max(part.seconds for part in flow.slices)
+    return [part for part in flow.slices if part.seconds > longest / 2]
+
+
+def facts(task: Task, files: TaskFiles) -> dict[str, Any]:
+    facts: dict[str, Any] = {"argv": {}, "versions": {}, "clamps": [], "sockets": {}}
+    for job in task.jobs:
+        if job.method.startswith("iperf3."):
+            data = (files.result(job.endpoint, job.id) or {}).get("data") or {}
+            name = f"{job.endpoint}.{job.id}"
+            facts["argv"][name] = data.get("argv")
+            facts["versions"][name] = data.get("version")
+            facts["sockets"][name] = data.get("sockets")
+            facts["clamps"] += [{"job": name, **clamp} for clamp in data.get("clamps") or ()]
+    return facts
