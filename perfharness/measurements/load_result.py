@@ -269,7 +269,7 @@ def _blocks(flow: Carried) -> tuple[Ints, Ints]:
 
 
 def _uncounted(flow: Carried) -> int:
-    """Packets that were sent and are in no count of the receiver's: iperf3 counts gaps, and cannot see one at the end."""
+    """Packets that were sent and are in no count of the receiver's: iperf3 cannot see a gap at the end."""
     sent, counted = (
         sum(part.packets or 0 for each in flows for part in each.slices) for flows in (flow.sent, flow.received)
     )
