@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from perfharness.analysis.capacity import convert
+from perfharness.errors import BadInput
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_result, probe
 from perfharness.measurements.base import SETUP_S, Context, counters, not_completed, probe_port_use
@@ -135,61 +136,53 @@ class Throughput:
         payload = params.packet_bytes
         goodput = convert(offered, context.layer, Layer.L4, payload + 28, tagged=context.tagged)
         busy = offered / PROCESS_BPS if params.protocol == "tcp" else goodput / 8 / payload / PROCESS_PPS
-        free = context.load_ports(math.ceil(busy) * len(ways))
-        processes = max(1, min(math.ceil(busy), len(free) // len(ways)))
+        free = _ports(context, math.ceil(busy) * len(ways), len(ways))
+        processes = min(math.ceil(busy), len(free) // len(ways))
+        udp = params.protocol == "udp"
+        load = {
+            "duration_s": round(params.duration_ns / 1e9),
+            "omit_s": round(params.omit_ns / 1e9),
+            "streams": 1 if udp else max(1, params.streams // processes),
+            "udp": udp,
+            "rate_bps": round(goodput / processes) if udp else None,
+            "length": payload if udp else None,
+            "congestion": params.congestion,
+        }
+        both = {
+            "interval_s": max(LEAST_INTERVAL_S, math.ceil(seconds) / MOST_INTERVALS),
+            "receive_buffer_bytes": params.receive_buffer_bytes,
+        }
         jobs: list[Job] = []
         for way in ways:
             for process in range(processes):
-                port = free[len(jobs) // 2]
-                common: dict[str, Any] = {
-                    "port": port,
-                    "interval_s": max(LEAST_INTERVAL_S, math.ceil(seconds) / MOST_INTERVALS),
-                    "receive_buffer_bytes": params.receive_buffer_bytes,
-                }
-                jobs.append(
-                    Job(
-                        id=f"{SERVER}-{way.value}-{process}",
-                        endpoint=context.z.name,
-                        method="iperf3.serve",
-                        args={
-                            "iperf3": context.z.iperf3,
-                            "address": str(context.z.address),
-                            "peer": str(context.a.address),
-                            **common,
-                        },
-                        role=Role.SERVE,
-                        deadline_s=deadline + SETUP_S,
-                    )
-                )
-                jobs.append(
-                    Job(
-                        id=f"{CLIENT}-{way.value}-{process}",
-                        endpoint=context.a.name,
-                        method="iperf3.drive",
-                        args={
-                            "iperf3": context.a.iperf3,
-                            "peer": str(context.z.address),
-                            "source": str(context.a.address),
-                            "duration_s": round(params.duration_ns / 1e9),
-                            "omit_s": round(params.omit_ns / 1e9),
-                            "streams": 1 if params.protocol == "udp" else max(1, params.streams // processes),
-                            "udp": params.protocol == "udp",
-                            "rate_bps": round(goodput / processes) if params.protocol == "udp" else None,
-                            "length": payload if params.protocol == "udp" else None,
-                            "reverse": way is Direction.Z_A,
-                            "bidir": False,
-                            "window_bytes": None,
-                            "congestion": params.congestion,
-                            "dscp": None,
-                            "mss": None,
-                            **common,
-                        },
-                        role=Role.DRIVE,
-                        deadline_s=deadline,
-                        after_s=LEAD_S,
-                    )
-                )
+                common = {**both, "port": free[len(jobs) // 2]}
+                name = f"{way.value}-{process}"
+                jobs.append(_server(context, f"{SERVER}-{name}", common, deadline + SETUP_S))
+                one_way = {**load, **common, "reverse": way is Direction.Z_A}
+                jobs.append(_client(context, f"{CLIENT}-{name}", one_way, deadline))
         return tuple(jobs)
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         return not_completed(task, files) or load_result.measured(task, files, context)
+
+
+def _ports(context: Context, wanted: int, least: int) -> list[int]:
+    """Ports for the load's servers, as many as wanted where the endpoint allows them. Raises BadInput."""
+    free = context.load_ports(wanted)
+    if len(free) < least:
+        said = f"{context.z.name} allows {len(free)} ports beside the one for probes; the load needs {least}."
+        raise BadInput([context.circuit.source.problem(("endpoints", context.z.name, "ports"), said, "List more.")])
+    return free
+
+
+def _server(context: Context, name: str, common: dict[str, Any], deadline_s: float) -> Job:
+    ends = {"address": str(context.z.address), "peer": str(context.a.address)}
+    args = {"iperf3": context.z.iperf3, **ends, **common}
+    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s)
+
+
+def _client(context: Context, name: str, load: dict[str, Any], deadline_s: float) -> Job:
+    ends = {"peer": str(context.z.address), "source": str(context.a.address)}
+    unused = {"bidir": False, "window_bytes": None, "dscp": None, "mss": None}
+    args = {"iperf3": context.a.iperf3, **ends, **unused, **load}
+    return Job(name, context.a.name, "iperf3.drive", args, Role.DRIVE, deadline_s, after_s=LEAD_S)

@@ -29,6 +29,13 @@ def live(**change: object) -> Circuit:
     return Circuit.model_validate({**source, **update})
 
 
+def load_like(endpoints: dict[str, object]) -> Circuit:
+    """The lab's circuit with other endpoints, and its file to point to."""
+    circuit = Circuit.model_validate({**lab().source.data, "endpoints": endpoints})
+    circuit._source = lab().source
+    return circuit
+
+
 @pytest.fixture
 def smoke() -> Plan:
     return make_plan(lab(), load_scenario("smoke"))
@@ -132,3 +139,11 @@ def _window(start_h: float, end_h: float) -> dict[str, str]:
         "window_start": (NOW + timedelta(hours=start_h)).isoformat(),
         "window_end": (NOW + timedelta(hours=end_h)).isoformat(),
     }
+
+
+def test_too_few_ports_are_named_before_anything_is_touched() -> None:
+    """An endpoint that allows fewer ports than a load needs is bad input, with its place in the file."""
+    data = lab().source.data
+    endpoints = {**data["endpoints"], "ecs-a": {**data["endpoints"]["ecs-a"], "ports": "862, 5201"}}
+    with pytest.raises(BadInput, match="ecs-a allows 1 ports"):
+        make_plan(load_like(endpoints), load_scenario("smoke"))
