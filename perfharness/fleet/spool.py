@@ -48,7 +48,7 @@ def receive(host: str, stream: Readable, files: Sequence[SpoolFile], target: Pat
     target.mkdir(parents=True, exist_ok=True)
     missing = {file.name: file for file in files}
     try:
-        with tarfile.open(fileobj=stream, mode="r|gz") as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r|gz") as archive:  # type: ignore[call-overload]  # it only reads
             for member in archive:
                 file = missing.pop(member.name, None)
                 if file is None or not member.isreg() or member.size != file.size_bytes:

@@ -109,7 +109,7 @@ class _UnknownKeyError(Exception):
         self.key = key
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # untyped base
     def missing_host_key(self, _client: Any, _name: str, key: paramiko.PKey) -> None:
         raise _UnknownKeyError(key)
 
@@ -211,7 +211,7 @@ class _Journey:
         """Run the user's ProxyCommand through a shell, as ssh does, on a socket pair, as ssh does."""
         ours, theirs = socket.socketpair()
         self._held.callback(ours.close)
-        self._complaints = complaints = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._complaints = complaints = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by _held
         with theirs:
             end = theirs.fileno()
             process = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=complaints)

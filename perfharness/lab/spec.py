@@ -33,7 +33,7 @@ class Host:
 
     @property
     def network(self) -> IPv4Network:
-        return ip_network(f"{self.address}/{HOST_PREFIX}", strict=False)  # type: ignore[return-value]
+        return ip_network(f"{self.address}/{HOST_PREFIX}", strict=False)  # type: ignore[return-value]  # IPv4, see _ipv4
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "agents")]
 
-from perfagent import records, schedule  # noqa: E402
-from tests.integration.namespaces import ADDRESSES, Path3  # noqa: E402
+from perfagent import records, schedule  # noqa: E402 - found only by the path above
+from tests.integration.namespaces import ADDRESSES, Path3  # noqa: E402 - likewise
 
 PAIRS = 5
 SECONDS = 5
