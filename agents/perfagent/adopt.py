@@ -109,7 +109,7 @@ class Sockets:
 
         With ``only_peer`` the child's listener, and so its connections, hear nobody else, as far as this user may.
         """
-        self.adopted: list[Adopted] = []
+        self._adopted: list[Adopted] = []
         self.control_peer: str | None = None
         self.clamps: list[dict[str, Any]] = []
         self.trouble = ""
@@ -125,8 +125,13 @@ class Sockets:
             self.pidfd = -1
             self.trouble = f"pidfd_open: {error}"
 
+    @property
+    def data(self) -> list[Adopted]:
+        """Those that have a peer: a UDP server of iperf3 also opens one for a stream that never comes."""
+        return [each for each in self._adopted if "peer" in each.ends()]
+
     def close(self) -> None:
-        for each in self.adopted:
+        for each in self._adopted:
             each.sock.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
@@ -138,7 +143,7 @@ class Sockets:
             return _SETTLED_S
         if self.control_peer is not None and time.monotonic() - self._last_new_s < _SETTLING_S:
             return _FAST_S
-        return _SETTLED_S if self.adopted else _USUAL_S
+        return _SETTLED_S if self._adopted else _USUAL_S
 
     def look(self) -> None:
         """Adopt what is new."""
@@ -178,7 +183,7 @@ class Sockets:
             sock.close()
             return
         adopted = Adopted(sock, inode)
-        self.adopted.append(adopted)
+        self._adopted.append(adopted)
         if self._wanted is not None and adopted.kind == "udp":
             self._set_receive_buffer(adopted, self._wanted)
 

@@ -107,7 +107,7 @@ class Child:
     def account(self) -> dict[str, Any]:
         """What is known of the run after its end; the sockets as they were at that moment."""
         rows = []
-        for each in self.sockets.adopted:
+        for each in self.sockets.data:
             row = each.account()
             if each.kind == "udp":
                 row["unread"] = each.drain()
@@ -138,7 +138,7 @@ class Child:
 
     def _sample(self) -> None:
         self._note_run_delays()
-        for each in self.sockets.adopted:
+        for each in self.sockets.data:
             if each.kind == "tcp":
                 row = {"t_ns": time.time_ns(), "mono_ns": time.monotonic_ns(), "inode": each.inode}
                 self._write({**row, **each.ends(), **tcpinfo.read(each.sock)})

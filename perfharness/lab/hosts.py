@@ -22,6 +22,8 @@ PRIVILEGE_SEPARATION = Path("/run/sshd")
 SSH_CONFIG = FOLDER / "ssh_config"
 HOME = FOLDER / "home"
 """Of every session: bash reads the user's .bashrc for sshd, and what that starts must not be killed by ``down``."""
+TEMPORARY = FOLDER / "tmp"
+"""The place for temporary files of each host: otherwise they would share one, as no two real hosts do."""
 START_S = 5.0
 LISTEN = "0A"
 
@@ -42,7 +44,7 @@ ClientAliveInterval 5
 ClientAliveCountMax 3
 MaxStartups 100
 MaxSessions 100
-SetEnv "PATH={path}" "HOME={home}"
+SetEnv "PATH={path}" "HOME={home}" "TMPDIR={temporary}"
 Subsystem sftp internal-sftp
 """
 
@@ -115,6 +117,8 @@ def _key(name: str) -> str:
 
 def _start(state: State, namespace: str, host: Host) -> Process:
     config = FOLDER / f"sshd_{host.alias}.conf"
+    temporary = TEMPORARY / host.alias
+    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
     config.write_text(
         SSHD_CONFIG.format(
             port=PORT,
@@ -124,6 +128,7 @@ def _start(state: State, namespace: str, host: Host) -> Process:
             pam="yes" if _root_is_locked() else "no",
             path=_machine_path(),
             home=HOME,
+            temporary=temporary,
         ),
         encoding="utf-8",
     )

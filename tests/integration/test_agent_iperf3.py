@@ -194,19 +194,21 @@ def test_a_client_that_overruns_its_test_is_ended(job: Job, tmp_path: Path, monk
 ADOPT = """
 import os, subprocess, sys, time
 from perfagent.adopt import Sockets
-child = subprocess.Popen([sys.executable, "-c", "import socket; s = socket.socket(2, 2); print(flush=True); input()"],
+CHILD = "import socket; s, t = socket.socket(2, 2), socket.socket(2, 2); s.connect(('127.0.0.1', 9)); print(flush=True); input()"
+child = subprocess.Popen([sys.executable, "-c", CHILD],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdout.readline()
 sockets = Sockets(child.pid, receive_buffer_bytes=int(sys.argv[1]))
 sockets.look()
-(each,) = sockets.adopted
+(each,) = sockets.data
 print(each.forced, each.receive_buffer(), sockets.clamps[0]["got"], sockets.clamps[0]["asked"])
 child.communicate(b"\\n")
 """
 
 
 def test_without_the_privilege_a_buffer_is_clamped_and_noted() -> None:
-    """rmem_max is what anybody can have; what was asked for and what was got are both told."""
+    """rmem_max is what anybody can have; what was asked for and what was got are both told. A socket without a peer
+    carries no data."""
     limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
     without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
     done = subprocess.run(
