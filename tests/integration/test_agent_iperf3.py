@@ -191,19 +191,21 @@ def test_a_client_that_overruns_its_test_is_ended(job: Job, tmp_path: Path, monk
     assert json.loads((job.folder / "account.json").read_bytes())["exit_code"] == -15
 
 
-ADOPT = """
+ADOPT = '''
 import os, subprocess, sys, time
 from perfagent.adopt import Sockets
-CHILD = "import socket; s, t = socket.socket(2, 2), socket.socket(2, 2); s.connect(('127.0.0.1', 9)); print(flush=True); input()"
-child = subprocess.Popen([sys.executable, "-c", CHILD],
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", """import socket
+connected, other = socket.socket(2, 2), socket.socket(2, 2)
+connected.connect(("127.0.0.1", 9))
+print(flush=True)
+input()"""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdout.readline()
 sockets = Sockets(child.pid, receive_buffer_bytes=int(sys.argv[1]))
 sockets.look()
 (each,) = sockets.data
 print(each.forced, each.receive_buffer(), sockets.clamps[0]["got"], sockets.clamps[0]["asked"])
 child.communicate(b"\\n")
-"""
+'''
 
 
 def test_without_the_privilege_a_buffer_is_clamped_and_noted() -> None:
