@@ -17,7 +17,7 @@ from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
-from perfharness.plan import chosen, hosts, make_plan, refuse_harm, to_json
+from perfharness.plan import chosen, duration_s, hosts, make_plan, refuse_harm, to_json
 from perfharness.preflight import must_be_usable
 from perfharness.report.write import write_reports
 from perfharness.view import summary, view
@@ -39,6 +39,7 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
     ends = [circuit.endpoint(name) for name in hosts(tasks)]
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
     with view(console) as progress:
+        progress.connecting(f"{scenario.id} on {circuit.id}", hosts(tasks), duration_s(tasks))
         with Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
             loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
             must_be_usable(fleet, ends, loaded)
@@ -91,8 +92,9 @@ def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Ru
 def _report(path: Path, circuit_file: Path | None, console: Console) -> Run:
     folder, about = evidence.open_run(path)
     corrected: Circuit | None = load_circuit(circuit_file) if circuit_file else None
-    judged, circuit, scenario = evaluate(folder, about, corrected)
-    written = write_reports(judged, circuit, scenario, folder, circuit_file)
+    with console.status("judging, and writing the reports"):
+        judged, circuit, scenario = evaluate(folder, about, corrected)
+        written = write_reports(judged, circuit, scenario, folder, circuit_file)
     summary(judged, console)
     for report in written:
         console.print(f"{report}", markup=False, highlight=False, soft_wrap=True)

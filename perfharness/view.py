@@ -6,7 +6,7 @@ All of it goes to standard error, so that standard output carries nothing but wh
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from perfharness.model import Finding, Run, Status, Task, Verdict
 from perfharness.order.units import rate_text
-from perfharness.report.text import finding_value, interval_text, threshold_text
+from perfharness.report.text import duration, finding_value, interval_text, threshold_text
 
 STYLE = {
     Verdict.PASS: "bold green",
@@ -29,9 +29,10 @@ STYLE = {
     Verdict.WAIVED: "magenta",
 }
 
-
 UNMEASURED = ("portspec", "footprint")
 """Rows that are only counted in the summary when they pass: what was declared, and our own manners."""
+INTERVAL = 4
+"""Its column in the summary."""
 
 
 def live_text(data: Mapping[str, Any]) -> str:
@@ -40,8 +41,7 @@ def live_text(data: Mapping[str, Any]) -> str:
     if "tx_bps" in data:
         parts.append(f"out {rate_text(data['tx_bps'])}, in {rate_text(data['rx_bps'])} (L2)")
     if "sent" in data:
-        missing = data["sent"] - data["received"]
-        parts.append(f"{data['sent']} probes, {missing} without answer")
+        parts.append(f"{data['sent']:,} probes sent, {data['received']:,} received")
         if data.get("rtt_ns_p50") is not None:
             parts.append(f"RTT {data['rtt_ns_p50'] / 1e6:.3f} ms")
     return " · ".join(parts)
@@ -60,6 +60,11 @@ class LineView:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def connecting(self, what: str, hosts: Sequence[str], duration_s: float) -> None:
+        """What is going to be done, and the hosts that are being connected to for it."""
+        words = f"{what}: {', '.join(hosts)}; about {duration(duration_s)} from here"
+        self.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def task_started(self, task: Task, index: int, total: int) -> None:
         self._began = time.monotonic()
@@ -81,6 +86,8 @@ class TerminalView(LineView):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._task: Task | None = None
+        self._run_began = time.monotonic()
+        self._run_s = 0.0
         self._figures: dict[str, str] = {}
         self._live = Live(get_renderable=self._now, console=console, refresh_per_second=4, transient=True)
 
@@ -90,6 +97,10 @@ class TerminalView(LineView):
 
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
+
+    def connecting(self, what: str, hosts: Sequence[str], duration_s: float) -> None:
+        super().connecting(what, hosts, duration_s)
+        self._run_s = duration_s
 
     def task_started(self, task: Task, index: int, total: int) -> None:
         self._began = time.monotonic()
@@ -102,7 +113,6 @@ class TerminalView(LineView):
             self._figures[f"{host} {event['job'].rsplit('.', 1)[-1]}"] = said
 
     def task_ended(self, task: Task, status: Status, reason: str) -> None:
-        self._task = None
         mark, style = ("✓", "green") if status is Status.COMPLETED else ("✗", "red")
         elapsed = time.monotonic() - self._began
         line = Text(f"{mark} ", style=style).append(f"{self._place}  {elapsed:.1f} s", style="default")
@@ -112,15 +122,21 @@ class TerminalView(LineView):
 
     def _now(self) -> Table:
         table = Table.grid(padding=(0, 2))
+        now = time.monotonic()
+        whole = f"{_clock(now - self._run_began)} of about {_clock(self._run_s)}"
         if self._task is None:
+            table.add_row(Text("● connecting, and looking at the hosts", style="bold"), Text(whole, style="dim"))
             return table
-        elapsed = time.monotonic() - self._began
-        table.add_row(
-            Text(f"● {self._place}", style="bold"), f"{elapsed:4.0f} s of about {self._task.duration_s:.0f} s"
-        )
+        step = f"{_clock(now - self._began)} of about {_clock(self._task.duration_s)}"
+        table.add_row(Text(f"● {self._place}", style="bold"), Text(step).append(f"   whole run {whole}", style="dim"))
         for who, said in sorted(self._figures.items()):
             table.add_row(Text(f"  {who}", style="dim"), said)
         return table
+
+
+def _clock(seconds: float) -> str:
+    """``1:04``: minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def view(console: Console) -> LineView:
@@ -128,10 +144,13 @@ def view(console: Console) -> LineView:
 
 
 def summary(run: Run, console: Console) -> None:
-    """Every judged row, why it is not a PASS where it is not, the causes, and the verdict."""
+    """Every judged row, why it is not a PASS where it is not, the causes, and the verdict.
+
+    On a terminal too narrow for all columns the intervals are left to the report.
+    """
     judged = [finding for finding in run.findings if finding.verdict is not Verdict.NOT_APPLICABLE]
     passed = [finding for finding in judged if finding.verdict is Verdict.PASS and finding.metric in UNMEASURED]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             finding.verdict.value,
             f"{finding.metric} {finding.statistic}",
@@ -145,11 +164,13 @@ def summary(run: Run, console: Console) -> None:
     ]
     reasons = [finding.reason for finding in judged if finding not in passed]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if console.is_terminal and sum(widths) + 2 * (len(widths) - 1) > console.width:
+        rows = [(*row[:INTERVAL], *row[INTERVAL + 1 :]) for row in rows]
+        del widths[INTERVAL]
     for row, reason in zip(rows, reasons, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = Text(cells[0], style=STYLE[Verdict(row[0])]).append(
-            "  " + "  ".join(cells[1:]).rstrip(), style="default"
-        )
+        rest = "  " + "  ".join(cells[1:]).rstrip()
+        line = Text(cells[0], style=STYLE[Verdict(row[0])]).append(rest, style="default")
         console.print(line, soft_wrap=True)
         if row[0] != Verdict.PASS:
             console.print(Padding(Text(reason, style="dim"), (0, 0, 0, widths[0] + 2)))
