@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.integration.namespaces import ADDRESSES, Path3
 
 PORT = 8621
 TOO_BIG_DROPPED = ("icmp type destination-unreachable drop", "icmpv6 type packet-too-big drop")
-
-
-@pytest.fixture(scope="module")
-def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
-    with Path3(tmp_path_factory.mktemp("spool")) as path:
-        yield path
-
-
-@pytest.fixture
-def path(whole_path: Path3, tmp_path: Path) -> Iterator[Path3]:
-    whole_path.spool = tmp_path
-    yield whole_path
-    whole_path.reset()
 
 
 def search(path: Path3, family: int, job: str = "search", floor: int = 576, ceiling: int = 9216) -> dict[str, object]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,19 +19,6 @@ from tests.integration.namespaces import ADDRESSES, Path3, Running
 
 PORT, SSID = 8620, 77
 COUNT = 1000
-
-
-@pytest.fixture(scope="module")
-def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
-    with Path3(tmp_path_factory.mktemp("spool")) as path:
-        yield path
-
-
-@pytest.fixture
-def path(whole_path: Path3, tmp_path: Path) -> Iterator[Path3]:
-    whole_path.spool = tmp_path
-    yield whole_path
-    whole_path.reset()
 
 
 def stream(family: int = 4, **changed: Any) -> dict[str, Any]:
