@@ -75,8 +75,9 @@ def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall
 
 
 def check(circuit_file: Path, console: Console) -> None:
-    """Reach every host, start the agent, ask what is there, leave. Raises HostUnusable, Refused."""
+    """Reach every host, start the agent, ask what is there, leave. Raises BadInput, HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
+    must_make_sense(circuit, datetime.now(UTC).date())
     ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
     with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
