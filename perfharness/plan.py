@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Params
@@ -27,14 +28,22 @@ _ADAPTER = TypeAdapter(Plan)
 def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     """All tasks in the order in which they run, one pair of hosts after the other.
 
-    Raises BadInput for a step that names no measurement or has wrong parameters.
+    Raises BadInput for steps that name no measurement, have wrong parameters, or do not fit this circuit.
     """
     parameters = step_parameters(scenario)
     tasks: list[Task] = []
+    problems: list[Problem] = []
     for a, z in circuit.pairs:
         context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
-        for step in scenario.steps:
-            tasks += REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+        for i, step in enumerate(scenario.steps):
+            try:
+                tasks += REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+            except PydanticCustomError as error:
+                problems.append(scenario.problem(i, error))
+            except BadInput as error:
+                problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
     several = len(circuit.pairs) > 1
     numbered = tuple(
         replace(task, id=f"{i:02d}-{task.id}" + (f"-{task.scope.pair.replace(':', '-')}" if several else ""))
@@ -75,10 +84,10 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
     if change is None or not change.ticket:
         raise Refused(
             said,
-            "Name a change ticket and its window under `change:` in the circuit file, or leave them out.",
+            "Name a change ticket and its window under `change:` in the circuit file, or run other steps with --only.",
         )
     if change.window_start is None or change.window_end is None:
-        raise Refused(said, f"Ticket {change.ticket} has no window: give `change.window`.")
+        raise Refused(said, f"Ticket {change.ticket} has no window: write window_start and window_end under `change:`.")
     if not change.window_start <= now <= change.window_end:
         raise Refused(
             said,

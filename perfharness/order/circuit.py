@@ -172,7 +172,7 @@ class Endpoint(Strict):
     """Interface that faces the circuit."""
     address: HostAddress = Field(examples=["10.10.0.10"])
     """Test address on that interface."""
-    ports: Ports = Field(examples=["862, 5201-5216"])
+    ports: Ports = Field(examples=["5201-5217"])
     """TCP and UDP ports that tests may use on this host."""
     ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
     """The most that this host can send or receive (its instance type)."""

@@ -224,6 +224,11 @@ class Scenario(Strict):
             raise BadInput(problems)
         return parameters
 
+    def problem(self, step: int, error: PydanticCustomError) -> Problem:
+        """What is ``wrong`` with a parameter of the step at this position."""
+        context = error.context or {}
+        return self._source.problem(("steps", step, *context["at"]), context["message"], context["remedy"])
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         ids = [step.id for step in self.steps]
