@@ -15,7 +15,8 @@ from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Params
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
-from perfharness.order.scenario import Scenario
+from perfharness.order.scenario import Scenario, Step
+from perfharness.order.wrong import wrong
 
 DEFAULT_SHARE = 0.1
 """Of the ordered rate, that a circuit in service may carry of ours without a change record (EC-002)."""
@@ -37,7 +38,9 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
         context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
         for i, step in enumerate(scenario.steps):
             try:
-                tasks += REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+                own = REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+                _must_be_answered(step, own)
+                tasks += own
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
             except BadInput as error:
@@ -50,6 +53,24 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
         for i, task in enumerate(tasks, 1)
     )
     return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
+
+
+def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
+    """Raises ``wrong`` for a criterion that no task of the step answers: unasked, it would vanish from the verdict."""
+    measured = dict.fromkeys(metric for task in tasks for metric in task.yields)
+    for i, spec in enumerate(step.judge):
+        if spec.metric not in measured:
+            said = f"The step {step.id} does not measure {spec.metric}."
+            raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))
+        if not any(spec.directions(task) for task in tasks):
+            asked = spec.direction if spec.load is None else f"{spec.direction}, load {spec.load}"
+            found = dict.fromkeys(
+                f"{way}, load {task.scope.load}" if way else f"load {task.scope.load}"
+                for task in tasks
+                for way in task.yields.get(spec.metric, ()) or (None,)
+            )
+            said = f"The step {step.id} gives no {spec.metric} for {asked}."
+            raise wrong(said, f"It gives it for {'; '.join(found)}.", at=("judge", i))
 
 
 def chosen(plan: Plan, only: str | None) -> tuple[Task, ...]:

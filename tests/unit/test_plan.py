@@ -179,6 +179,26 @@ def test_a_step_that_cannot_be_on_this_circuit_is_named_with_its_line(step: str,
     assert [problem.line for problem in caught.value.problems] == [5]
 
 
+@pytest.mark.parametrize(
+    ("step", "criterion", "said"),
+    [
+        ("measure: latency", "metric: throughput.udp, statistic: mean, at_least: 1Gbps", "does not measure throughput"),
+        ("measure: latency", "metric: delay.rtt, statistic: p99, at_most: 5ms, direction: a-z", "for a-z. It gives it"),
+        ("measure: latency", "metric: loss, statistic: ratio, at_most: 1e-4, load: udp", "for each, load udp."),
+        (
+            "measure: throughput, protocol: udp, direction: a-z",
+            "metric: loss, statistic: ratio, at_most: 1e-4, direction: z-a",
+            "It gives it for a-z, load udp.",
+        ),
+    ],
+)
+def test_a_criterion_that_nothing_answers_is_refused(step: str, criterion: str, said: str, tmp_path: Path) -> None:
+    """What a step can never measure would vanish from the verdict, and the run could pass without it."""
+    with pytest.raises(BadInput, match=re.escape(said)) as caught:
+        make_plan(lab(), scenario_with(tmp_path, f"{step}, judge: [{{{criterion}}}]"))
+    assert [problem.line for problem in caught.value.problems] == [5]
+
+
 def test_the_peak_of_tcp_is_the_port() -> None:
     """TCP is not paced: behind a VBR of half the port it may still take the port, and the plan says so."""
     source = lab().source.data
