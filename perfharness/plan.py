@@ -15,7 +15,7 @@ from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Params
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
-from perfharness.order.scenario import Scenario, Step
+from perfharness.order.scenario import Reference, Scenario, Step
 from perfharness.order.wrong import wrong
 
 DEFAULT_SHARE = 0.1
@@ -39,7 +39,7 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
         for i, step in enumerate(scenario.steps):
             try:
                 own = REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
-                _must_be_answered(step, own)
+                _must_be_answered(step, own, context)
                 tasks += own
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
@@ -55,10 +55,18 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
 
 
-def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
-    """Raises ``wrong`` for a criterion that no task of the step answers: unasked, it would vanish from the verdict."""
+def _must_be_answered(step: Step, tasks: Sequence[Task], context: Context) -> None:
+    """Raises ``wrong`` for a criterion that no task of the step answers, or that nothing gives a threshold.
+
+    Unasked, it would vanish from the verdict.
+    """
     measured = dict.fromkeys(metric for task in tasks for metric in task.yields)
     for i, spec in enumerate(step.judge):
+        bound, pair = spec.threshold, (context.a.name, context.z.name)
+        says = context.circuit.ordered(bound.of, pair) if isinstance(bound, Reference) else bound
+        if says is None and spec.fallback is None:
+            said = f"The order says nothing of what {spec.metric} is held against, and this criterion has no default."
+            raise wrong(said, "Write one of the two.", at=("judge", i))
         if spec.metric not in measured:
             said = f"The step {step.id} does not measure {spec.metric}."
             raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))

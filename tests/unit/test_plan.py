@@ -199,6 +199,15 @@ def test_a_criterion_that_nothing_answers_is_refused(step: str, criterion: str, 
     assert [problem.line for problem in caught.value.problems] == [5]
 
 
+def test_a_criterion_without_a_threshold_is_refused(tmp_path: Path) -> None:
+    """A bound that refers to what the order does not say, without a default, would require nothing in silence."""
+    source = lab().source.data
+    circuit = Circuit.model_validate({**source, "objectives": {"loss": "1e-4"}})
+    criterion = "{metric: delay.rtt, statistic: p99, at_most: objectives.rtt}"
+    with pytest.raises(BadInput, match=r"The order says nothing of what delay.rtt is held against"):
+        make_plan(circuit, scenario_with(tmp_path, f"measure: latency, judge: [{criterion}]"))
+
+
 def test_the_peak_of_tcp_is_the_port() -> None:
     """TCP is not paced: behind a VBR of half the port it may still take the port, and the plan says so."""
     source = lab().source.data
