@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ app = typer.Typer(
 lab_app = typer.Typer(help="The virtual Express Connect on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lab_app, name="lab")
 
+CircuitArgument = Annotated[Path, typer.Argument(help="The circuit file: what was ordered.")]
+ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one.")]
 CircuitFile = Annotated[Path, typer.Option("--circuit", help="The circuit file: what was ordered.")]
 Results = Annotated[Path, typer.Option("--results", help="Where run folders are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print findings.json and nothing else on standard output.")]
@@ -55,6 +58,12 @@ def _exit_code() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more: nothing must be flushed there at exit
         return int(Exit.HARNESS)
+    except Exception as error:
+        # Python's own exit code would be 1, which here says that the circuit FAILed.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name} line {frame.lineno}"
+        _say(f"perfharness itself failed, at {where}: {type(error).__name__}: {error}. Please report this.")
+        return int(Exit.HARNESS)
 
 
 @app.callback(invoke_without_command=True)
@@ -66,14 +75,14 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def demo(results: Results = Path("results"), as_json: Json = False) -> None:
-    """The whole job on the built-in lab: bring it up, run smoke on lab.yaml, take it down."""
+    """The whole job on the built-in lab. Brings it up, runs smoke on lab.yaml, takes it down."""
     from perfharness.demo import demo
 
     _finish(demo(results, _console()), as_json)
 
 
 @app.command()
-def init(folder: Path) -> None:
+def init(folder: Annotated[Path, typer.Argument(help="Where to write them; made if needed.")]) -> None:
     """Write a commented circuit and scenario to fill in."""
     from perfharness.order.init import write
 
@@ -87,7 +96,7 @@ def validate(
     scenario: Annotated[str | None, typer.Argument(help="A scenario file, or the name of a shipped one.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of both files.")] = False,
 ) -> None:
-    """Check the files: schema and sense, all problems at once, each with its line."""
+    """Check the files for form and sense. All problems at once, each with its line."""
     from perfharness import preflight
 
     if schema:
@@ -101,20 +110,20 @@ def validate(
 
 @app.command()
 def plan(
-    scenario: str,
+    scenario: ScenarioName,
     circuit: CircuitFile,
     only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
     firewall: Annotated[bool, typer.Option("--firewall", help="Print the firewall rules to ask for.")] = False,
 ) -> None:
-    """The dry run for a change board: steps, duration, bytes, peak rate, hosts, ports, privileges."""
+    """The dry run for a change board. Steps, duration, bytes, peak rate, hosts, ports, privileges."""
     from perfharness import preflight
 
     preflight.show_plan(circuit, scenario, only, firewall, _console(stderr=False))
 
 
 @app.command()
-def check(circuit: Path) -> None:
-    """Preflight: reach every host, start the agent, say what it found, leave nothing."""
+def check(circuit: CircuitArgument) -> None:
+    """Can every host be used? Reach it, start the agent, say what it found, leave nothing."""
     from perfharness import preflight
 
     preflight.check(circuit, _console())
@@ -122,7 +131,7 @@ def check(circuit: Path) -> None:
 
 @app.command()
 def run(
-    scenario: str,
+    scenario: ScenarioName,
     circuit: CircuitFile,
     results: Results = Path("results"),
     only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
@@ -150,8 +159,8 @@ def report(
 
 
 @app.command()
-def clean(circuit: Path) -> None:
-    """Remove anything of ours that was left on the hosts of a circuit."""
+def clean(circuit: CircuitArgument) -> None:
+    """Remove what was left on the hosts. Only what is ours."""
     from perfharness import preflight
 
     preflight.clean(circuit, _console())
@@ -189,7 +198,7 @@ def lab_status() -> None:
 
 @lab_app.command("truth")
 def lab_truth() -> None:
-    """What the circuit really did: packets in, out, dropped by cause, each direction."""
+    """What the circuit really did. Packets in, out and dropped, by cause and direction."""
     from perfharness.lab import control
 
     _print_json(control.truth())

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from perfharness.errors import BadInput
 from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import REGISTRY, Context
-from perfharness.model import Measurement, Run, Status, Task
+from perfharness.model import Measurement, Plan, Run, Status, Task
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import checks
@@ -27,6 +28,7 @@ def evaluate(
     circuit = corrected or load_circuit(folder.path / "order/circuit.yaml")
     scenario = load_scenario(str(folder.path / "order/scenario.yaml"))
     plan = from_json(folder.read_json("plan.json"), str(folder.path / "plan.json"))
+    _must_name_the_hosts(circuit, plan)
     end = folder.read_json("end.json")
     damaged = tuple(folder.verify())
     measurements = tuple(_analysed(task, folder, circuit) for task in plan.tasks)
@@ -50,6 +52,15 @@ def evaluate(
         notes=notes + damaged,
     )
     return run, circuit, scenario
+
+
+def _must_name_the_hosts(circuit: Circuit, plan: Plan) -> None:
+    """A corrected order may change everything but the names by which the evidence is filed. Raises BadInput."""
+    measured = dict.fromkeys(name for task in plan.tasks for name in task.scope.pair.split(":"))
+    unknown = [name for name in measured if name not in {endpoint.name for endpoint in circuit.endpoints}]
+    if unknown:
+        said = f"The run was measured from {', '.join(unknown)}, which this order does not name."
+        raise BadInput([circuit.source.problem(("endpoints",), said, "Give its endpoints the names that they had.")])
 
 
 def _companion(folder: RunFolder) -> Circuit | None:

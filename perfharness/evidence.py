@@ -84,11 +84,13 @@ class RunFolder:
         return entry
 
     def read(self, relative: str) -> bytes | None:
-        """The file's bytes, or None when the run has no such file."""
+        """The file's bytes, or None when the run has no such file. Raises EvidenceBroken when it cannot be read."""
         try:
             return self._inside(relative).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise EvidenceBroken(f"{self.path / relative} cannot be read: {error.strerror}.") from None
 
     def read_json(self, relative: str) -> Any:
         """The parsed file, or None when there is none. Raises EvidenceBroken on broken JSON."""

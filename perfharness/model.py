@@ -149,8 +149,10 @@ class Task:
     jobs: tuple[Job, ...]
     duration_s: float
     load_bps: int = 0
-    """Peak rate offered to the circuit in its busier direction, at L2."""
+    """Peak rate offered to the circuit in its busier direction, at the ordered layer; for TCP, which is not
+    paced, the speed of the port."""
     load_bytes: int = 0
+    """In all, both directions, at the ordered layer; for TCP at the ordered rate."""
     ports: tuple[PortUse, ...] = ()
     privileges: tuple[str, ...] = ()
     """What needs root or a capability, in words for a change board."""

@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Params
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
-from perfharness.order.scenario import Scenario
+from perfharness.order.scenario import Reference, Scenario, Step
+from perfharness.order.wrong import wrong
 
 DEFAULT_SHARE = 0.1
 """Of the ordered rate, that a circuit in service may carry of ours without a change record (EC-002)."""
@@ -27,20 +29,56 @@ _ADAPTER = TypeAdapter(Plan)
 def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     """All tasks in the order in which they run, one pair of hosts after the other.
 
-    Raises BadInput for a step that names no measurement or has wrong parameters.
+    Raises BadInput for steps that name no measurement, have wrong parameters, or do not fit this circuit.
     """
     parameters = step_parameters(scenario)
     tasks: list[Task] = []
+    problems: list[Problem] = []
     for a, z in circuit.pairs:
         context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
-        for step in scenario.steps:
-            tasks += REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+        for i, step in enumerate(scenario.steps):
+            try:
+                own = REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
+                _must_be_answered(step, own, context)
+                tasks += own
+            except PydanticCustomError as error:
+                problems.append(scenario.problem(i, error))
+            except BadInput as error:
+                problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
     several = len(circuit.pairs) > 1
     numbered = tuple(
         replace(task, id=f"{i:02d}-{task.id}" + (f"-{task.scope.pair.replace(':', '-')}" if several else ""))
         for i, task in enumerate(tasks, 1)
     )
     return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
+
+
+def _must_be_answered(step: Step, tasks: Sequence[Task], context: Context) -> None:
+    """Raises ``wrong`` for a criterion that no task of the step answers, or that nothing gives a threshold.
+
+    Unasked, it would vanish from the verdict.
+    """
+    measured = dict.fromkeys(metric for task in tasks for metric in task.yields)
+    for i, spec in enumerate(step.judge):
+        bound, pair = spec.threshold, (context.a.name, context.z.name)
+        says = context.circuit.ordered(bound.of, pair) if isinstance(bound, Reference) else bound
+        if says is None and spec.fallback is None:
+            said = f"The order says nothing of what {spec.metric} is held against, and this criterion has no default."
+            raise wrong(said, "Write one of the two.", at=("judge", i))
+        if spec.metric not in measured:
+            said = f"The step {step.id} does not measure {spec.metric}."
+            raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))
+        if not any(spec.directions(task) for task in tasks):
+            asked = spec.direction if spec.load is None else f"{spec.direction}, load {spec.load}"
+            found = dict.fromkeys(
+                f"{way}, load {task.scope.load}" if way else f"load {task.scope.load}"
+                for task in tasks
+                for way in task.yields.get(spec.metric, ()) or (None,)
+            )
+            said = f"The step {step.id} gives no {spec.metric} for {asked}."
+            raise wrong(said, f"It gives it for {'; '.join(found)}.", at=("judge", i))
 
 
 def chosen(plan: Plan, only: str | None) -> tuple[Task, ...]:
@@ -75,10 +113,10 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
     if change is None or not change.ticket:
         raise Refused(
             said,
-            "Name a change ticket and its window under `change:` in the circuit file, or leave them out.",
+            "Name a change ticket and its window under `change:` in the circuit file, or run other steps with --only.",
         )
     if change.window_start is None or change.window_end is None:
-        raise Refused(said, f"Ticket {change.ticket} has no window: give `change.window`.")
+        raise Refused(said, f"Ticket {change.ticket} has no window: write window_start and window_end under `change:`.")
     if not change.window_start <= now <= change.window_end:
         raise Refused(
             said,

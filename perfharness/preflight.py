@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from perfharness.errors import BadInput, HostUnusable, Problem, Refused
 from perfharness.fleet.hosts import Fleet
@@ -27,6 +27,8 @@ from perfharness.plan import chosen, duration_s, flows, hosts, make_plan, refuse
 CHECK_LEASE_S = 20.0
 FACTS = "facts"
 FACTS_S = 20.0
+FIRST_FREE_PORT = 1024
+"""Below it a listener needs a privilege, by the kernel's default (ip_unprivileged_port_start)."""
 
 
 def schemas() -> str:
@@ -37,6 +39,7 @@ def schemas() -> str:
 def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
     """What is right and what should be better. Raises BadInput with all that is wrong in both files."""
     problems: list[Problem] = []
+    circuit = scenario = None
     try:
         circuit = load_circuit(circuit_file)
         for warning in must_make_sense(circuit, datetime.now(UTC).date()):
@@ -48,6 +51,8 @@ def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
         if scenario_name is not None:
             scenario = load_scenario(scenario_name)
             step_parameters(scenario)
+            if circuit is not None and not problems:
+                make_plan(circuit, scenario)
             yield f"{scenario.source}: {scenario.id}, {len(scenario.steps)} steps, is well formed."
     except BadInput as error:
         problems += error.problems
@@ -62,21 +67,23 @@ def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall
     now = datetime.now(UTC)
     must_make_sense(circuit, now.date())
     tasks = chosen(make_plan(circuit, scenario), only)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if firewall:
-        _show_firewall(tasks, circuit, console)
+        _show_firewall(tasks, circuit, say)
         return
-    console.print(f"{scenario.id} on {circuit.id}\n", markup=False, highlight=False)
-    _show_tasks(tasks, console)
-    _show_hosts(tasks, circuit, console)
+    say(f"{scenario.id} on {circuit.id}\n")
+    _show_tasks(tasks, circuit, say)
+    _show_hosts(tasks, circuit, say)
     try:
         refuse_harm(tasks, circuit, now)
     except Refused as refusal:
-        console.print(f"\nIf it were run now it would be refused: {refusal}", markup=False, highlight=False)
+        say(f"\nIf it were run now it would be refused: {refusal}")
 
 
 def check(circuit_file: Path, console: Console) -> None:
-    """Reach every host, start the agent, ask what is there, leave. Raises HostUnusable, Refused."""
+    """Reach every host, start the agent, ask what is there, leave. Raises BadInput, HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
+    must_make_sense(circuit, datetime.now(UTC).date())
     ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
     with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
@@ -120,12 +127,10 @@ def clean(circuit_file: Path, console: Console) -> None:
             raise host.error
 
 
-def _show_tasks(tasks: Sequence[Task], console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("task", "hosts", "direction", "duration", "bytes", "peak rate (L2)"):
-        table.add_column(column, justify="right" if column in ("duration", "bytes") else "left")
-    for task in tasks:
-        table.add_row(
+def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    head = ("task", "hosts", "direction", "duration", "bytes", "peak rate")
+    rows = [
+        (
             task.id,
             task.scope.pair.replace(":", " ↔ "),
             task.scope.direction.value if task.scope.direction else "",
@@ -133,41 +138,56 @@ def _show_tasks(tasks: Sequence[Task], console: Console) -> None:
             size_text(task.load_bytes) if task.load_bytes else "none",
             rate_text(task.load_bps) if task.load_bps else "none",
         )
-    console.print(table)
-    peak = max((task.load_bps for task in tasks), default=0)
-    total = sum(task.load_bytes for task in tasks)
-    console.print(
-        f"\nabout {duration_text(duration_s(tasks) * 1e9)}, {size_text(total)} in all, "
-        f"at most {rate_text(peak)} in one direction (L2)",
-        highlight=False,
+        for task in tasks
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    total = size_text(sum(task.load_bytes for task in tasks))
+    peak = max(task.load_bps for task in tasks)
+    say(
+        f"\nabout {duration_text(duration_s(tasks) * 1e9)}, {total} in all, "
+        f"at most {rate_text(peak)} in one direction (rates and bytes at {circuit.rate_layer or 'L2'})"
     )
+    if any(task.scope.load.startswith("tcp") for task in tasks):
+        say(
+            "TCP is not paced: its peak is the port's speed, its bytes are reckoned at the ordered rate. "
+            "It competes with all other traffic on the port."
+        )
 
 
-def _show_hosts(tasks: Sequence[Task], circuit: Circuit, console: Console) -> None:
-    console.print()
+def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
+    say("")
     for name in hosts(tasks):
         end = circuit.endpoint(name)
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
-        console.print(
+        say(
             f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
-            + (f"; listens during tasks on {_ranges(used)}" if used else ""),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            + (f"; listens during tasks on {_ranges(used)}" if used else "")
         )
-    privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
-    console.print(
-        "\nprivileged: " + ("; ".join(privileges) or "nothing"), markup=False, highlight=False, soft_wrap=True
-    )
-    console.print("Nothing is installed and no setting of a host is changed.", highlight=False)
+        reserved = [port for port in used if port < FIRST_FREE_PORT]
+        if reserved:
+            wanted = f"root or CAP_NET_BIND_SERVICE on {name} to listen on {_ranges(reserved)} (nothing without it)"
+            privileges[wanted] = None
+    say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
+    say("Nothing is installed and no setting of a host is changed.")
 
 
-def _show_firewall(tasks: Sequence[Task], circuit: Circuit, console: Console) -> None:
-    for (source, target, protocol), (ports, purposes) in flows(tasks).items():
-        where = f" port {_ranges(ports)}" if ports else ""
-        rule = f"allow {protocol} from {circuit.endpoint(source).address} to {circuit.endpoint(target).address}{where}"
-        console.print(f"{rule}    # {', '.join(purposes)}", markup=False, highlight=False, soft_wrap=True)
-    console.print("# and the answers to each of these; SSH from the coordinator to every host", highlight=False)
+def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    """The rules by the side on which the traffic begins; stateful firewalls let the answers through by themselves."""
+    for site, where in (
+        ("onprem", "from on-prem to the cloud: on-prem firewall outbound, security group inbound"),
+        ("cloud", "from the cloud to on-prem: security group outbound, on-prem firewall inbound"),
+    ):
+        say(f"# {where}")
+        for (source, target, protocol), (ports, purposes) in flows(tasks).items():
+            begin, end = circuit.endpoint(source), circuit.endpoint(target)
+            if begin.site == site:
+                to_ports = f" port {_ranges(ports)}" if ports else ""
+                say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
+    say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
+    say(f"# SSH from the coordinator to {', '.join(circuit.endpoint(name).ssh.host for name in hosts(tasks))}")
 
 
 def _ranges(ports: list[int]) -> str:

@@ -130,15 +130,21 @@ class _Journey:
 
     def to(self, host: str, user: str | None, port: int | None, jumps: str | None = None) -> paramiko.Transport:
         """Connect to a host, itself or through ``jumps`` (``user@host:port,…``; None = as configured)."""
-        hop = fabric.Connection(
-            host,
-            user=user,
-            port=port,
-            config=self._config,
-            gateway=False,
-            forward_agent=False,
-            connect_timeout=CONNECT_S,
-        )
+        try:
+            hop = fabric.Connection(
+                host,
+                user=user,
+                port=port,
+                config=self._config,
+                gateway=False,
+                forward_agent=False,
+                connect_timeout=CONNECT_S,
+            )
+            if not 0 < hop.port < 65536:
+                raise ValueError
+        except ValueError:
+            said = f"the Port of {host} in the SSH configuration is not a TCP port."
+            raise HostUnusable(self._name, said, "Correct it, or write `port:` under `ssh:` of the endpoint.") from None
         facts = hop.ssh_config
         if jumps is None:
             jumps = facts.get("proxyjump", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfharness.model import Criterion, Direction, Layer, Task
+from perfharness.model import Criterion, Layer
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import METRICS, CriterionSpec, Literally, Reference
 
@@ -26,14 +26,6 @@ def resolve(spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenar
         checklist=spec.rows,
         layer=(circuit.rate_layer or Layer.L2) if spec.metric.startswith(RATE_METRICS) else None,
     )
-
-
-def directions(spec: CriterionSpec, task: Task) -> tuple[Direction | None, ...]:
-    """The directions of this task for which the criterion asks; empty when it does not concern the task."""
-    if spec.metric not in task.yields or spec.load not in (None, task.scope.load):
-        return ()
-    offered: tuple[Direction | None, ...] = tuple(task.yields[spec.metric]) or (None,)
-    return offered if spec.direction == "each" else tuple(way for way in offered if way == spec.direction)
 
 
 def _threshold(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from perfharness.judge.criteria import directions, resolve
+from perfharness.judge.criteria import resolve
 from perfharness.judge.verdict import decide
 from perfharness.model import (
     Criterion,
@@ -83,7 +83,7 @@ def _judged(
     criterion = resolve(spec, circuit, (a, z), scenario.id)
     if criterion is None:
         return
-    for direction in directions(spec, measurement.task):
+    for direction in spec.directions(measurement.task):
         observation = _observed(spec, direction, measurement)
         if observation is None:
             yield _missing(criterion, direction, measurement)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from perfharness.analysis.capacity import headers_bytes
 from perfharness.evidence import TaskFiles
 from perfharness.model import (
     Direction,
@@ -27,6 +28,7 @@ from perfharness.model import (
 )
 from perfharness.order.circuit import Circuit, Endpoint
 from perfharness.order.validation import Strict
+from perfharness.order.wrong import wrong
 
 STAMP_PORT = 862
 """RFC 8762 section 4.1: the default, used where the endpoint allows it."""
@@ -84,6 +86,13 @@ class Context:
 
     def scope(self, direction: Direction | None, **more: Any) -> Scope:
         return Scope(circuit=self.circuit.id, pair=self.pair, direction=direction, **more)
+
+    def must_fit(self, payload_bytes: int) -> None:
+        """Raises ``wrong`` for UDP payloads that do not fit into one packet on this circuit."""
+        most = self.circuit.vbr_of((self.a.name, self.z.name)).mtu - headers_bytes()
+        if payload_bytes > most:
+            said = f"Packets with {payload_bytes} B of payload do not fit the ordered MTU and would be fragmented."
+            raise wrong(said, f"Write `packet: {most}` or less.", at=("packet",))
 
     def probe_port(self) -> int:
         """Where the cloud end's reflector listens."""

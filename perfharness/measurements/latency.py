@@ -35,7 +35,6 @@ from perfharness.measurements.base import Params as Base
 from perfharness.model import (
     Direction,
     Interval,
-    Layer,
     LedgerRow,
     Measurement,
     Observation,
@@ -52,7 +51,7 @@ WAYS = (Direction.A_Z, Direction.Z_A)
 
 
 class LatencyParams(Base):
-    interval_ns: Duration = Field(default=1_000_000, alias="interval", ge=100_000)
+    interval_ns: Duration = Field(default=1_000_000, alias="interval", ge=100_000, le=1_000_000_000)
     duration_ns: Duration = Field(default=30_000_000_000, alias="duration", ge=1_000_000_000)
     packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=8972)
     dscp: int = Field(default=0, ge=0, le=63)
@@ -73,7 +72,8 @@ class Latency:
         )
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
-        rate = stream.rate_bps(Layer.L2, context.tagged)
+        rate = stream.rate_bps(context.layer, context.tagged)
+        context.must_fit(stream.packet_bytes)
         return (
             Task(
                 id=step,
@@ -85,7 +85,7 @@ class Latency:
                 load_bps=rate,
                 load_bytes=round(rate / 8 * stream.duration_s) * 2,
                 ports=(probe_port_use(context),),
-                privileges=("CAP_SYS_NICE for real-time priority of the prober (measures without it, less exactly)",),
+                privileges=(probe.PRIVILEGE,),
                 yields={
                     "delay.rtt": (Direction.ROUND_TRIP,),
                     "variation.pdv": (Direction.ROUND_TRIP,),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
+
+from perfharness.analysis.capacity import counted_bytes
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import (
     MOST_PORTS,
@@ -22,9 +25,12 @@ WAYS = (Direction.A_Z, Direction.Z_A)
 PING_INTERVAL_MS = 10
 """What an unprivileged user may send at, and little enough for any link."""
 
+PING_IP_BYTES = 84
+"""Each end's request and the reply to it; the other end asks at the same time."""
+
 
 class PathParams(NoParams):
-    ping_count: int = 100
+    ping_count: int = Field(default=100, ge=1, le=100_000)
     hops: bool = True
 
 
@@ -34,6 +40,7 @@ class Path:
 
     def tasks(self, params: PathParams, step: str, context: Context) -> tuple[Task, ...]:
         seconds = params.ping_count * PING_INTERVAL_MS / 1000
+        ping_bytes = counted_bytes(PING_IP_BYTES, context.layer, tagged=context.tagged)
         return (
             Task(
                 id=step,
@@ -42,7 +49,8 @@ class Path:
                 scope=context.scope(Direction.BOTH),
                 jobs=tuple(job for way in WAYS for job in self._jobs(params, context, way, seconds + 20.0)),
                 duration_s=max(seconds, 2.0),
-                load_bytes=params.ping_count * 98 * 4,
+                load_bps=2 * ping_bytes * 8 * 1000 // PING_INTERVAL_MS,
+                load_bytes=params.ping_count * ping_bytes * 4,
                 ports=tuple(use for way in WAYS for use in self._ports_used(context, way)),
                 privileges=("CAP_NET_RAW for the ARP probe of the next hop",),
                 yields={"path": WAYS, "port": WAYS},
@@ -77,7 +85,7 @@ class Path:
         for protocol in ("tcp", "udp"):
             for port in list(target.ports)[:MOST_PORTS]:
                 yield PortUse(source.name, target.name, protocol, port, "port matrix")
-        yield PortUse(source.name, target.name, "icmp", None, "ping; TTL-exceeded answers of the hops")
+        yield PortUse(source.name, target.name, "icmp", None, "ping")
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         broken = not_completed(task, files)

@@ -14,6 +14,8 @@ FLOOR = 576
 CEILING = 9216
 """Above every MTU that this kind of circuit is sold with."""
 DEADLINE_S = 20.0
+PACE_BPS = 20_000_000
+"""What the agent paces its probes to; there are so few of them that it lasts for parts of a second."""
 
 
 class PathMtu:
@@ -55,6 +57,7 @@ class PathMtu:
             scope=context.scope(direction),
             jobs=(echo, search),
             duration_s=2.0,
+            load_bps=PACE_BPS,
             load_bytes=500_000,
             ports=(PortUse(source.name, target.name, "udp", port, "packets of growing size with DF"),),
             yields={"pmtu": (direction,)},

@@ -34,6 +34,7 @@ from perfharness.model import (
     Window,
 )
 
+PRIVILEGE = "CAP_SYS_NICE for real-time priority of the prober (measures without it, less exactly)"
 SENDER, REFLECTOR = "probe", "reflector"
 WAIT_NS = 2_000_000_000
 """A packet without an answer for this long is lost (RFC 7680 leaves the choice; shown in the report)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from perfharness.analysis.capacity import convert
 from perfharness.errors import BadInput
@@ -18,8 +18,9 @@ from perfharness.measurements import load_result, probe
 from perfharness.measurements.base import SETUP_S, Context, counters, not_completed, probe_port_use
 from perfharness.measurements.base import Params as Base
 from perfharness.model import Direction, Job, Layer, Measurement, PortUse, Role, Task
-from perfharness.order.units import Duration, Rate, Size
+from perfharness.order.units import Duration, Rate, Size, rate_text
 from perfharness.order.validation import Strict
+from perfharness.order.wrong import wrong
 
 SERVER, CLIENT = "server", "client"
 LEAD_S = 0.5
@@ -30,6 +31,7 @@ PROCESS_PPS = 50_000
 """UDP: one process for each started 50,000 packets/s; one that must send more is often late, and then bursts."""
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
+BUFFER_PRIVILEGE = "CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)"
 WAYS = (Direction.A_Z, Direction.Z_A)
 
 
@@ -40,10 +42,18 @@ class ProbeParams(Strict):
     packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=1472)
 
 
+def _direction(direction: Direction) -> Direction:
+    if direction is Direction.ROUND_TRIP:
+        raise wrong("A load has no round trip.", "Write a-z, z-a or both.")
+    return direction
+
+
 class ThroughputParams(Base):
     protocol: Literal["tcp", "udp"]
     direction: Annotated[
-        tuple[Direction, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+        tuple[Annotated[Direction, AfterValidator(_direction)], ...],
+        Field(min_length=1),
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     ] = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
     duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=3_000_000_000)
     omit_ns: Duration = Field(default=2_000_000_000, alias="omit", le=30_000_000_000)
@@ -77,7 +87,8 @@ class Throughput:
         loads = self._loads(params, context, ways, offered, seconds, deadline)
         ports = sorted({job.args["port"] for job in loads})
         load = f"{params.protocol} both ways" if direction is Direction.BOTH else params.protocol
-        rate = convert(offered, context.layer, Layer.L2, params.packet_bytes + 28, tagged=context.tagged)
+        probes = stream.rate_bps(context.layer, context.tagged)
+        udp = params.protocol == "udp"
         return Task(
             id=f"{step}-{direction.value}",
             step=step,
@@ -87,27 +98,21 @@ class Throughput:
             + probe.jobs(context, f"{step}-{direction.value}", stream, deadline)
             + loads,
             duration_s=duration,
-            load_bps=round(rate) + stream.rate_bps(Layer.L2, context.tagged),
-            load_bytes=round(rate / 8 * seconds) * len(ways),
+            load_bps=offered + probes if udp else context.circuit.port.speed_bps,
+            load_bytes=round(offered / 8 * seconds) * len(ways) + round(probes / 8 * stream.duration_s) * 2,
             ports=(
                 *(
                     PortUse(context.a.name, context.z.name, "tcp", port, "iperf3 control and TCP load")
                     for port in ports
                 ),
-                *(
-                    PortUse(context.a.name, context.z.name, "udp", port, "iperf3 UDP load")
-                    for port in ports
-                    if params.protocol == "udp"
-                ),
+                *(PortUse(context.a.name, context.z.name, "udp", port, "iperf3 UDP load") for port in ports if udp),
                 probe_port_use(context),
             ),
-            privileges=("CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)",)
-            if params.protocol == "udp"
-            else (),
+            privileges=(probe.PRIVILEGE, *((BUFFER_PRIVILEGE,) if udp else ())),
             yields={
                 f"throughput.{params.protocol}": ways,
                 "delay.loaded": (Direction.ROUND_TRIP,),
-                **({"loss": ways} if params.protocol == "udp" else {}),
+                **({"loss": ways} if udp else {}),
             },
         )
 
@@ -118,10 +123,21 @@ class Throughput:
 
     @staticmethod
     def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:
-        """Bit/s of load at the ordered layer; for UDP less the probes, so that the sum is what was ordered."""
+        """Bit/s of load at the ordered layer; for UDP less the probes, so that the sum is what was ordered.
+
+        Raises ``wrong`` for a UDP load that the port cannot be offered.
+        """
         if params.protocol == "tcp":
             return context.committed_bps
-        return (params.rate_bps or context.committed_bps) - stream.rate_bps(context.layer, context.tagged)
+        context.must_fit(params.packet_bytes)
+        wanted, speed = params.rate_bps or context.committed_bps, context.circuit.port.speed_bps
+        if params.rate_bps is not None and wanted > speed:
+            raise wrong(f"A port of {rate_text(speed)} cannot be offered {rate_text(wanted)}.", at=("rate",))
+        probes = stream.rate_bps(context.layer, context.tagged)
+        if wanted <= probes:
+            said = f"{rate_text(wanted)} are no more than the probes beside the load take, {rate_text(probes)}."
+            raise wrong(said, "Raise the rate, or the interval of the probe stream.", at=("rate",))
+        return wanted - probes
 
     @staticmethod
     def _loads(

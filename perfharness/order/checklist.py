@@ -130,9 +130,10 @@ def _shared(circuit: Circuit, companion: Circuit) -> Iterator[Check]:
 def naming(circuit: Circuit) -> Iterator[Check]:
     region, environment = _slug(circuit.region), circuit.environment
     access_point = _slug(circuit.access_point).removeprefix("ap-").removeprefix(f"{region}-")
-    carrier = f"{_slug(circuit.carrier.name)}-{_slug(circuit.carrier.circuit)}"
-    expected = f"ec-{region}-{access_point}-{environment}-{carrier}"
-    if circuit.id != expected:
+    carrier, number = _slug(circuit.carrier.name) or "<carrier>", _slug(circuit.carrier.circuit)
+    expected = f"ec-{region}-{access_point}-{environment}-{carrier}-{number}"
+    # A carrier whose name has no Latin letters is written in whichever its owner chose.
+    if not re.fullmatch(re.escape(expected).replace("<carrier>", "[a-z0-9-]+"), circuit.id):
         said = f"The circuit is named {circuit.id}; by the naming rule it is {expected}."
         yield Check("EC-059", WARN, said, "Rename it.", ("id",))
     for i, vbr in enumerate(circuit.vbrs):

@@ -22,6 +22,7 @@ from perfharness.order.values import (
     FilePath,
     FormatVersion,
     HostAddress,
+    Interface,
     Moment,
     Name,
     Port16,
@@ -167,11 +168,11 @@ class Endpoint(Strict):
     """Python 3.9 or later on that host."""
     iperf3: Text = "iperf3"
     """iperf3 program on that host."""
-    interface: Text = Field(examples=["eth0"])
+    interface: Interface = Field(examples=["eth0"])
     """Interface that faces the circuit."""
     address: HostAddress = Field(examples=["10.10.0.10"])
     """Test address on that interface."""
-    ports: Ports = Field(examples=["862, 5201-5216"])
+    ports: Ports = Field(examples=["5201-5217"])
     """TCP and UDP ports that tests may use on this host."""
     ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
     """The most that this host can send or receive (its instance type)."""
@@ -191,6 +192,12 @@ def _endpoints(value: Any, info: ValidationInfo) -> Any:
 
 
 _ENDPOINTS = TypeAdapter(dict[Name, Endpoint])
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise wrong("A pair is the names of two endpoints.", "Write for example `- [onprem-a, ecs-a]`.")
+    return value
 
 
 def _first_pair(validated: dict[str, Any]) -> tuple[Pair, ...]:
@@ -269,7 +276,7 @@ class Circuit(Strict):
     """What it must do."""
     endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints, json_schema_input_type=dict[Name, Endpoint])]
     """The hosts to measure from, by name."""
-    pairs: tuple[Pair, ...] = Field(default_factory=_first_pair)
+    pairs: tuple[Annotated[Pair, BeforeValidator(_pair)], ...] = Field(default_factory=_first_pair)
     """Which on-prem host is measured with which cloud host; the first of each by default."""
     contacts: tuple[Contact, ...] = ()
     """Whom to call."""

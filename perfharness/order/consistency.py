@@ -16,6 +16,11 @@ VBR_STEPS_MBPS = (50, 100, 200, 300, 400, 500, 1000, 2048, 5120, 8192, 10240, 20
 PORT_TYPES = ("100Base-T", "1000Base-T", "1000Base-LX", "10GBase-T", "10GBase-LR", "40GBase-LR", "100GBase-LR")
 NOMINAL = 1.024
 """10240 Mbit/s are sold on a port of 10 Gbit/s."""
+PROVIDER_AS = 45104
+PRIVATE_AS = (range(64_512, 65_535), range(4_200_000_000, 4_294_967_295))
+"""RFC 6996."""
+RESERVED_AS = (23_456, 65_535, 4_294_967_295)
+"""RFC 6793 section 9, RFC 7300: no session has one of these."""
 CEILING_FACTOR = 1.2
 """A host that can do less than this times the order may be the limit itself."""
 WIRE_BYTES = 38
@@ -69,7 +74,8 @@ def rate_fits_layer(circuit: Circuit) -> Iterator[Check]:
         return  # its port is a name: the lab shapes the ordered layer itself
     if circuit.rate_layer is None:
         said = "The order does not say which bits of a frame its rate counts."
-        yield Check("EC-001", WARN, said, "Ask the provider and write `rate_layer`: L1, L2+FCS, L2 or L3.")
+        remedy = "Ask the provider and write `rate_layer`: L1, L2+FCS, L2 or L3."
+        yield Check("EC-001", WARN, said, remedy, ("rate_layer",))
         return
     for i, vbr in enumerate(circuit.vbrs):
         tag = 4 if vbr.vlan else 0
@@ -84,6 +90,36 @@ def rate_fits_layer(circuit: Circuit) -> Iterator[Check]:
             )
             remedy = "Write the layer of the contract (L1 if the order is the port's rate) or `objectives.rate`."
             yield Check("EC-001", WARN, said, remedy, ("vbrs", i, "bandwidth"))
+
+
+def objectives(circuit: Circuit) -> Iterator[Check]:
+    rate = circuit.objectives.rate_bps
+    for vbr in circuit.vbrs:
+        if rate is not None and rate > vbr.bandwidth_bps:
+            said = f"A rate of {rate_text(rate)} cannot pass {vbr.id}, ordered at {rate_text(vbr.bandwidth_bps)}."
+            yield Check("EC-001", FAIL, said, "Lower the objective or mend the bandwidth.", ("objectives", "rate"))
+    if circuit.objectives.loss == 0:
+        said = "No number of packets can prove that none is ever lost: this stays undecided."
+        yield Check("EC-001", WARN, said, "Write the largest share that does no harm, as 1e-5.", ("objectives", "loss"))
+
+
+def bgp(circuit: Circuit) -> Iterator[Check]:
+    for i, vbr in enumerate(circuit.vbrs):
+        if vbr.bgp is None:
+            continue
+        ends = {"customer_as": vbr.bgp.customer_as, "cloud_as": vbr.bgp.cloud_as}
+        for key, number in ends.items():
+            if number in RESERVED_AS:
+                said = f"AS {number} is reserved; no router may use it."
+                yield Check("EC-001", FAIL, said, "Write the AS number of the order.", ("vbrs", i, "bgp", key))
+        customer, cloud = ends.values()
+        if customer == cloud:
+            said = f"Both ends of the BGP session of {vbr.id} have AS {customer}."
+            remedy = "It is an external session: each end has its own AS."
+            yield Check("EC-001", FAIL, said, remedy, ("vbrs", i, "bgp", "customer_as"))
+        elif cloud != PROVIDER_AS and not any(cloud in numbers for numbers in PRIVATE_AS):
+            said = f"The cloud's AS {cloud} is neither {PROVIDER_AS} nor a private one (default)."
+            yield Check("EC-001", WARN, said, "Mend it, unless the order says so.", ("vbrs", i, "bgp", "cloud_as"))
 
 
 def mtu(circuit: Circuit) -> Iterator[Check]:
@@ -104,6 +140,9 @@ def hosts(circuit: Circuit) -> Iterator[Check]:
             said = f"{endpoint.address} of {endpoint.name} is in none of the {endpoint.site} prefixes."
             remedy = f"They are {', '.join(map(str, prefixes))}: mend the address, the site or the prefixes."
             yield Check("EC-001", FAIL, said, remedy, (*path, "address"))
+        if endpoint.address.version != 4:
+            said = f"{endpoint.address} of {endpoint.name} is an IPv6 address, and the tests use IPv4."
+            yield Check("EC-001", FAIL, said, "Write its IPv4 address.", (*path, "address"))
         if VXLAN_PORT in endpoint.ports:
             said = f"UDP {VXLAN_PORT} (VXLAN) does not work on this kind of circuit."
             yield Check("EC-001", FAIL, said, "Leave it out of the ports.", (*path, "ports"))
@@ -126,6 +165,9 @@ def pairs(circuit: Circuit) -> Iterator[Check]:
         elif [sites[name] for name in pair] != ["onprem", "cloud"]:
             said = f"The pair {pair[0]}, {pair[1]} is not an on-prem host followed by a cloud host."
             yield Check("EC-001", FAIL, said, "Write the on-prem host first.", ("pairs", i))
+        elif pair in circuit.pairs[:i]:
+            said = f"The pair {pair[0]}, {pair[1]} is written twice."
+            yield Check("EC-001", FAIL, said, "Keep one of the two.", ("pairs", i))
 
 
 def vbr_of_pairs(circuit: Circuit) -> Iterator[Check]:

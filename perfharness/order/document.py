@@ -26,13 +26,14 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.reader import ReaderError
 
 from perfharness.errors import BadInput, Problem
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and list positions that lead to a value, e.g. ``("vbrs", 0, "vlan")``."""
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 18
 MOST_VALUES = 20_000
 MOST_LEVELS = 20
 """Far above any real order; keeps time and memory small for a hostile one."""
@@ -75,7 +76,7 @@ class Document:
 
 
 def load(path: str | Path) -> Document:
-    """Read a file of at most 1 MiB. Raises BadInput."""
+    """Read a file of at most 256 KiB. Raises BadInput."""
     file = str(path)
     try:
         if not Path(path).is_file():
@@ -92,7 +93,7 @@ def load(path: str | Path) -> Document:
 def parse(raw: bytes, file: str) -> Document:
     """The document in these bytes. Raises BadInput: one problem of syntax, or all duplicate keys."""
     if len(raw) > MOST_BYTES:
-        raise _bad(file, 0, "The file is larger than 1 MiB.", "No order needs that: is it the right file?")
+        raise _bad(file, 0, "The file is larger than 256 KiB.", "No order needs that: is it the right file?")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,6 +111,9 @@ def parse(raw: bytes, file: str) -> Document:
             f"This is not YAML: {what}.",
             "Check indentation, colons and quotes.",
         ) from None
+    except ReaderError as error:
+        said = f"The character {chr(error.character)!r} cannot stand in YAML."
+        raise _bad(file, text.count("\n", 0, error.position) + 1, said, "Is it a text file? Remove it.") from None
     except (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError):
         # The scanner's own slips on malformed escapes and directives; whatever it was, it is no order.
         raise _bad(file, 0, "This is not YAML: it holds characters that cannot be read.") from None

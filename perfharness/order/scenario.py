@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from perfharness.errors import BadInput, Problem
+from perfharness.model import Direction, Task
 from perfharness.order import document, units
 from perfharness.order.circuit import REFERENCES
 from perfharness.order.document import Document
@@ -103,6 +104,13 @@ class CriterionSpec(Strict):
     def fallback(self) -> Literally | None:
         """The default, parsed."""
         return None if self.default is None else parse_literal(self.default, METRICS[self.metric])
+
+    def directions(self, task: Task) -> tuple[Direction | None, ...]:
+        """The directions of this task for which the criterion asks; empty when it does not concern the task."""
+        if self.metric not in task.yields or self.load not in (None, task.scope.load):
+            return ()
+        offered: tuple[Direction | None, ...] = tuple(task.yields[self.metric]) or (None,)
+        return offered if self.direction == "each" else tuple(way for way in offered if way == self.direction)
 
     @property
     def _bound(self) -> tuple[str, str]:
@@ -223,6 +231,11 @@ class Scenario(Strict):
         if problems:
             raise BadInput(problems)
         return parameters
+
+    def problem(self, step: int, error: PydanticCustomError) -> Problem:
+        """What is ``wrong`` with a parameter of the step at this position."""
+        context = error.context or {}
+        return self._source.problem(("steps", step, *context["at"]), context["message"], context["remedy"])
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

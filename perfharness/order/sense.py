@@ -26,6 +26,8 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("port", consistency.port),
         ("port vbrs", consistency.bandwidths),
         ("environment rate_layer port vbrs objectives", consistency.rate_fits_layer),
+        ("vbrs objectives", consistency.objectives),
+        ("vbrs", consistency.bgp),
         ("vbrs objectives", consistency.mtu),
         ("prefixes endpoints", consistency.hosts),
         ("endpoints pairs", consistency.pairs),
@@ -69,7 +71,7 @@ def checks(circuit: Circuit, today: date, companion: Circuit | None = None) -> t
 
 
 def must_make_sense(circuit: Circuit, today: date) -> list[Problem]:
-    """What should be better, in the order of its lines. Raises BadInput with everything that cannot be so."""
+    """What should be better or was waived, in the order of its lines. Raises BadInput with all that cannot be so."""
     unread: list[Check] = []
     companion = None
     try:
@@ -82,7 +84,7 @@ def must_make_sense(circuit: Circuit, today: date) -> list[Problem]:
     failed = _placed(found, circuit.source, Verdict.FAIL)
     if failed:
         raise BadInput(failed)
-    return _placed(found, circuit.source, Verdict.WARN)
+    return _placed(found, circuit.source, Verdict.WARN, Verdict.WAIVED)
 
 
 def problems_beside(source: Document) -> list[Problem]:
@@ -102,9 +104,9 @@ def problems_beside(source: Document) -> list[Problem]:
     return _placed(found, source, Verdict.FAIL)
 
 
-def _placed(found: Iterable[Check], source: Document, verdict: Verdict) -> list[Problem]:
-    """The checks with this verdict as problems, in the order of their lines."""
-    chosen = (check for check in found if check.verdict is verdict)
+def _placed(found: Iterable[Check], source: Document, *verdicts: Verdict) -> list[Problem]:
+    """The checks with one of these verdicts as problems, in the order of their lines."""
+    chosen = (check for check in found if check.verdict in verdicts)
     placed = (source.problem(check.path, check.message, check.remedy, check.row) for check in chosen)
     return sorted(placed, key=lambda problem: problem.line)
 

@@ -147,7 +147,7 @@ def _written(value: Any, field: _Field | None) -> str:
 def _example(key: str, field: _Field | None) -> str:
     """What to write: the choices, or an example, else what the field is."""
     if field is None:
-        return ""
+        return "Write it, or remove the line."
     info = field.info
     if get_origin(info.annotation) is Literal:
         return f"Write one of: {', '.join(map(str, get_args(info.annotation)))}."

@@ -132,9 +132,19 @@ def _name(text: str) -> str:
     return text
 
 
+def _interface(text: str) -> str:
+    """As the kernel's ``dev_valid_name``."""
+    if not re.fullmatch(r"[^\s/:]{1,15}", text) or text in (".", ".."):
+        raise wrong(
+            f"{text!r} is not the name of an interface.", "Linux names have at most 15 characters, no space, / or :."
+        )
+    return text
+
+
 Row = Annotated[str, *_typed(_row, "EC-042")]
 FormatVersion = Annotated[int, *_typed(_version, "1")]
 Text = Annotated[str, Field(min_length=1)]
+Interface = Annotated[str, *_typed(_interface, "eth0")]
 Name = Annotated[str, *_typed(_name, "onprem-a")]
 """Becomes a part of file names."""
 HostAddress = Annotated[Address, *_typed(_address, "10.10.0.10")]

@@ -32,6 +32,8 @@ class Link(Strict):
             if not 24 <= mask <= 30:
                 remedy = "Use a /24 to /30; a single link needs a /30."
                 raise wrong(f"The provider does not accept the link mask /{mask}.", remedy, "EC-005", (side,))
+            if end.ip.is_multicast or end.ip.is_loopback or end.ip.is_reserved or end.ip.is_unspecified:
+                raise wrong(f"{end.ip} cannot be a router's address.", "Use private ones.", "EC-005", (side,))
             if end.ip in (end.network.network_address, end.network.broadcast_address):
                 kind = "network" if end.ip == end.network.network_address else "broadcast"
                 first, last = end.network[1], end.network[-2]

@@ -64,7 +64,7 @@ def test_all_duplicate_keys_are_named_at_once() -> None:
         (b"a: 1\nb: [1, 2\nc: 3\n", "f.yaml:3: This is not YAML: "),
         (b"a: 1\n\tb: 2\n", "f.yaml:2: This is not YAML: "),
         (b"a: 1\nb: \xff\n", "f.yaml:2: This is not UTF-8 text."),
-        (b"a: \x00\n", "f.yaml: This is not YAML: "),
+        (b"a: 1\nb: \x00\n", "f.yaml:2: The character '\\x00' cannot stand in YAML."),
         (b'a: "\\U99999999"\n', "This is not YAML: "),
         (b"a: 1\n---\nb: 2\n", "f.yaml:2: A second document"),
         (b"a: 1\n[b]: 2\n", "f.yaml:2: A key must be a word"),
@@ -87,7 +87,7 @@ BOMB = b"a: &a [x, x, x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (c, c, c - 1
         (b"a: !x 1\n", "f.yaml:1: Tags"),
         (b"a: " + b"[" * 100_000, "f.yaml:1: More than"),
         (b"a: [" + b"x," * (MOST_VALUES + 1) + b"]", f"f.yaml:1: The file holds more than {MOST_VALUES} values."),
-        (b"a" * (MOST_BYTES + 1), "f.yaml: The file is larger than 1 MiB."),
+        (b"a" * (MOST_BYTES + 1), "f.yaml: The file is larger than 256 KiB."),
     ],
     ids=["bomb", "alias", "python-tag", "tag", "deep", "many", "huge"],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from perfharness import preflight
 from perfharness.errors import BadInput, EvidenceBroken, Refused
 from perfharness.model import Plan, Role
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import find_shipped, load_scenario
+from perfharness.order.scenario import Scenario, find_shipped, load_scenario
 from perfharness.plan import chosen, flows, from_json, make_plan, refuse_harm, step_parameters, to_json
 
 NOW = datetime(2027, 3, 31, 22, 0, tzinfo=UTC)
@@ -147,3 +150,110 @@ def test_too_few_ports_are_named_before_anything_is_touched() -> None:
     endpoints = {**data["endpoints"], "ecs-a": {**data["endpoints"]["ecs-a"], "ports": "862, 5201"}}
     with pytest.raises(BadInput, match="ecs-a allows 1 ports"):
         make_plan(load_like(endpoints), load_scenario("smoke"))
+
+
+def scenario_with(folder: Path, step: str) -> Scenario:
+    """A scenario of one step, written in one line (line 5)."""
+    file = folder / "s.yaml"
+    file.write_text(f"format_version: 1\nid: s\ntitle: S\nsteps:\n  - {{id: one, {step}}}\n")
+    return load_scenario(file)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("measure: throughput, protocol: udp, packet: 8972", "Write `packet: 1472` or less."),
+        ("measure: latency, packet: 1473", "would be fragmented"),
+        ("measure: throughput, protocol: udp, rate: 2Gbps", "A port of 1 Gbit/s cannot be offered 2 Gbit/s."),
+        ("measure: throughput, protocol: udp, rate: 10kbps", "no more than the probes beside the load take"),
+        ("measure: throughput, protocol: udp, direction: round-trip", "A load has no round trip."),
+        ("measure: throughput, protocol: udp, direction: []", "'direction' has too few items"),
+        ("measure: path, ping_count: -5", "is below 1"),
+        ("measure: latency, interval: 10s, duration: 1s", "is above 1 s"),
+    ],
+)
+def test_a_step_that_cannot_be_on_this_circuit_is_named_with_its_line(step: str, said: str, tmp_path: Path) -> None:
+    """What would be fragmented, empty, endless or more than the port is bad input in the scenario's line."""
+    with pytest.raises(BadInput, match=re.escape(said)) as caught:
+        make_plan(lab(), scenario_with(tmp_path, step))
+    assert [problem.line for problem in caught.value.problems] == [5]
+
+
+@pytest.mark.parametrize(
+    ("step", "criterion", "said"),
+    [
+        ("measure: latency", "metric: throughput.udp, statistic: mean, at_least: 1Gbps", "does not measure throughput"),
+        ("measure: latency", "metric: delay.rtt, statistic: p99, at_most: 5ms, direction: a-z", "for a-z. It gives it"),
+        ("measure: latency", "metric: loss, statistic: ratio, at_most: 1e-4, load: udp", "for each, load udp."),
+        (
+            "measure: throughput, protocol: udp, direction: a-z",
+            "metric: loss, statistic: ratio, at_most: 1e-4, direction: z-a",
+            "It gives it for a-z, load udp.",
+        ),
+    ],
+)
+def test_a_criterion_that_nothing_answers_is_refused(step: str, criterion: str, said: str, tmp_path: Path) -> None:
+    """What a step can never measure would vanish from the verdict, and the run could pass without it."""
+    with pytest.raises(BadInput, match=re.escape(said)) as caught:
+        make_plan(lab(), scenario_with(tmp_path, f"{step}, judge: [{{{criterion}}}]"))
+    assert [problem.line for problem in caught.value.problems] == [5]
+
+
+def test_a_criterion_without_a_threshold_is_refused(tmp_path: Path) -> None:
+    """A bound that refers to what the order does not say, without a default, would require nothing in silence."""
+    source = lab().source.data
+    circuit = Circuit.model_validate({**source, "objectives": {"loss": "1e-4"}})
+    criterion = "{metric: delay.rtt, statistic: p99, at_most: objectives.rtt}"
+    with pytest.raises(BadInput, match=r"The order says nothing of what delay.rtt is held against"):
+        make_plan(circuit, scenario_with(tmp_path, f"measure: latency, judge: [{criterion}]"))
+
+
+def test_the_peak_of_tcp_is_the_port() -> None:
+    """TCP is not paced: behind a VBR of half the port it may still take the port, and the plan says so."""
+    source = lab().source.data
+    half = {**source["vbrs"][0], "bandwidth": "500Mbps"}
+    circuit = Circuit.model_validate(
+        {**source, "vbrs": [half], "objectives": {**source["objectives"], "rate": "500Mbps"}}
+    )
+    peaks = {task.id[3:]: task.load_bps for task in make_plan(circuit, load_scenario("smoke")).tasks}
+    assert peaks["tcp-a-z"] == 1_000_000_000
+    assert peaks["udp-a-z"] == 500_000_000
+
+
+@pytest.mark.parametrize("layer", ["L1", "L2", "L3"])
+def test_the_whole_ordered_rate_is_the_whole_share(layer: str) -> None:
+    """EC-002 compares like with like: UDP at the ordered rate is a share of 100 % of it at every layer."""
+    source = {**lab().source.data, "in_service": "true", "rate_layer": layer}
+    circuit = Circuit.model_validate({**source, "change": {"ticket": "CHG-1", "allowed_share": "100%"}})
+    tasks = chosen(make_plan(circuit, load_scenario("smoke")), "udp")
+    refuse_harm(tasks, circuit, NOW)
+
+
+def test_every_task_that_sends_says_how_much(smoke: Plan) -> None:
+    """Only the look at the hosts puts nothing on the circuit; the bytes are no more than the peak could carry."""
+    for task in smoke.tasks:
+        assert bool(task.load_bps) == bool(task.load_bytes) == (task.measurement != "host")
+        assert task.load_bytes * 8 <= 2 * task.load_bps * task.duration_s
+
+
+def test_ports_that_need_a_privilege_are_named_for_the_change_board(capsys: pytest.CaptureFixture[str]) -> None:
+    """A listener below 1024 needs root on that host, and the plan says so; task names are never cut."""
+    preflight.show_plan(find_shipped("circuits/lab"), "acceptance", None, False, Console(width=40))
+    said = capsys.readouterr().out
+    assert "root or CAP_NET_BIND_SERVICE on ecs-a to listen on 862" in said
+    assert "11-tcp-single-z-a  onprem-a ↔ ecs-a" in said
+
+
+def test_the_firewall_rules_are_told_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    """The rules that the on-prem end needs to open come first, then those that the cloud end opens."""
+    preflight.show_plan(find_shipped("circuits/lab"), "smoke", "latency", True, Console())
+    onprem, cloud = capsys.readouterr().out.split("# from the cloud to on-prem")
+    assert "allow udp from 10.10.0.10 to 192.168.10.10 port 862    # STAMP probes and their replies" in onprem
+    assert "allow" not in cloud
+
+
+def test_validate_holds_the_scenario_against_the_circuit(tmp_path: Path) -> None:
+    """What the plan would refuse is already said by `validate CIRCUIT SCENARIO`."""
+    scenario_with(tmp_path, "measure: latency, packet: 1473")
+    with pytest.raises(BadInput, match="would be fragmented"):
+        list(preflight.validate(find_shipped("circuits/lab"), str(tmp_path / "s.yaml")))
