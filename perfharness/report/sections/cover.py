@@ -16,11 +16,13 @@ from perfharness.report.words import VERDICTS, VerdictWord
 class Cover:
     verdict: VerdictWord
     why: str
+    next: str
+    """What the verdict means for the circuit, and what is to be done."""
     pairs: tuple[tuple[str, Cell], ...]
 
 
 def build(dossier: Dossier) -> Cover:
-    return Cover(VERDICTS[dossier.run.verdict], why(dossier), _pairs(dossier))
+    return Cover(VERDICTS[dossier.run.verdict], why(dossier), _next(dossier), _pairs(dossier))
 
 
 def why(dossier: Dossier) -> str:
@@ -42,6 +44,16 @@ def why(dossier: Dossier) -> str:
     waived = [row for row in rows if row.verdict is Verdict.WAIVED]
     less = f", with {_count(waived, 'row')} waived" if waived else ""
     return f"{'The' if len(passed) == 1 else 'All'} {_count(passed, 'mandatory row')} passed{less}."
+
+
+def _next(dossier: Dossier) -> str:
+    """Accepted or not, in one word or two, and the next step: that of the first diagnosis where there is one."""
+    verdict, todo = dossier.run.verdict, next((row.next for row in dossier.run.diagnosis if row.next), "")
+    if verdict is Verdict.PASS:
+        return "Accepted for what this run measured; what it leaves open is listed under “not measured”."
+    if verdict is Verdict.FAIL:
+        return f"Not accepted. {todo or 'See “What needs attention” and the diagnosis below.'}"
+    return f"Not accepted yet: neither proven good nor proven bad. {todo or 'Measure again what is open.'}"
 
 
 def _named(rows: list[Finding]) -> str:
