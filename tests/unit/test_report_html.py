@@ -155,6 +155,14 @@ def test_the_head_says_whether_the_circuit_is_accepted_and_what_comes_next(name:
     assert told in page[: page.index("Contents")]
 
 
+def test_the_next_step_is_never_that_of_another_row() -> None:
+    """A diagnosis of rows that did not decide the verdict says nothing about what comes next."""
+    run = run_builder.half_rate()
+    other = replace(run, diagnosis=tuple(replace(row, checklist=("EC-040",)) for row in run.diagnosis))
+    page = _Page(_render(other)).text
+    assert "Not accepted. See “What needs attention”" in page[: page.index("Contents")]
+
+
 def test_what_needs_attention_names_what_was_not_measured_and_what_was_waived() -> None:
     """Rows that stayed open for one reason are one point, and neither they nor waivers are left to the last pages."""
     run = run_builder.passing()

@@ -47,10 +47,19 @@ def why(dossier: Dossier) -> str:
 
 
 def _next(dossier: Dossier) -> str:
-    """Accepted or not, in one word or two, and the next step: that of the first diagnosis where there is one."""
-    verdict, todo = dossier.run.verdict, next((row.next for row in dossier.run.diagnosis if row.next), "")
+    """Accepted or not, and the next step: that of the first diagnosis of a row that decided, where there is one.
+
+    What is undecided may also be so for what went wrong in our own network, whatever row that is booked to.
+    """
+    verdict = dossier.run.verdict
     if verdict is Verdict.PASS:
         return "Accepted for what this run measured; what it leaves open is listed under “not measured”."
+    deciding = (Verdict.FAIL,) if verdict is Verdict.FAIL else (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
+    rows = {name for row in dossier.with_verdict(*deciding) if row.mandatory for name in row.checklist}
+    found = [row for row in dossier.run.diagnosis if row.next and rows.intersection(row.checklist)]
+    if verdict is not Verdict.FAIL:
+        found += [row for row in dossier.run.diagnosis if row.next and row.owner == "own"]
+    todo = found[0].next if found else ""
     if verdict is Verdict.FAIL:
         return f"Not accepted. {todo or 'See “What needs attention” and the diagnosis below.'}"
     return f"Not accepted yet: neither proven good nor proven bad. {todo or 'Measure again what is open.'}"
