@@ -50,8 +50,8 @@ OWNERS = {"own": "own network", "carrier": "carrier", "cloud": "cloud provider"}
 METRICS = {
     "tools": "Tools present",
     "footprint": "Left behind on hosts",
-    "path": "Path",
-    "port": "Ports reachable",
+    "path": "Far host reachable",
+    "port": "Agreed ports blocked",
     "pmtu": "Path MTU",
     "vlan": "VLAN",
     "bgp": "BGP",

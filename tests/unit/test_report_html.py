@@ -140,6 +140,47 @@ def test_the_verdict_is_a_word_a_symbol_and_a_sentence(name: str, word: str, why
     assert why in page
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pass", "Accepted for what this run measured"),
+        ("fail", "Not accepted. Ask the carrier and the cloud for the rate set on the port and on the VBR."),
+        ("inconclusive", "Not accepted yet: neither proven good nor proven bad. Give the receiver more buffer or CPU"),
+        ("empty", "Not accepted yet: neither proven good nor proven bad. Measure again what is open."),
+    ],
+)
+def test_the_head_says_whether_the_circuit_is_accepted_and_what_comes_next(name: str, told: str) -> None:
+    """A reader who never saw the tool can act on the first lines; the next step is that of the first diagnosis."""
+    page = _Page(_render(RUNS[name]())).text
+    assert told in page[: page.index("Contents")]
+
+
+def test_the_next_step_is_never_that_of_another_row() -> None:
+    """A diagnosis of rows that did not decide the verdict says nothing about what comes next."""
+    run = run_builder.half_rate()
+    other = replace(run, diagnosis=tuple(replace(row, checklist=("EC-040",)) for row in run.diagnosis))
+    page = _Page(_render(other)).text
+    assert "Not accepted. See “What needs attention”" in page[: page.index("Contents")]
+
+
+def test_what_needs_attention_names_what_was_not_measured_and_what_was_waived() -> None:
+    """Rows that stayed open for one reason are one point, and neither they nor waivers are left to the last pages."""
+    run = run_builder.passing()
+    open_rows = [
+        replace(row, verdict=Verdict.NOT_RUN, value=None, interval=None, reason="The run was cut short.")
+        for row in run.findings
+        if row.metric == "loss"
+    ]
+    waived = [
+        replace(row, verdict=Verdict.WAIVED, reason="Accepted so.") for row in run.findings if row.metric == "pmtu"
+    ]
+    page = _Page(_render(replace(run, findings=(*open_rows, *waived)))).text
+    attention = page[page.index("What needs attention") : page.index("2Ordered against measured")]
+    assert attention.count("The run was cut short.") == 1
+    assert "Packet loss, on-prem → cloud (EC-042); Packet loss, cloud → on-prem (EC-042)" in attention
+    assert "◇ Waived" in attention
+
+
 def test_half_the_rate_is_said_in_its_row_with_its_cause() -> None:
     """A reader of the failing row sees required, measured, margin and reason, and finds the cause further down."""
     page = _Page(_render(run_builder.half_rate())).text

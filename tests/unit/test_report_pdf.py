@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import zlib
 
 import pytest
+from weasyprint import HTML
 
 from perfharness.errors import PerfharnessError
 from perfharness.report import html, pdf
@@ -30,6 +32,33 @@ def test_a_page_that_asks_for_something_outside_is_refused() -> None:
     """The PDF never fetches anything."""
     with pytest.raises(PerfharnessError, match="outside itself"):
         pdf.render('<img src="file:///etc/hostname">')
+
+
+def test_rendering_leaves_the_collection_of_garbage_as_it_was() -> None:
+    """A process that goes on after the report collects garbage as before, also when the page was refused."""
+    usual = gc.get_threshold()
+    pdf.render("<p>page</p>")
+    assert gc.get_threshold() == usual
+    with pytest.raises(PerfharnessError):
+        pdf.render('<img src="file:///etc/hostname">')
+    assert gc.get_threshold() == usual
+
+
+def test_a_table_never_begins_at_the_foot_of_a_page_without_a_row() -> None:
+    """Head, heading of the group, row and its remark stay on one page, wherever on the page the table falls."""
+    run = run_builder.half_rate()
+    section = re.search(
+        r'<section id="ordered">.*?</section>',
+        html.render(run, run_builder.circuit(), run_builder.scenario()),
+        re.DOTALL,
+    )
+    style = re.search(r"<style>.*?</style>", html.render(run, run_builder.circuit(), run_builder.scenario()), re.DOTALL)
+    assert section and style
+    for space_mm in range(200, 236, 6):
+        page = f'{style[0]}<div style="height:{space_mm}mm"></div>{section[0]}'
+        first = HTML(string=page).render().pages[0]
+        names = {box.element_tag for box in first._page_box.descendants()}
+        assert "thead" not in names or "td" in names
 
 
 def _streams(data: bytes) -> list[bytes]:

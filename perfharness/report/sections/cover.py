@@ -16,11 +16,13 @@ from perfharness.report.words import VERDICTS, VerdictWord
 class Cover:
     verdict: VerdictWord
     why: str
+    next: str
+    """What the verdict means for the circuit, and what is to be done."""
     pairs: tuple[tuple[str, Cell], ...]
 
 
 def build(dossier: Dossier) -> Cover:
-    return Cover(VERDICTS[dossier.run.verdict], why(dossier), _pairs(dossier))
+    return Cover(VERDICTS[dossier.run.verdict], why(dossier), _next(dossier), _pairs(dossier))
 
 
 def why(dossier: Dossier) -> str:
@@ -42,6 +44,25 @@ def why(dossier: Dossier) -> str:
     waived = [row for row in rows if row.verdict is Verdict.WAIVED]
     less = f", with {_count(waived, 'row')} waived" if waived else ""
     return f"{'The' if len(passed) == 1 else 'All'} {_count(passed, 'mandatory row')} passed{less}."
+
+
+def _next(dossier: Dossier) -> str:
+    """Accepted or not, and the next step: that of the first diagnosis of a row that decided, where there is one.
+
+    What is undecided may also be so for what went wrong in our own network, whatever row that is booked to.
+    """
+    verdict = dossier.run.verdict
+    if verdict is Verdict.PASS:
+        return "Accepted for what this run measured; what it leaves open is listed under “not measured”."
+    deciding = (Verdict.FAIL,) if verdict is Verdict.FAIL else (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
+    rows = {name for row in dossier.with_verdict(*deciding) if row.mandatory for name in row.checklist}
+    found = [row for row in dossier.run.diagnosis if row.next and rows.intersection(row.checklist)]
+    if verdict is not Verdict.FAIL:
+        found += [row for row in dossier.run.diagnosis if row.next and row.owner == "own"]
+    todo = found[0].next if found else ""
+    if verdict is Verdict.FAIL:
+        return f"Not accepted. {todo or 'See “What needs attention” and the diagnosis below.'}"
+    return f"Not accepted yet: neither proven good nor proven bad. {todo or 'Measure again what is open.'}"
 
 
 def _named(rows: list[Finding]) -> str:

@@ -21,11 +21,12 @@ def build(dossier: Dossier) -> Section:
         (
             Para(
                 f"{len(entries)} files, {total}, each written once and hashed as it was written (SHA-256). "
-                "Paths are relative to the run's folder."
+                "The headings are the folders within the run's folder, one for each task; below it a file stands in "
+                "the folder of the host and the job that it came from. Times are UTC."
             ),
             Table(
-                columns=("No.", "File and SHA-256", "Host", ">Size", ">Written, UTC"),
-                widths=(7, 60, 12, 10, 11),
+                columns=("No.", "File", "SHA-256", ">Size", ">Written"),
+                widths=(6, 30, 48, 8, 8),
                 rows=tuple(_row(dossier, number, entry) for number, entry in enumerate(entries, 1)),
                 small=True,
             ),
@@ -34,14 +35,23 @@ def build(dossier: Dossier) -> Section:
 
 
 def _row(dossier: Dossier, number: int, entry: Evidence) -> Row:
-    written = text.stamp(entry.written).removesuffix(" UTC")
-    day, _, clock = written.partition(" ")
+    """One line a file: an index of some hundred files has to stay short on paper."""
+    folder, name = _split(entry.path)
+    day, _, clock = text.stamp(entry.written).removesuffix(" UTC").partition(" ")
     return Row(
         (
             Cell(f"E{number}", kind="id", anchor=f"e-{number}"),
-            Cell(entry.path, entry.sha256, "file", file=dossier.root + entry.path),
-            Cell(entry.host or "coordinator"),
+            Cell(name, file=dossier.root + entry.path),
+            Cell(entry.sha256, kind="hash"),
             Cell(text.file_size(entry.size_bytes), kind="num"),
-            Cell(clock or day, day if clock else "", "num"),
-        )
+            Cell(clock or day, kind="num"),
+        ),
+        group=f"{folder}, {day}" if clock else folder,
     )
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The folder of a task, and what is below it: ``raw/02-path/`` and ``ecs-a.ping-z-a/result.json``."""
+    parts = path.split("/")
+    depth = min(2, len(parts) - 1)
+    return "".join(f"{part}/" for part in parts[:depth]) or "the run's folder", "/".join(parts[depth:])

@@ -18,6 +18,7 @@ HEADLINES = (
 )
 """Metric and statistic (None = the first one of the metric)."""
 WAYS = (Direction.A_Z, Direction.Z_A, Direction.ROUND_TRIP)
+AGAINST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.WARN, Verdict.WAIVED)
 COUNTED = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.NOT_RUN, Verdict.WAIVED)
 
 
@@ -29,9 +30,9 @@ def build(dossier: Dossier) -> Section:
     if rows:
         columns = ("", *(f">{words.direction(way)}" for way in WAYS), ">Required")
         blocks.append(Table(columns, rows, widths=(28, 20, 20, 14, 18)))
-    against = dossier.with_verdict(Verdict.FAIL) + dossier.with_verdict(Verdict.INCONCLUSIVE, Verdict.WARN)
+    against = tuple(row for verdict in AGAINST for row in dossier.with_verdict(verdict))
     if against:
-        blocks += [Sub("What needs attention"), Points(tuple(_attention(dossier, row) for row in against))]
+        blocks += [Sub("What needs attention"), Points(_attention(dossier, against))]
     unfit = sorted({row.host for row in dossier.run.fitness if not row.fit})
     if unfit:
         blocks.append(
@@ -83,7 +84,14 @@ def _figure(rows: list[Finding]) -> Cell:
     return Cell(f"{VERDICTS[row.verdict].symbol} {text.finding_value(row)}", proven, "num")
 
 
-def _attention(dossier: Dossier, row: Finding) -> tuple[str, str]:
-    word = VERDICTS[row.verdict]
-    identifiers = f" ({', '.join(row.checklist)})" if row.checklist else ""
-    return f"{word.symbol} {word.word}", f"{dossier.name(row)}{identifiers}: {row.reason or text.finding_value(row)}"
+def _attention(dossier: Dossier, rows: tuple[Finding, ...]) -> tuple[tuple[str, str], ...]:
+    """What stands against a pass, the worst first; rows of one verdict and one reason are one point."""
+    alike: dict[tuple[Verdict, str], list[str]] = {}
+    for row in rows:
+        identifiers = f" ({', '.join(row.checklist)})" if row.checklist else ""
+        reason = row.reason or text.finding_value(row)
+        alike.setdefault((row.verdict, reason), []).append(f"{dossier.name(row)}{identifiers}")
+    return tuple(
+        (f"{VERDICTS[verdict].symbol} {VERDICTS[verdict].word}", f"{'; '.join(dict.fromkeys(names))}: {reason}")
+        for (verdict, reason), names in alike.items()
+    )
