@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfharness.analysis.ledger import loss_interval
@@ -218,6 +218,7 @@ def test_what_would_decide_is_said_where_it_can_be(observation: Observation, cri
 ANY = st.floats() | st.integers(-5, 5)
 
 
+@settings(deadline=None)
 @given(value=ANY, lo=ANY, hi=ANY, threshold=ANY, operator=st.sampled_from(("<=", ">=", "==")), mandatory=st.booleans())
 def test_a_verdict_needs_the_whole_interval(
     value: float, lo: float, hi: float, threshold: float, operator: str, mandatory: bool
@@ -237,6 +238,7 @@ def test_a_verdict_needs_the_whole_interval(
     assert (verdict is Verdict.FAIL) <= mandatory
 
 
+@settings(deadline=None)
 @given(value=ANY, bound=ANY, operator=st.sampled_from(("<=", ">=", "==")))
 def test_a_bare_number_proves_nothing(value: float, bound: float, operator: str):
     """A sampled figure without an interval is never a PASS or a FAIL."""
@@ -244,6 +246,7 @@ def test_a_bare_number_proves_nothing(value: float, bound: float, operator: str)
     assert verdict is Verdict.INCONCLUSIVE
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3000), st.sampled_from((1e-4, 1e-2, 0.5)))
 def test_no_loss_that_hosts_may_have_caused_fails_a_circuit(lost: int, least: int, more: int, allowed: float):
     """FAIL only if what is left after the most that hosts may have lost is beyond the threshold by itself, PASS only if
