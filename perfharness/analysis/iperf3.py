@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,7 @@ class Flow:
         """Intervals are missing at the beginning or on the way, or out of order; after ``-O`` they begin anew."""
         scrap = _FULL * max((part.seconds for part in self.slices), default=0.0)
         ends = [0.0, *(part.start_s + part.seconds for part in self.slices)]
-        anew = [False, *(was.omitted and not part.omitted for was, part in pairwise(self.slices))]
+        anew = [False, *(was.omitted for was in self.slices)]
         return any(
             abs(part.start_s - end) > scrap and not (new and part.start_s < scrap)
             for part, end, new in zip(self.slices, ends, anew, strict=False)

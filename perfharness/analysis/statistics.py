@@ -23,6 +23,8 @@ from scipy.special import betaincinv, stdtrit
 from perfharness.model import Interval
 
 CONFIDENCE = 0.95
+LEAST_RATES = 3
+"""Independent values that any series of rates is taken for at least: with fewer its interval would say nothing."""
 MOST_PACKETS = 1 << 50
 """Beyond this no test decides."""
 
@@ -109,10 +111,11 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     The estimate is the smallest value that at least the share q does not exceed (RFC 2330 section
     11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
     measured, left out. The bounds are the outermost values whose share of later packets is still
-    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound,
-    since the packets around the estimate came in too few clusters, the values above are asked with their
-    own design effect, or that of the whole series (its median) where it is larger: one that no packet exceeds
-    bounds the quantile, whatever the estimate's clusters. Raises ValueError if empty.
+    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound, since
+    the packets around the estimate came in too few clusters, the latest value of all is one if enough packets
+    were sent: none exceeds it but the lost ones, which are judged by their own clusters. That is the one bound that
+    covers less than 91 % in simulation: 88 % for p99.9 of 30 s at 1 kHz, correlated over 100 ms. Raises ValueError
+    if empty.
     """
     measured = ~np.isnan(values)
     values, block = values[measured], block[measured]
@@ -135,28 +138,18 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     lo_index = n - _first(n + 1, enough)
     inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
     ordered = np.partition(values, inside) if inside else values
-    hi = float(ordered[hi_index]) if hi_index < n else _bound_by_tail(values, block, estimate, 1 - q, confidence)
+    hi = float(ordered[hi_index]) if hi_index < n else _latest(values, block, 1 - q, confidence)
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
 
-def _bound_by_tail(values: Floats, block: Blocks, estimate: float, share: float, confidence: float) -> float:
-    """The smallest of some values above the estimate with surely at most ``share`` of later ones; ``inf`` if none."""
-    above = np.sort(values[np.isfinite(values) & (values >= estimate)])
-    if not len(above):
+def _latest(values: Floats, block: Blocks, share: float, confidence: float) -> float:
+    """The latest of the values, if surely at most ``share`` of the packets are lost; else ``inf``."""
+    counts = block_counts(np.isinf(values), block)
+    lost = int(counts[0].sum())
+    if clopper_pearson(lost / len(values), effective_n(*counts, confidence), confidence)[1] > share:
         return math.inf
-    # Few packets or none beyond a value do not show how they cluster; the whole series does.
-    n, median = len(values), np.partition(values, len(values) // 2)[len(values) // 2]
-    alike = effective_n(*block_counts(values > median, block), confidence)
-    bound = math.inf
-    for behind in np.unique(np.geomspace(1, len(above), 50).astype(np.int64)):
-        value = float(above[-behind])
-        counts = block_counts(values > value, block)
-        n_eff = min(alike, effective_n(*counts, confidence))
-        if clopper_pearson(float(counts[0].sum()) / n, n_eff, confidence)[1] > share:
-            break
-        bound = value
-    return bound
+    return float(values[np.isfinite(values)].max())
 
 
 def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, Interval | None]:
@@ -164,9 +157,9 @@ def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, In
 
     Neighbours resemble each other, so n values say as much as n / :func:`_inflation` independent ones; Student's t
     with that many degrees of freedom, less one, keeps short tests honest: their intervals are wide. In simulation
-    each bound covers 93 to 96 % on independent rates, from n = 40 on at least 91 % on AR(1) up to φ = 0.95, and
-    less on a memory longer than a quarter of the test, which no test can see. One value has no interval.
-    Raises ValueError if empty.
+    each bound covers 94 to 97 % on independent rates, and at least 90 % on AR(1) with φ = 0.8 from n = 15 on, 0.9
+    from n = 30 on, 0.95 from n = 60 on: a memory longer than a third of a test cannot be seen in it. One value has
+    no interval. Raises ValueError if empty.
     """
     n = len(values)
     if not n:
@@ -203,7 +196,7 @@ def packets_to_decide(
 
 
 def _inflation(off: Floats) -> float:
-    """How many of these deviations from their mean (n,) say as much as one independent value: 1 to n - 1.
+    """How many of these deviations from their mean (n,) say as much as one independent value, at least 1.
 
     The larger of two estimates of 1 + 2 Σ autocorrelation: Geyer's initial monotone sequence (1992), which needs no
     model, and AR(1), which sees more in a short test. In both each correlation is raised by what the estimated mean
@@ -215,11 +208,11 @@ def _inflation(off: Floats) -> float:
         return 1.0
     lags = 2 * max(1, n // 6)
     rho = np.array([float((off[lag:] * off[: n - lag]).sum()) for lag in range(min(lags, n))]) / power
-    phi = min(max(0.0, rho[1] + (1 + 3 * rho[1]) / n), 1 - 2 / n)
+    phi = min(max(0.0, rho[1] + (1 + 3 * rho[1]) / n), 1 - 1 / n)
     pairs = rho[0::2][: len(rho) // 2] + rho[1::2] + 2 / n
     ends = np.flatnonzero(pairs <= 0)
     pairs = np.minimum.accumulate(pairs[: ends[0] if len(ends) else None])
-    return float(min(max(1.0, (1 + phi) / (1 - phi), 2 * pairs.sum() - 1), n - 1))
+    return float(max(1.0, min(max((1 + phi) / (1 - phi), 2 * pairs.sum() - 1), n / LEAST_RATES)))
 
 
 def _first(limit: int, true_from: Callable[[int], bool]) -> int:

@@ -133,7 +133,8 @@ def _needed(observation: Observation, value: float, interval: Interval, threshol
     if math.isinf(bound) or math.isinf(value):
         return _needed_to_bound(observation.statistic, effect, interval.confidence)
     # A bound comes nearer with the square root of what is measured.
-    return min(observation.n * ((bound - value) / (threshold - value)) ** 2, float(MOST_PACKETS))
+    times = min(abs(bound - value) / abs(threshold - value), float(MOST_PACKETS))
+    return min(observation.n * times**2, float(MOST_PACKETS))
 
 
 def _needed_to_bound(statistic: str, effect: float, confidence: float) -> int | None:
