@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from perfharness.errors import BadInput
+from perfharness.errors import BadInput, EvidenceBroken
 from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
@@ -74,4 +74,11 @@ def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:
     if kind is None:
         return Measurement(task, Status.SKIPPED, reason=f"This version knows no measurement {task.measurement!r}.")
     a, z = task.scope.pair.split(":")
-    return kind.analyse(task, folder.files(task.id), Context(circuit, circuit.endpoint(a), circuit.endpoint(z)))
+    context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
+    try:
+        return kind.analyse(task, folder.files(task.id), context)
+    except EvidenceBroken as error:
+        return Measurement(task, Status.FAILED, reason=error.message)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Files of a crashed or foreign agent: their task is not run, the others are judged all the same.
+        return Measurement(task, Status.FAILED, reason=f"Its files do not hold what they should: {error!r}.")

@@ -23,7 +23,7 @@ def rtt_ns(samples: Samples) -> Floats:
     """(n,) round trips less the reflector's turnaround: (T4-T1)-(T3-T2), RFC 8762.
 
     ``nan`` where two of the stamps to be subtracted come from different sources, and for packets under way
-    while the sender's clock stepped: ``rtt_sources`` counts both.
+    while a clock stepped: ``rtt_sources`` counts both.
     """
     s = samples
     rtt = ((s.t4 - s.t1) - (s.t3 - s.t2)).astype(np.float64)
@@ -163,9 +163,11 @@ def _comparable(s: Samples) -> Bools:
 
 
 def _stepped(s: Samples) -> Bools:
-    if s.schedule_ns is None:
-        return np.zeros(len(s.seq), np.bool_)
-    return clock.disturbed(s.schedule_ns, s.clock)
+    """Under way while the sender's clock stepped; or the turnaround took less than no time, or more than all of the
+    round trip, which only a step of the reflector's clock does (or one of the sender's that no reading shows)."""
+    turned = s.t3 - s.t2
+    impossible = s.replied & _comparable(s) & ((turned < 0) | (s.t4 - s.t1 < turned))
+    return impossible if s.schedule_ns is None else impossible | clock.disturbed(s.schedule_ns, s.clock)
 
 
 def _pair(one: Sources, other: Sources) -> Sources:

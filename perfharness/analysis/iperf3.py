@@ -74,6 +74,17 @@ class Flow:
         return np.array([part.bytes * 8 / part.seconds for part in self.kept if part.seconds > _FULL * longest])
 
     @property
+    def torn(self) -> bool:
+        """Intervals are missing at the beginning or on the way, or out of order; after ``-O`` they begin anew."""
+        scrap = _FULL * max((part.seconds for part in self.slices), default=0.0)
+        ends = [0.0, *(part.start_s + part.seconds for part in self.slices)]
+        anew = [False, *(was.omitted for was in self.slices)]
+        return any(
+            abs(part.start_s - end) > scrap and not (new and part.start_s < scrap)
+            for part, end, new in zip(self.slices, ends, anew, strict=False)
+        )
+
+    @property
     def retransmits(self) -> int | None:
         return _total([part.retransmits for part in self.kept])
 
@@ -198,7 +209,9 @@ def _error(report: Mapping[str, Any], flows: tuple[Flow, ...]) -> str | None:
         return str(report["error"])
     if not report.get("end"):
         return "the output ends before the test did"
-    return None if flows else "no interval was reported"
+    if not flows:
+        return "no interval was reported"
+    return "intervals are missing from its report or out of order" if any(flow.torn for flow in flows) else None
 
 
 def _flow(report: Mapping[str, Any], name: str, role: str, reverse: bool, warm_up_s: float) -> Flow | None:

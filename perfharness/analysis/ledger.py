@@ -26,6 +26,17 @@ RECEIVER_SOFTNET = "receiver softnet"
 RECEIVER_BUFFERS = "receiver udp buffers (namespace)"
 RECEIVER_SOCKET = "receiver socket"
 
+INGRESS = ("ingress", "drops")
+COUNTED = (
+    ("qdisc", "drops"),
+    INGRESS,
+    *(("nic", name) for name in ("tx_dropped", "tx_errors", "rx_dropped", "rx_missed_errors")),
+    *(("nic", name) for name in ("rx_fifo_errors", "rx_over_errors")),
+    ("softnet", "dropped"),
+    *(("snmp", family, name) for family in ("Udp", "Udp6") for name in ("RcvbufErrors", "MemErrors")),
+)
+"""The counters that the stages read, by their path in a row."""
+
 
 def book(
     *,
@@ -138,12 +149,12 @@ def _transmit(gone: Gone) -> Found:
 def _receive(gone: Gone) -> Found:
     """``rx_dropped`` holds the backlog's drops as well, which are booked at softnet."""
     dropped, missed = gone.get(("nic", "rx_dropped")), gone.get(("nic", "rx_missed_errors"))
-    if dropped is None or missed is None:
+    filtered = gone.get(INGRESS)
+    if dropped is None or missed is None or filtered is None:
         return None
     # Drivers use fifo and over for the same event.
     full = max(gone.get(("nic", name)) or 0 for name in ("rx_fifo_errors", "rx_over_errors"))
     rest = max(0, dropped - (gone.get(("softnet", "dropped")) or 0))
-    filtered = gone.get(("ingress", "drops")) or 0  # there is no such row where no ingress qdisc is attached
     return rest + missed + full + filtered, "rx_dropped (less softnet) + rx_missed_errors + rx_fifo_errors + ingress"
 
 
@@ -173,19 +184,29 @@ def _gone(rows: Sequence[Row], window: Window) -> Gone:
     The recording is not clipped to the window: the window may be told by another host's clock, and a task has
     its hosts to itself. So a bound may be a little loose, but no drop is missed.
     """
-    timed = [row for row in rows if isinstance(row.get("t_ns"), int)]
-    if not timed or timed[-1]["t_ns"] - timed[0]["t_ns"] < window.end_ns - window.start_ns:
+    clock = "mono_ns" if all("mono_ns" in row for row in rows) else "t_ns"  # Unix time may be set meanwhile
+    timed = [row for row in rows if isinstance(row.get(clock), int)]
+    if len(timed) < 2 or timed[-1][clock] - timed[0][clock] < abs(window.end_ns - window.start_ns):
         return {}
-    before, after = _flat(timed[0]), _flat(timed[-1])
-    # A counter that fell was reset: what it missed is unknown.
-    return {key: after[key] - was for key, was in before.items() if key in after and after[key] >= was}
+    first, last = _read(timed[0]), _read(timed[-1])
+    before, fell = first, set()
+    for row in timed[1:]:
+        now = {**before, **_read(row)}
+        fell |= {key for key, was in before.items() if now[key] < was}
+        before = now
+    # There is no row of the ingress qdisc where none is attached: one that comes begins at 0.
+    first, last = {INGRESS: 0, **first}, {INGRESS: before.get(INGRESS, 0), **last}
+    # A counter that fell on the way was reset, or is 32 bits wide and ran over: what it missed is unknown.
+    return {key: last[key] - was for key, was in first.items() if key in last and key not in fell}
 
 
-def _flat(row: Row, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+def _read(row: Row) -> dict[tuple[str, ...], int]:
+    """The counters of :data:`COUNTED` that this row has."""
     found: dict[tuple[str, ...], int] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, (*prefix, key))
-        elif isinstance(value, int):
-            found[(*prefix, key)] = value
+    for key in COUNTED:
+        value: Any = row
+        for name in key:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, int):
+            found[key] = value
     return found

@@ -11,21 +11,29 @@ from typing import Any
 
 import numpy as np
 
+_GAP = 3
+"""Periods; where rows are missing for longer, nobody saw how evenly the packets left."""
+
 
 def excess_packets(rows: Sequence[Mapping[str, Any]], rate_bps: float, packet_bytes: int) -> int | None:
     """Packets of ``packet_bytes`` that left the interface above ``rate_bps``: the sum over the sampling periods of
     ``rows`` (counters.jsonl of the sender; both figures at the layer of ``tx_bytes``, L2). Quiet periods add nothing,
-    so the rows of a whole task will do, whatever the host's clock says.
+    so the rows of a whole task will do, whatever the host's clock says. All that left in a gap between the rows may
+    have left at once.
 
     None when the rows do not tell.
     """
+    clock = "mono_ns" if all("mono_ns" in row for row in rows) else "t_ns"
     points = [
-        (row["t_ns"], row["nic"]["tx_bytes"])
+        (row[clock], row["nic"]["tx_bytes"])
         for row in rows
-        if isinstance(row.get("t_ns"), int) and isinstance(row.get("nic", {}).get("tx_bytes"), int)
+        if isinstance(row.get(clock), int) and isinstance(row.get("nic", {}).get("tx_bytes"), int)
     ]
     if len(points) < 2:
         return None
-    when, sent = np.array(points, np.int64).T
-    above = np.diff(sent) - rate_bps / 8 * np.diff(when) / 1e9
+    took, sent = np.diff(np.array(points, np.int64), axis=0).T
+    if (sent < 0).any():  # reset, or run over
+        return None
+    allowed = np.where((took > _GAP * np.median(took)) | (took < 0), 0.0, rate_bps / 8 * took / 1e9)
+    above = sent - allowed
     return int(np.ceil(above[above > 0].sum() / packet_bytes))

@@ -23,6 +23,8 @@ from scipy.special import betaincinv, stdtrit
 from perfharness.model import Interval
 
 CONFIDENCE = 0.95
+LEAST_RATES = 3
+"""Independent values that any series of rates is taken for at least: with fewer its interval would say nothing."""
 MOST_PACKETS = 1 << 50
 """Beyond this no test decides."""
 
@@ -52,10 +54,14 @@ def block_counts(hits: Bools, block: Blocks) -> tuple[Ints, Ints]:
 def effective_n(hits: Ints, packets: Ints, confidence: float = CONFIDENCE) -> float:
     """How many independent packets say as much as these, from counts per block.
 
-    n / design effect, the effect being the variance of the share between blocks (ratio estimator)
-    over the binomial one, never below 1. With few blocks that variance is itself a guess: n shrinks
-    by the squared ratio of the Student quantiles (Korn and Graubard). Without any hit, or with hits
-    only, blocks cannot differ: all n count. One block with some hits tells no spread: 0.
+    n / design effect, the effect being the variance of the share between blocks (ratio estimator) over the
+    binomial one, never below 1. That variance is itself a guess, from few blocks or from few bursts: what it
+    exceeds 1 by is raised by the squared ratio of the Student quantiles (Korn and Graubard), with as many degrees
+    of freedom as the spread of the blocks' own deviations leaves (Satterthwaite 1946: 2 / (kurtosis - 1) for each
+    block; one burst leaves 2 of 30 blocks). Without any hit, or with hits only, blocks cannot differ: all n count,
+    so bursts rarer than the recording is long go unseen. One block with some hits tells no spread: 0.
+    Holds while bursts are shorter than a block and blocks independent: 92 % and more in simulation, down to two
+    bursts in all.
     """
     n, total, blocks = int(packets.sum()), int(hits.sum()), len(packets)
     if total in (0, n):
@@ -63,10 +69,14 @@ def effective_n(hits: Ints, packets: Ints, confidence: float = CONFIDENCE) -> fl
     if blocks < 2:
         return 0.0
     share = total / n
-    between = blocks / (blocks - 1) * float(np.square(hits - share * packets).sum())
-    effect = max(1.0, between / (n * share * (1 - share)))
-    few = float(stdtrit(n - 1, confidence) / stdtrit(blocks - 1, confidence)) ** 2
-    return n / effect * few
+    squares = np.square(hits - share * packets)
+    effect = blocks / (blocks - 1) * float(squares.sum()) / (n * share * (1 - share))
+    if effect <= 1:
+        return float(n)
+    kurtosis = blocks * float(np.square(squares).sum()) / float(squares.sum()) ** 2
+    freedom = max(1.0, min(blocks - 1.0, 2 * blocks / (kurtosis - 1) if kurtosis > 1 else math.inf))
+    few = float(stdtrit(freedom, confidence) / stdtrit(n - 1, confidence)) ** 2
+    return n / (1 + (effect - 1) * few)
 
 
 def clopper_pearson(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -101,10 +111,11 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     The estimate is the smallest value that at least the share q does not exceed (RFC 2330 section
     11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
     measured, left out. The bounds are the outermost values whose share of later packets is still
-    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound,
-    since the packets around the estimate came in too few clusters, the values above are asked with their
-    own design effect: one that no packet exceeds bounds the quantile, whatever the estimate's clusters.
-    Raises ValueError if empty.
+    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound, since
+    the packets around the estimate came in too few clusters, the latest value of all is one if enough packets
+    were sent: none exceeds it but the lost ones, which are judged by their own clusters. That is the one bound that
+    covers less than 91 % in simulation: 88 % for p99.9 of 30 s at 1 kHz, correlated over 100 ms. Raises ValueError
+    if empty.
     """
     measured = ~np.isnan(values)
     values, block = values[measured], block[measured]
@@ -127,37 +138,28 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     lo_index = n - _first(n + 1, enough)
     inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
     ordered = np.partition(values, inside) if inside else values
-    hi = float(ordered[hi_index]) if hi_index < n else _bound_by_tail(values, block, estimate, 1 - q, confidence)
+    hi = float(ordered[hi_index]) if hi_index < n else _latest(values, block, 1 - q, confidence)
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
 
-def _bound_by_tail(values: Floats, block: Blocks, estimate: float, share: float, confidence: float) -> float:
-    """The smallest of some values above the estimate with surely at most ``share`` of later ones; ``inf`` if none."""
-    above = np.sort(values[np.isfinite(values) & (values >= estimate)])
-    if not len(above):
+def _latest(values: Floats, block: Blocks, share: float, confidence: float) -> float:
+    """The latest of the values, if surely at most ``share`` of the packets are lost; else ``inf``."""
+    counts = block_counts(np.isinf(values), block)
+    lost = int(counts[0].sum())
+    if clopper_pearson(lost / len(values), effective_n(*counts, confidence), confidence)[1] > share:
         return math.inf
-    bound = math.inf
-    for behind in np.unique(np.geomspace(1, len(above), 50).astype(np.int64)):
-        value = float(above[-behind])
-        counts = block_counts(values > value, block)
-        if (
-            clopper_pearson(float(counts[0].sum()) / len(values), effective_n(*counts, confidence), confidence)[1]
-            > share
-        ):
-            break
-        bound = value
-    return bound
+    return float(values[np.isfinite(values)].max())
 
 
 def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, Interval | None]:
     """The mean of per-interval rates ``values`` (n,) and where the true one lies.
 
-    Circular block bootstrap (Politis and Romano 1992). Its variance has a closed form, the mean
-    square of all n circular block means, so nothing is drawn at random. Blocks are n^(1/3) long, longer
-    where neighbours resemble each other (Carlstein's rule for AR(1)). Student's t with as many
-    degrees of freedom as there are blocks, less one, keeps short tests honest: their intervals are
-    wide. One value has no interval. Raises ValueError if empty.
+    Neighbours resemble each other, so n values say as much as n / :func:`_inflation` independent ones; Student's t
+    with that many degrees of freedom, less one, keeps short tests honest: their intervals are wide. In simulation
+    each bound covers 94 to 97 % on independent rates, and at least 90 % on AR(1) with φ = 0.8 from n = 15 on, 0.9
+    from n = 30 on, 0.95 from n = 60 on: a memory longer than a third of a test cannot be seen in it. One value has
+    no interval. Raises ValueError if empty.
     """
     n = len(values)
     if not n:
@@ -166,15 +168,11 @@ def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, In
     if n < 2:
         return mean, None
     off = values - mean
-    length = _block_length(off)
-    sums = np.cumsum(np.concatenate(([0.0], off, off[: length - 1])))
-    blocks = (sums[length:] - sums[:-length]) / length
-    variance = float(np.square(blocks).mean()) * length / (n - length)
-    freedom = max(n / length - 1, 1.0)
-    reach = float(stdtrit(freedom, confidence)) * math.sqrt(variance)
-    return mean, Interval(
-        mean - reach, mean + reach, confidence, "one", "circular block bootstrap, Student's t", n / length
-    )
+    inflation = _inflation(off)
+    n_eff = n / inflation
+    variance = float(np.square(off).sum()) / (n - inflation) / n_eff
+    reach = float(stdtrit(max(n_eff - 1, 1.0), confidence)) * math.sqrt(variance)
+    return mean, Interval(mean - reach, mean + reach, confidence, "one", "Student's t, autocorrelation", n_eff)
 
 
 def packets_to_decide(
@@ -197,16 +195,24 @@ def packets_to_decide(
     return packets if packets < MOST_PACKETS else None
 
 
-def _block_length(off: Floats) -> int:
-    """For the circular block bootstrap of these deviations from their mean."""
+def _inflation(off: Floats) -> float:
+    """How many of these deviations from their mean (n,) say as much as one independent value, at least 1.
+
+    The larger of two estimates of 1 + 2 Σ autocorrelation: Geyer's initial monotone sequence (1992), which needs no
+    model, and AR(1), which sees more in a short test. In both each correlation is raised by what the estimated mean
+    takes from it (Kendall 1954: 1/n, for AR(1) (1 + 3 φ)/n).
+    """
     n = len(off)
-    root = float(np.cbrt(n))
-    shortest = min(math.ceil(root), n - 1)
     power = float(np.square(off).sum())
-    alike = max(0.0, float((off[1:] * off[:-1]).sum()) / power) if power else 0.0
-    longer = math.ceil(root * (math.sqrt(6) * alike / (1 - alike**2)) ** (2 / 3))
-    length: int = max(shortest, min(longer, n // 3))
-    return length
+    if not power:
+        return 1.0
+    lags = 2 * max(1, n // 6)
+    rho = np.array([float((off[lag:] * off[: n - lag]).sum()) for lag in range(min(lags, n))]) / power
+    phi = min(max(0.0, rho[1] + (1 + 3 * rho[1]) / n), 1 - 1 / n)
+    pairs = rho[0::2][: len(rho) // 2] + rho[1::2] + 2 / n
+    ends = np.flatnonzero(pairs <= 0)
+    pairs = np.minimum.accumulate(pairs[: ends[0] if len(ends) else None])
+    return float(max(1.0, min(max((1 + phi) / (1 - phi), 2 * pairs.sum() - 1), n / LEAST_RATES)))
 
 
 def _first(limit: int, true_from: Callable[[int], bool]) -> int:

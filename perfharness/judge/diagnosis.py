@@ -20,6 +20,8 @@ from perfharness.model import (
 
 SHAPER_QUEUE_NS = 5_000_000
 """A shaper delays before it drops: at least this much more RTT under an overload than when idle."""
+MATERIAL = 0.1
+"""Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
 NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
 
@@ -33,20 +35,24 @@ def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis,
 
 
 def host_receive_buffer(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """The receiving host dropped packets that had crossed the circuit."""
-    rows = [row for row in _ledger(measurements) if row.segment in HOSTS and row.stage.startswith("receiver")]
+    """The receiving host dropped packets that had crossed the circuit, and a finding is the worse for it."""
     for segment in HOSTS:
-        booked = [row for row in rows if row.segment is segment and row.packets_lo > 0]
-        if booked:
+        because = tuple(
+            f"{row.packets_lo:,} packets{_of_missing(row, loss)} arrived at the host and were dropped there "
+            f"({row.counter})."
+            for measurement in measurements
+            for row in measurement.ledger
+            if row.segment is segment and row.stage.startswith("receiver") and row.packets_lo > 0
+            for loss in (_loss_of(row, measurement, findings),)
+            if _matters(row, loss, _judged_with(row, measurement, findings))
+        )
+        if because:
             yield Diagnosis(
                 cause="host-receive-buffer",
                 certainty="proven",
                 segment=segment,
                 owner="own",
-                because=tuple(
-                    f"{row.packets_lo} packets arrived at the host and were dropped there ({row.counter})."
-                    for row in booked
-                ),
+                because=because,
                 checklist=("EC-042",),
                 next="Give the receiver more buffer or CPU and run the step again; do not call the carrier for this.",
             )
@@ -187,8 +193,41 @@ def _delay_rise(findings: Findings, of: Finding) -> float | None:
     return None if loaded is None or idle is None else loaded - idle
 
 
-def _ledger(measurements: Measurements) -> list[LedgerRow]:
-    return [row for measurement in measurements for row in measurement.ledger]
+def _judged_with(row: LedgerRow, measurement: Measurement, findings: Findings) -> list[Finding]:
+    """The findings of the same task on which packets lost here tell: of their direction, or of the round trip."""
+    ways = (row.scope.direction, Direction.ROUND_TRIP)
+    return [finding for finding in findings if finding.task == measurement.task.id and finding.scope.direction in ways]
+
+
+def _loss_of(row: LedgerRow, measurement: Measurement, findings: Findings) -> Finding | None:
+    """What is said of the loss in this row's direction; None where it was not measured."""
+    return next(
+        (
+            finding
+            for finding in _judged_with(row, measurement, findings)
+            if finding.metric == "loss" and finding.value is not None and finding.scope.direction == row.scope.direction
+        ),
+        None,
+    )
+
+
+def _missing(row: LedgerRow, loss: Finding) -> float:
+    """Packets that did not arrive: those that the host certainly dropped and those that the finding leaves."""
+    assert isinstance(loss.value, int | float)
+    return row.packets_lo + loss.value * loss.n
+
+
+def _of_missing(row: LedgerRow, loss: Finding | None) -> str:
+    return "" if loss is None else f" of {max(_missing(row, loss), row.packets_lo):,.0f} that were missing"
+
+
+def _matters(row: LedgerRow, loss: Finding | None, judged: Findings) -> bool:
+    """A material part of what is missing, and more than the criterion allows or beside a finding that did not pass."""
+    if loss is not None and row.packets_lo < MATERIAL * _missing(row, loss):
+        return False
+    allowed = loss.threshold if loss is not None else None
+    alone = loss is not None and isinstance(allowed, int | float) and row.packets_lo > allowed * loss.n
+    return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
 
 
 def _segment(measurement: Measurement, host: str) -> Segment:

@@ -16,6 +16,7 @@ from perfharness.model import (
     Criterion,
     Direction,
     Finding,
+    Fitness,
     Measurement,
     Observation,
     Scope,
@@ -45,10 +46,14 @@ def judge(
     found = [_declared(check, circuit) for check in declared]
     for step in scenario.steps:
         taken = [measurement for measurement in measurements if measurement.task.step == step.id]
+        for spec in step.judge:
+            if not any(spec.directions(measurement.task) for measurement in taken):
+                found += _unanswered(spec, step.id, circuit, scenario)
         for measurement in taken:
             judged: set[int] = set()
+            hosts = _host_facts(measurement, measurements)
             for spec in step.judge:
-                found += _judged(spec, measurement, circuit, scenario, judged)
+                found += _judged(spec, measurement, hosts, circuit, scenario, judged)
             found += [
                 _finding(observation, measurement, Verdict.NOT_APPLICABLE, observation.reason or REPORTED)
                 for observation in measurement.observations
@@ -63,7 +68,8 @@ def judge(
 def verdict_of(findings: Sequence[Finding], intact: bool = True) -> Verdict:
     """FAIL if a mandatory finding failed, else INCONCLUSIVE if one is undecided or not run, else PASS.
 
-    Evidence that is no longer intact decides nothing. A run that decided nothing did not pass.
+    Evidence that is no longer intact decides nothing. A run in which nothing that was measured passed did not pass:
+    waivers alone accept no circuit.
     """
     mandatory = [finding.verdict for finding in findings if finding.mandatory]
     measured = [finding.verdict for finding in findings if finding.mandatory and finding.task]
@@ -71,13 +77,18 @@ def verdict_of(findings: Sequence[Finding], intact: bool = True) -> Verdict:
         return Verdict.INCONCLUSIVE
     if Verdict.FAIL in mandatory:
         return Verdict.FAIL
-    if not measured or any(verdict in UNDECIDED for verdict in mandatory):
+    if Verdict.PASS not in measured or any(verdict in UNDECIDED for verdict in mandatory):
         return Verdict.INCONCLUSIVE
     return Verdict.PASS
 
 
 def _judged(
-    spec: CriterionSpec, measurement: Measurement, circuit: Circuit, scenario: Scenario, judged: set[int]
+    spec: CriterionSpec,
+    measurement: Measurement,
+    hosts: Sequence[Fitness],
+    circuit: Circuit,
+    scenario: Scenario,
+    judged: set[int],
 ) -> Iterator[Finding]:
     a, z = measurement.task.scope.pair.split(":")
     criterion = resolve(spec, circuit, (a, z), scenario.id)
@@ -90,7 +101,31 @@ def _judged(
             continue
         judged.add(id(observation))
         verdict, reason = decide(observation, criterion, measurement.fitness)
+        if verdict in (Verdict.FAIL, Verdict.WARN) and observation.scope.load != "idle":
+            verdict, reason = decide(observation, criterion, (*measurement.fitness, *hosts))
         yield _finding(observation, measurement, verdict, reason, criterion)
+
+
+def _host_facts(measurement: Measurement, measurements: Sequence[Measurement]) -> list[Fitness]:
+    """What the hosts of this pair are, e.g. a slow interface: it can explain why a load failed, not why it passed."""
+    return [
+        fitness
+        for other in measurements
+        if other.task.measurement == "host" and other.task.scope.pair == measurement.task.scope.pair
+        for fitness in other.fitness
+    ]
+
+
+def _unanswered(spec: CriterionSpec, step: str, circuit: Circuit, scenario: Scenario) -> Iterator[Finding]:
+    """A requirement that no task of its step can answer is NOT_RUN: it must not vanish."""
+    criterion = resolve(spec, circuit, circuit.pairs[0], scenario.id)
+    if criterion is not None:
+        asked = " ".join(
+            filter(None, (spec.metric, spec.statistic, "" if spec.direction == "each" else spec.direction))
+        )
+        load = f" under load {spec.load}" if spec.load else ""
+        scope = Scope(circuit=circuit.id, load=spec.load or "idle")
+        yield _not_run(criterion, scope, f"No task of step {step} measures {asked}{load}.", "")
 
 
 def _observed(spec: CriterionSpec, direction: Direction | None, measurement: Measurement) -> Observation | None:
@@ -138,7 +173,11 @@ def _missing(criterion: Criterion, direction: Direction | None, measurement: Mea
         reason = f"{measurement.task.measurement} gave no {criterion.metric} {criterion.statistic}."
     else:
         reason = f"The measurement {measurement.status.value}: {measurement.reason}"
-    scope: Scope = replace(measurement.task.scope, direction=direction, window=measurement.window)
+    scope = replace(measurement.task.scope, direction=direction, window=measurement.window)
+    return _not_run(criterion, scope, reason, measurement.task.id)
+
+
+def _not_run(criterion: Criterion, scope: Scope, reason: str, task: str) -> Finding:
     return Finding(
         id="",
         metric=criterion.metric,
@@ -154,7 +193,7 @@ def _missing(criterion: Criterion, direction: Direction | None, measurement: Mea
         threshold=criterion.threshold,
         origin=criterion.origin,
         mandatory=criterion.mandatory,
-        task=measurement.task.id,
+        task=task,
     )
 
 

@@ -26,6 +26,8 @@ from perfharness.order.units import duration_text, rate_text, ratio_text, size_t
 Number = int | float
 Value = Number | str | bool | None
 
+SAMPLED = ("bit/s", "ns", "1")
+"""Units of figures that are estimated from samples; others are counted or read."""
 _WRITERS = {"bit/s": rate_text, "ns": duration_text, "B": size_text, "1": ratio_text}
 
 
@@ -57,17 +59,21 @@ def _compare(observation: Observation, criterion: Criterion) -> tuple[Verdict, s
     value, threshold = observation.value, criterion.threshold
     if (observation.unit, observation.layer) != (criterion.unit, criterion.layer):
         return Verdict.INCONCLUSIVE, f"{_units(observation)} was measured but {_units(criterion)} is required."
-    if criterion.operator == "==":
+    interval = observation.interval
+    fact = interval is None and observation.unit not in SAMPLED
+    if criterion.operator == "==" and (fact or not _is_number(value) or not _is_number(threshold)):
         return _equal(value, threshold, criterion.unit)
     if not _is_number(value) or not _is_number(threshold):
         return Verdict.INCONCLUSIVE, f"{value!r} and {threshold!r} cannot be ordered."
-    interval = observation.interval
-    if interval is None or math.isnan(interval.lo) or math.isnan(interval.hi):
+    if interval is None or not interval.lo <= interval.hi:  # neither has nan
         return Verdict.INCONCLUSIVE, "Nothing says how far the figure may be off: a bare number proves nothing."
     return _place(observation, float(value), interval, criterion, float(threshold))
 
 
 def _equal(value: Value, threshold: Value, unit: str) -> tuple[Verdict, str]:
+    """Yes and no, words, identities: what is as it is. A number that is none cannot be equal or different."""
+    if any(isinstance(one, float) and math.isnan(one) for one in (value, threshold)):
+        return Verdict.INCONCLUSIVE, f"{value!r} and {threshold!r} cannot be compared."
     if isinstance(value, bool) is isinstance(threshold, bool) and value == threshold:
         return Verdict.PASS, f"It is {_say(value, unit)}, as required."
     return Verdict.FAIL, f"It is {_say(value, unit)}, required is {_say(threshold, unit)}."
@@ -82,6 +88,8 @@ def _place(
         good, bad, required = hi <= threshold, lo > threshold, "allowed"
     elif criterion.operator == ">=":
         good, bad, required = lo >= threshold, hi < threshold, "required"
+    elif criterion.operator == "==":
+        good, bad, required = lo == threshold == hi, lo > threshold or hi < threshold, "required"
     else:
         raise ValueError(f"{criterion.operator!r} is no operator")
     limit = f"{_say(threshold, criterion.unit)} {required}"
@@ -92,7 +100,7 @@ def _place(
     if good:
         return Verdict.PASS, f"{at_most if required == 'allowed' else at_least}{sure}, {limit}."
     if bad:
-        return Verdict.FAIL, f"{at_least if required == 'allowed' else at_most}{sure}, {limit}."
+        return Verdict.FAIL, f"{at_least if lo > threshold else at_most}{sure}, {limit}."
     where = f"It lies between {_say(lo, criterion.unit)} and {_say(hi, criterion.unit)}{sure}, {limit}"
     return Verdict.INCONCLUSIVE, f"{where}: {_what_decides(observation, value, interval, threshold)}."
 
@@ -125,7 +133,8 @@ def _needed(observation: Observation, value: float, interval: Interval, threshol
     if math.isinf(bound) or math.isinf(value):
         return _needed_to_bound(observation.statistic, effect, interval.confidence)
     # A bound comes nearer with the square root of what is measured.
-    return min(observation.n * ((bound - value) / (threshold - value)) ** 2, float(MOST_PACKETS))
+    times = min(abs(bound - value) / abs(threshold - value), float(MOST_PACKETS))
+    return min(observation.n * times**2, float(MOST_PACKETS))
 
 
 def _needed_to_bound(statistic: str, effect: float, confidence: float) -> int | None:

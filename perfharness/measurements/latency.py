@@ -105,9 +105,10 @@ class Latency:
             return failed(task, files, found)
         rows = {way: probe.book(context, task.scope, way, files, found) for way in WAYS}
         rtt = delay.rtt_ns(found.samples)
+        host = probe.host_lost(found, rows)
         observations = (
-            *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found),
-            *_variations(rtt, task, context, found),
+            *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
+            *_variations(rtt, task, context, found, host),
             *_losses(task, context, found, rows),
             *_disorder(task, context, found),
         )
@@ -123,10 +124,10 @@ class Latency:
         )
 
 
-def _variations(rtt: Floats, task: Task, context: Context, found: probe.Probe) -> tuple[Observation, ...]:
+def _variations(rtt: Floats, task: Task, context: Context, found: probe.Probe, host: int) -> tuple[Observation, ...]:
     """PDV of the round trip over the minimum of each window."""
     window = found.samples.block // PDV_WINDOW_BLOCKS
-    return probe.quantiles("variation.pdv", delay.pdv(rtt, window), PDV_QUANTILES, task.scope, context, found)
+    return probe.quantiles("variation.pdv", delay.pdv(rtt, window), PDV_QUANTILES, task.scope, context, found, host)
 
 
 def _losses(
@@ -138,7 +139,11 @@ def _losses(
     for direction, way in ((Direction.A_Z, losses.forward), (Direction.Z_A, losses.backward)):
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
         if way is None or not way.offered:
-            why = "The reflector left no log: loss there cannot be told from loss back."
+            why = (
+                "The reflector left no log: loss there cannot be told from loss back."
+                if way is None
+                else "No packet entered this direction."
+            )
             observations.append(Observation("loss", "ratio", scope, "1", None, 0, reason=why))
             continue
         host = host_loss(rows[direction])

@@ -39,6 +39,8 @@ LEAST_OFFERED = 0.99
 SHORT = 0.999
 """A flow that carried less than this of what was offered fell short: only then does it matter how busy a CPU was."""
 BUSY_PERCENT = 95.0
+LEAST_LENGTH = 0.9
+"""Share of its time that a test must have lasted."""
 END_S = 0.1
 """iperf3's ends stop within this of one another, the control connection's way not counted."""
 BURSTS = "sender pacing"
@@ -96,6 +98,11 @@ class Carried:
         return 0.0 if enough else self.intended_bps - self.offered_bps
 
     @property
+    def loss_problem(self) -> str:
+        """Why the loss cannot be believed; empty when it can."""
+        return next((each.loss_problem for each in self.received if each.loss_problem), "")
+
+    @property
     def short(self) -> bool:
         return self.carried_bps < SHORT * max(self.intended_bps, self.offered_bps)
 
@@ -113,7 +120,9 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     rtt = delay.rtt_ns(found.samples)
     ledgers = {flow.way: _ledger(flow, task, files, context, found) for flow in flows}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
-    observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found)]
+    probes = {way: probe.book(context, task.scope, way, files, found) for way in (Direction.A_Z, Direction.Z_A)}
+    host = probe.host_lost(found, probes)
+    observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, host)]
     for flow in flows:
         observations.append(_rate(flow, task, context, ledgers[flow.way], found))
         if flow.udp:
@@ -165,6 +174,9 @@ def _carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> 
             args = job.args
     if not sent or not received:
         raise ToolFailed(f"iperf3 left no report of both ends for {way.value}.")
+    ended = min(flow.slices[-1].start_s + flow.slices[-1].seconds for flow in (*sent, *received))
+    if ended < LEAST_LENGTH * args["duration_s"]:
+        raise ToolFailed(f"iperf3's test {way.value} ended after {ended:.1f} of {args['duration_s']} s.")
     return Carried(
         way=way,
         sent=tuple(sent),
@@ -227,9 +239,9 @@ def _rate(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
 def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
     scope = replace(task.scope, direction=flow.way, frame_bytes=_ip_bytes(flow, context) + 14)
     about: dict[str, Any] = {"metric": "loss", "statistic": "ratio", "scope": scope, "unit": "1"}
-    problem = next((each.loss_problem for each in flow.received if each.loss_problem), "")
-    if problem:
-        return Observation(**about, value=None, n=0, reason=f"{problem}.".capitalize(), evidence=flow.evidence)
+    if flow.loss_problem:
+        said = f"{flow.loss_problem[0].upper()}{flow.loss_problem[1:]}."
+        return Observation(**about, value=None, n=0, reason=said, evidence=flow.evidence)
     lost, packets = _blocks(flow)
     tail = _tail(flow, found)
     missing, total = int(lost.sum()) + tail, int(packets.sum()) + tail
@@ -237,7 +249,8 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
     said = f"{missing:,} of {total:,} packets did not arrive"
     if host[1]:
         said += f"; the hosts lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
-    interval = loss_interval(missing, total, host, effective_n(lost, packets))
+    n_eff = effective_n(np.append(lost, tail), np.append(packets, tail))  # the tail is one burst
+    interval = loss_interval(missing, total, host, n_eff)
     withheld = flow.withheld_bps / flow.intended_bps
     if withheld:
         interval = replace(interval, hi=withheld + (1 - withheld) * interval.hi, n_eff=None)
@@ -266,6 +279,12 @@ def _blocks(flow: Carried) -> tuple[Ints, Ints]:
         lost[: len(its_lost)] += its_lost
         packets[: len(its_packets)] += its_packets
     return lost, packets
+
+
+def _unreceived(flow: Carried) -> int:
+    """Packets that were offered and did not arrive, from the two rates, where the receiver's own count is no use."""
+    missing_bps = max(0.0, flow.offered_bps - flow.carried_bps)
+    return math.ceil(missing_bps / 8 / int(flow.args["length"]) * flow.received[0].seconds)
 
 
 def _uncounted(flow: Carried) -> int:
@@ -303,10 +322,10 @@ def _within_the_test(rows: tuple[LedgerRow, ...], flow: Carried) -> tuple[Ledger
 
 def _ledger(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> tuple[LedgerRow, ...]:
     """UDP only: what TCP loses it sends again, and its rate is no contract."""
-    if not flow.udp or any(each.loss_problem for each in flow.received):
+    if not flow.udp:
         return ()
     scope = replace(task.scope, direction=flow.way)
-    lost = int(_blocks(flow)[0].sum()) + _tail(flow, found)
+    lost = _unreceived(flow) if flow.loss_problem else int(_blocks(flow)[0].sum()) + _tail(flow, found)
     rows = probe.book_stream(context, scope, files, flow.window, lost=lost, sockets=flow.sockets)
     sender = context.ends(flow.way)[0].name
     rate = _at_layer(flow.args["rate_bps"] * len(flow.sent), flow, context, Layer.L2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from perfharness.evidence import TaskFiles
@@ -73,6 +74,8 @@ class PathMtu:
             return failed(task, files, f"{search.endpoint} left no result of the search.")
         data: dict[str, Any] = result["data"]
         size = data["pmtu"]
+        # Where our own interface or the search ends, the path may carry more.
+        most = math.inf if _own_limit(data) or size >= CEILING else size
         observation = Observation(
             metric="pmtu",
             statistic="largest",
@@ -81,7 +84,7 @@ class PathMtu:
             value=size,
             n=data["tries"],
             # Found by packets that arrived and packets that did not, to the byte.
-            interval=Interval(size, size, 1.0, "exact", "search with DF, each failing size tried three times"),
+            interval=Interval(size, most, 1.0, "exact", "search with DF, each failing size tried three times"),
             evidence=(files.path(search.endpoint, SEARCH),),
             reason=_about(data),
             hosts=(),
@@ -95,9 +98,14 @@ class PathMtu:
         )
 
 
+def _own_limit(data: dict[str, Any]) -> bool:
+    """The sending host allowed nothing larger."""
+    return data.get("local_mtu") is not None and data["local_mtu"] <= data["pmtu"]
+
+
 def _about(data: dict[str, Any]) -> str:
     """What limits it, as far as the packets and the ICMP messages say."""
-    if data.get("local_mtu") is not None and data["local_mtu"] <= data["pmtu"]:
+    if _own_limit(data):
         return f"The sender's own interface allows no more than {data['local_mtu']} B."
     ptb = data.get("ptb") or []
     if data.get("blackhole"):

@@ -128,11 +128,13 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
     samples = join(raw, log, sent["data"], reflector_complete=reflected["status"] == "completed")
     if not len(samples.seq):
         return f"{context.a.name} sent no probe at all."
+    start_ns, due = int(sent["data"]["start_unix_ns"]), samples.schedule_ns
+    span_ns = 0 if due is None else int(due[-1] - due[0])  # a clock that is set back meanwhile shortens nothing
     return Probe(
         samples=samples,
         sent=sent["data"],
         reflected=reflected["data"],
-        window=Window(int(sent["data"]["start_unix_ns"]), int(sent["ended_ns"])),
+        window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + span_ns)),
         interval_ns=int(sent["args"]["interval_ns"]),
         packet_bytes=int(sent["args"]["packet_bytes"]),
         evidence=(
@@ -142,15 +144,33 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
     )
 
 
+def host_lost(found: Probe, rows: Mapping[Direction, Sequence[LedgerRow]]) -> int:
+    """The most round trips that the hosts themselves may have lost, both ways together."""
+    most = sum(ledger.host_loss(each)[1] for each in rows.values())
+    return most + by_direction(found.samples).unanswered
+
+
 def quantiles(
-    metric: str, values: Floats, which: Mapping[str, float], scope: Scope, context: Context, found: Probe
+    metric: str, values: Floats, which: Mapping[str, float], scope: Scope, context: Context, found: Probe, host: int
 ) -> tuple[Observation, ...]:
-    """An observation for each quantile of per-packet values in ns; lost packets are infinitely late."""
+    """An observation for each quantile of per-packet values in ns; lost packets are infinitely late.
+
+    As many of them as ``host`` the hosts may have lost: the lower bound is that without them, so that no host's loss
+    makes a path late.
+    """
     measured = ~np.isnan(values)
     nothing = "" if measured.any() else "No packet has stamps that can be compared."
+    excused = np.flatnonzero(np.isinf(values))[:host]
+    path = values.copy()
+    path[excused] = np.nan
+    about = f"The hosts may have lost {len(excused):,} of the packets that count as late." if len(excused) else nothing
     observations = []
     for name, q in which.items():
         value, interval = (None, None) if nothing else quantile(values, found.samples.block, q)
+        if interval is not None and len(excused):
+            left = not np.isnan(path).all()
+            lo = quantile(path, found.samples.block, q)[1].lo if left else -np.inf
+            interval = replace(interval, lo=min(lo, interval.lo))
         observations.append(
             Observation(
                 metric=metric,
@@ -161,7 +181,7 @@ def quantiles(
                 n=int(measured.sum()),
                 interval=interval,
                 evidence=found.evidence,
-                reason=nothing,
+                reason=about,
                 hosts=context.hosts,
             )
         )
@@ -191,10 +211,13 @@ def unfit_sender(found: Probe) -> list[str]:
 
 def unfit_reflector(found: Probe) -> list[str]:
     """Why the reflector's figures cannot be believed; empty when they can."""
-    unanswered = by_direction(found.samples).unanswered
-    if unanswered > (1 - LEAST_KEPT) * len(found.samples.seq):
-        return [f"it did not answer {unanswered:,} packets that reached it"]
-    return []
+    losses = by_direction(found.samples)
+    reasons = []
+    if losses.unanswered > (1 - LEAST_KEPT) * len(found.samples.seq):
+        reasons.append(f"it did not answer {losses.unanswered:,} packets that reached it")
+    if losses.unknown:
+        reasons.append(f"its log ends early: of {losses.unknown:,} lost packets it cannot tell whether they reached it")
+    return reasons
 
 
 def series(rtt: Floats, found: Probe) -> tuple[Series, ...]:

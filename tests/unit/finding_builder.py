@@ -127,7 +127,7 @@ def _rates(share: float) -> tuple[Finding, ...]:
                 threshold=0.995e9,
                 origin="99.5 % of order: bandwidth of vbr-bp1example",
                 mandatory=True,
-                interval=Interval(rate * 0.9992, rate * 1.0006, 0.95, "one", "block bootstrap", 10),
+                interval=Interval(rate * 0.9992, rate * 1.0006, 0.95, "one", "Student's t, autocorrelation", 10),
                 verdict=Verdict.FAIL if failed else Verdict.PASS,
                 reason=f"{rate / 1e6:.1f} Mbit/s arrive; the sender's interface transmitted the ordered rate and "
                 f"neither host "
@@ -157,7 +157,7 @@ def _rates(share: float) -> tuple[Finding, ...]:
                 threshold=0.95e9,
                 origin="scenario: 95 % of order",
                 mandatory=False,
-                interval=Interval(tcp * 0.998, tcp * 1.002, 0.95, "one", "block bootstrap", 10),
+                interval=Interval(tcp * 0.998, tcp * 1.002, 0.95, "one", "Student's t, autocorrelation", 10),
                 verdict=Verdict.PASS if tcp * 0.998 > 0.95e9 else Verdict.WARN,
                 reason=""
                 if tcp * 0.998 > 0.95e9

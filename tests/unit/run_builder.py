@@ -141,7 +141,7 @@ def host_loss() -> Run:
         replace(
             row,
             value=0.913e9,
-            interval=Interval(0.905e9, 0.921e9, 0.95, "one", "block bootstrap", 30),
+            interval=Interval(0.905e9, 0.921e9, 0.95, "one", "Student's t, autocorrelation", 30),
             verdict=Verdict.INCONCLUSIVE,
             reason="ecs dropped 34,858 packets that had crossed the circuit, which explains all of the loss: "
             "the circuit's rate is not known. Repeat with a receiver that keeps up.",

@@ -141,6 +141,38 @@ def test_a_counter_that_fell_is_unknown():
     assert book(50, receiver=receiver)[ledger.RECEIVER_SOFTNET].packets_hi == 50
 
 
+@pytest.mark.parametrize("last", [12, 3, 1_000], ids=["a little more", "less", "much more"])
+def test_a_counter_that_fell_on_the_way_is_unknown_whatever_it_ends_at(last: int):
+    """Reset, or run over at 32 bits, between the first and the last row: the difference of the two says nothing."""
+    before, after = rows()
+    middle = {**before, "t_ns": START, "softnet": {"dropped": 0}}
+    receiver = [before, middle, {**after, "softnet": {"dropped": last}}]
+    found = book(50, receiver=receiver)[ledger.RECEIVER_SOFTNET]
+    assert found.packets_hi == 50 and found.counter.startswith("unknown")
+
+
+def test_a_clock_that_is_set_meanwhile_does_not_shorten_a_recording():
+    """Its length is that of the monotonic clock: a short one stays unknown, a whole one known."""
+    for length, most in ((14_000_000_000, 6), (3_000_000_000, 50)):
+        before, after = rows(nic={"rx_missed_errors": 6})
+        receiver = [{**before, "mono_ns": 0}, {**after, "t_ns": START - 3_600_000_000_000, "mono_ns": length}]
+        assert book(50, receiver=receiver)[ledger.RECEIVER_NIC].packets_hi == most
+
+
+def test_an_ingress_filter_that_comes_in_mid_run_counts():
+    """It begins at 0, and what it dropped counts though it has gone again at the end."""
+    before, after = rows()
+    receiver = [before, {**before, "t_ns": START, "ingress": {"drops": 9}}, after]
+    assert book(10, receiver=receiver)[ledger.RECEIVER_NIC].packets_hi == 9
+
+
+def test_rows_that_lack_a_counter_in_between_are_no_reset():
+    """A row without the card's counters, which could not be read just then, changes nothing."""
+    before, after = rows(nic={"rx_missed_errors": 6})
+    hole = {"t_ns": START, "softnet": {"dropped": 11}}
+    assert book(50, receiver=[before, hole, after])[ledger.RECEIVER_NIC].packets_hi == 6
+
+
 def test_rows_by_another_clock_still_count():
     """A receiver whose clock is an hour off: its recording is as long as the window, so it bounds."""
     receiver = [{**row, "t_ns": row["t_ns"] + 3_600_000_000_000} for row in rows(nic={"rx_missed_errors": 6})]

@@ -24,6 +24,17 @@ def test_rtt_leaves_the_turnaround_out_and_keeps_the_nanosecond():
     assert delay.rtt_ns(stream(*packets)).tolist() == [22_000_003.0, 3.0]
 
 
+def test_a_turnaround_that_cannot_be_is_no_delay():
+    """The reflector's clock was set between T2 and T3, either way: counted, and no least delay for PDV."""
+    samples = stream(
+        Packet(0),
+        Packet(1, turnaround_ns=-1_000_000_000, backward_ns=1_012_000_000),
+        Packet(2, turnaround_ns=1_000_000_000, backward_ns=-988_000_000),
+    )
+    assert np.isnan(delay.rtt_ns(samples)).tolist() == [False, True, True]
+    assert delay.rtt_sources(samples) == {"kernel/kernel": 1, "clock step": 2}
+
+
 def test_a_lost_packet_is_infinitely_late_and_an_unsent_one_is_not_there():
     """Lost in either direction or later than the waiting time = inf; not sent = not offered = no sample."""
     samples = stream(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.signal import lfilter
+from scipy.special import stdtrit
 from scipy.stats import binom, norm
 
 from perfharness.analysis import statistics as st
@@ -68,8 +69,8 @@ def test_bursts_count_as_fewer_packets_than_scattered_losses():
     scattered[::100] = True
     wide, narrow = st.share_interval(burst, BLOCK), st.share_interval(scattered, BLOCK)
     assert wide.n_eff < 30_000 / 100 and wide.hi > 4 * narrow.hi
-    # Regular losses never count as more than independent ones; 30 blocks cost a little.
-    assert 0.9 * 30_000 < narrow.n_eff < 30_000
+    # Regular losses never count as more than independent ones.
+    assert narrow.n_eff == 30_000
 
 
 def test_one_block_tells_no_spread():
@@ -170,11 +171,26 @@ def test_coverage_on_bursty_loss():
     assert (naive / runs <= 0.80).all(), naive / runs
 
 
-@pytest.mark.parametrize("q", [0.5, 0.99])
-def test_coverage_on_correlated_delay(q: float):
-    """AR(1) delay with φ = 0.99, 30 s at 1 kHz: each bound covers >= 90 %, order statistics less than 80 %."""
+@pytest.mark.parametrize(("enter", "leave", "loss"), [(1e-4, 0.01, 0.5), (1e-4, 0.1, 1.0), (5e-5, 0.01, 0.5)])
+def test_coverage_when_there_are_only_a_few_bursts(enter: float, leave: float, loss: float):
+    """One to three bursts in the whole test: where any of them is seen, each bound covers >= 90 %."""
+    rng = np.random.default_rng(46)
+    truth, seen, covered = loss * enter / (enter + leave), 0, np.zeros(2)
+    for _ in range(500):
+        lost = gilbert_elliott(rng, 30_000, enter, leave, loss)
+        if lost.any():
+            interval = st.share_interval(lost, BLOCK)
+            seen += 1
+            covered += (interval.lo <= truth, interval.hi >= truth)
+    assert (covered / seen >= 0.90).all(), covered / seen
+
+
+@pytest.mark.parametrize(("q", "least"), [(0.5, 0.91), (0.99, 0.91), (0.999, 0.85)])
+def test_coverage_on_correlated_delay(q: float, least: float):
+    """AR(1) delay with φ = 0.99, 30 s at 1 kHz: each bound covers >= 91 %, p99.9, of which 30 s hold a handful of
+    clusters, >= 85 %; order statistics less than 86 %."""
     rng = np.random.default_rng(43)
-    truth, runs = norm.ppf(q), 300
+    truth, runs = norm.ppf(q), 500
     ours, naive = np.zeros(2), np.zeros(2)
     for _ in range(runs):
         values = ar1(rng, 30_000, 0.99)
@@ -182,12 +198,21 @@ def test_coverage_on_correlated_delay(q: float):
         _, plain = st.quantile(values, np.arange(30_000), q)
         ours += (interval.lo <= truth, interval.hi >= truth)
         naive += (plain.lo <= truth, plain.hi >= truth)
-    assert (ours / runs >= 0.90).all(), ours / runs
-    assert (naive / runs <= 0.80).all(), naive / runs
+    assert (ours / runs >= least).all(), ours / runs
+    assert (naive / runs <= 0.86).all(), naive / runs
+
+
+def test_one_late_burst_does_not_hide_a_percentile():
+    """400 packets late in one burst: p99 is bounded by the latest of all, and is infinite if the burst was lost."""
+    values = np.random.default_rng(47).normal(20, 1, 30_000)
+    values[9_000:9_400] += np.linspace(400, 1, 400)
+    assert st.quantile(values, BLOCK, 0.99)[1].hi == values.max()
+    values[9_000:9_400] = np.inf
+    assert st.quantile(values, BLOCK, 0.99)[1].hi == math.inf
 
 
 def test_coverage_on_independent_loss():
-    """Independent loss costs nothing but a little width: >= 93 % each, at most 1.3 times as wide as naive."""
+    """Independent loss costs nothing but a little width: >= 95 % each, at most 1.1 times as wide as naive."""
     rng = np.random.default_rng(44)
     runs, truth = 600, 2e-3
     covered, width = np.zeros(2), np.zeros(2)
@@ -197,16 +222,19 @@ def test_coverage_on_independent_loss():
         lo, hi = st.clopper_pearson(lost.mean(), len(lost))
         covered += (interval.lo <= truth, interval.hi >= truth)
         width += (interval.hi - interval.lo, hi - lo)
-    assert (covered / runs >= 0.93).all(), covered / runs
-    assert width[0] / width[1] <= 1.3
+    assert (covered / runs >= 0.95).all(), covered / runs
+    assert width[0] / width[1] <= 1.1
 
 
 @pytest.mark.parametrize(
     ("phi", "n", "least"),
-    [(0.0, 2, 0.92), (0.0, 5, 0.93), (0.0, 10, 0.93), (0.5, 10, 0.90), (0.5, 30, 0.90), (0.8, 60, 0.87)],
-)
+    [
+        (0.0, 2, 0.92), (0.0, 5, 0.94), (0.0, 10, 0.94), (0.0, 200, 0.94), (0.5, 10, 0.91), (0.5, 30, 0.92),
+        (0.8, 15, 0.89), (0.8, 60, 0.92), (0.9, 30, 0.90), (0.95, 60, 0.90), (0.95, 200, 0.92),
+    ],
+)  # fmt: skip
 def test_coverage_of_mean_rates(phi: float, n: int, least: float):
-    """Few or correlated intervals make a wide interval, not a wrong one (below φ = 0.8; there 87 %)."""
+    """Few or correlated intervals make a wide interval, not a wrong one."""
     rng = np.random.default_rng(45)
     runs, covered = 1500, np.zeros(2)
     for _ in range(runs):
@@ -214,3 +242,26 @@ def test_coverage_of_mean_rates(phi: float, n: int, least: float):
         assert interval is not None
         covered += (interval.lo <= 0, interval.hi >= 0)
     assert (covered / runs >= least).all(), covered / runs
+
+
+def test_mean_rates_cover_what_no_single_lag_shows():
+    """A slow drift under independent noise, where the first lag looks harmless: each bound covers >= 90 %."""
+    rng = np.random.default_rng(48)
+    runs, covered = 800, np.zeros(2)
+    for _ in range(runs):
+        _, interval = st.mean_rate(ar1(rng, 200, 0.8) + rng.normal(size=200))
+        assert interval is not None
+        covered += (interval.lo <= 0, interval.hi >= 0)
+    assert (covered / runs >= 0.90).all(), covered / runs
+
+
+def test_independent_mean_rates_stay_narrow():
+    """40 independent intervals cost a tenth of width against Student's t in the median, a quarter in the mean."""
+    rng = np.random.default_rng(49)
+    widths = []
+    for _ in range(500):
+        values = rng.normal(size=40)
+        _, interval = st.mean_rate(values)
+        assert interval is not None
+        widths.append((interval.hi - interval.lo) / (2 * stdtrit(39, 0.95) * values.std(ddof=1) / math.sqrt(40)))
+    assert np.median(widths) <= 1.1 and np.mean(widths) <= 1.25

@@ -9,6 +9,7 @@ from perfharness.judge.judge import judge, verdict_of
 from perfharness.model import (
     Direction,
     Finding,
+    Fitness,
     Interval,
     Layer,
     Measurement,
@@ -19,7 +20,7 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import Scenario, find_shipped, load_scenario
+from perfharness.order.scenario import CriterionSpec, Scenario, find_shipped, load_scenario
 from perfharness.plan import make_plan
 
 TODAY = date(2027, 1, 1)
@@ -123,6 +124,62 @@ def test_a_rate_is_judged_at_the_layer_of_the_order() -> None:
         for seen in (rate, replace(rate, layer=Layer.L2))
     ]
     assert [finding.verdict for finding in verdicts] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+
+
+def test_a_requirement_that_no_task_can_answer_does_not_vanish() -> None:
+    """A metric, a direction or a load that its step never measures is NOT_RUN, and the run is no PASS."""
+    there, back = tasks("pmtu")
+    step = next(step for step in smoke().steps if step.id == "pmtu")
+    taken = (pmtu(there, 1500), pmtu(back, 1500))
+    for asked in (
+        {"metric": "vlan", "statistic": "seen", "equals": "true"},
+        {"metric": "pmtu", "statistic": "largest", "at_least": "1500B", "direction": "both"},
+        {"metric": "pmtu", "statistic": "largest", "at_least": "1500B", "load": "tcp"},
+    ):
+        spec = CriterionSpec.model_validate(asked)
+        scenario = smoke().model_copy(update={"steps": (step.model_copy(update={"judge": (*step.judge, spec)}),)})
+        found = judge(lab(), scenario, taken, (), TODAY, {})
+        (missed,) = (finding for finding in found if finding.verdict is Verdict.NOT_RUN)
+        assert (missed.metric, missed.mandatory) == (asked["metric"], True)
+        assert "No task of step pmtu measures" in missed.reason
+        assert verdict_of(found) is Verdict.INCONCLUSIVE
+
+
+def test_a_slow_interface_explains_a_failed_load_but_no_passed_one() -> None:
+    """What a host is was seen in another step: it keeps a rate from failing, and leaves other findings alone."""
+    (host,) = tasks("host")
+    task, names = tasks("udp")[0], ("onprem-a", "ecs-a")
+    slow = Measurement(
+        host,
+        Status.COMPLETED,
+        fitness=(Fitness(names[0], host.id, False, ("its interface is slow",)), Fitness(names[1], host.id, True, ())),
+    )
+    for value, verdict in ((5e8, Verdict.INCONCLUSIVE), (1e9, Verdict.PASS)):
+        rate = Observation(
+            "throughput.udp",
+            "mean",
+            replace(task.scope, direction=Direction.A_Z),
+            "bit/s",
+            value,
+            10,
+            Interval(value, value, 0.95, "one", "test", 10),
+            Layer.L2,
+            hosts=names,
+        )
+        fit = tuple(Fitness(name, task.id, True, ()) for name in names)
+        measured = Measurement(task, Status.COMPLETED, observations=(rate,), fitness=fit)
+        found = findings(slow, measured)
+        (finding,) = (finding for finding in found if finding.metric == "throughput.udp")
+        assert finding.verdict is verdict
+        assert ("its interface is slow" in finding.reason) is (verdict is Verdict.INCONCLUSIVE)
+
+
+def test_waivers_alone_accept_no_circuit() -> None:
+    """A run whose every mandatory row was waived, measured or not, has shown nothing."""
+    there, _ = tasks("pmtu")
+    waived = replace(findings(pmtu(there, 1400))[0], verdict=Verdict.WAIVED)
+    assert verdict_of((waived,)) is Verdict.INCONCLUSIVE
+    assert verdict_of((waived, *findings(pmtu(there, 1500)))) is Verdict.PASS
 
 
 def test_the_verdict_of_a_run() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from perfharness import evidence
 from perfharness.analysis.pacing import excess_packets
+from perfharness.evaluate import _analysed
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY, Context
 from perfharness.model import Criterion, Direction, Layer, Measurement, Observation, Role, Status, Task, Verdict
@@ -56,10 +57,12 @@ def store(
     drops: int = 0,
     sent: int | None = None,
     counts: bytes | None = None,
+    cut_log: int = 0,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
     rec, log, result = files(list(packets))
+    log = log[: len(log) - cut_log]
     count = len(packets)
     probe = {
         **result,
@@ -73,7 +76,7 @@ def store(
         data: dict[str, Any] = {}
         more: dict[str, bytes] = {}
         if job.method == "host.counters":
-            more["counters.jsonl"] = counts or counters()
+            more["counters.jsonl"] = counters() if counts is None else counts
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
         elif job.method == "stamp.reflect":
@@ -224,3 +227,121 @@ def test_excess_is_what_left_above_the_rate() -> None:
     rows = [{"t_ns": i * 100_000_000, "nic": {"tx_bytes": sent}} for i, sent in enumerate((0, 1000, 1000, 4000))]
     assert excess_packets(rows, rate_bps=80_000, packet_bytes=100) == 20
     assert excess_packets(rows[:1], rate_bps=80_000, packet_bytes=100) is None
+    gap = [rows[0], {"t_ns": 100_000_000, "nic": {"tx_bytes": 1000}}, {"t_ns": 200_000_000, "nic": {"tx_bytes": 2000}}]
+    gap.append({"t_ns": 1_000_000_000, "nic": {"tx_bytes": 10_000}})
+    assert excess_packets(gap, rate_bps=80_000, packet_bytes=100) == 80, "what left in a gap may have left at once"
+    wrapped = [*rows, {"t_ns": 400_000_000, "nic": {"tx_bytes": 7}}]
+    assert excess_packets(wrapped, rate_bps=80_000, packet_bytes=100) is None, "a counter that fell tells nothing"
+    stepped = [{**row, "t_ns": 0 if i == 2 else row["t_ns"], "mono_ns": row["t_ns"]} for i, row in enumerate(rows)]
+    assert excess_packets(stepped, rate_bps=80_000, packet_bytes=100) == 20, "a clock that was set does not matter"
+
+
+LATE = Criterion("delay.rtt", "p99", "<=", 50_000_000, "ns", "test")
+
+
+@pytest.mark.parametrize(("drops", "verdict"), [(0, Verdict.FAIL), (60, Verdict.INCONCLUSIVE)])
+def test_probes_that_a_host_dropped_make_no_path_late(tmp_path: Path, drops: int, verdict: Verdict) -> None:
+    """3 % of the replies are missing and count as infinitely late: the path fails only if no host dropped them."""
+    packets = [Packet(seq, backward_ns=None if seq % 33 == 0 else 12_000_000) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, drops=drops)
+    for metric in ("delay.rtt", "variation.pdv"):
+        seen = find(found, metric, "p99", Direction.ROUND_TRIP)
+        assert decide(seen, replace(LATE, metric=metric), found.fitness)[0] is verdict
+        assert seen.interval is not None and seen.interval.hi == float("inf"), "nor does it pass"
+
+
+def test_what_a_torn_log_cannot_tell_is_not_taken_for_good(tmp_path: Path) -> None:
+    """The reflector's log lacks its last 300 packets, of which some were lost: there is no verdict on any figure."""
+    packets = [Packet(seq, forward_ns=None if seq > 1800 and seq % 2 else 10_000_000) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, cut_log=300 * 40 + 7)
+    assert any("its log ends early" in reason for row in found.fitness for reason in row.reasons)
+    for seen in (find(found, "loss", "ratio", Direction.A_Z), find(found, "delay.rtt", "p99", Direction.ROUND_TRIP)):
+        criterion = LOSS if seen.metric == "loss" else LATE
+        assert decide(seen, criterion, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def altered(tmp_path: Path, name: str, change: Callable[[list[Any]], object]) -> str:
+    """The path of a recording with its intervals changed."""
+    report = json.loads((GOLDEN / name).read_bytes())
+    change(report["intervals"])
+    (tmp_path / name).write_text(json.dumps(report))
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda intervals: intervals.pop(1), "missing from its report or out of order"),
+        (lambda intervals: intervals.pop(0), "missing from its report or out of order"),
+        (lambda intervals: intervals.reverse(), "missing from its report or out of order"),
+        (lambda intervals: intervals.__delitem__(slice(1, None)), "ended after 1.0 of 3 s"),
+    ],
+)
+def test_a_report_with_holes_is_no_measurement(
+    tmp_path: Path, change: Callable[[list[Any]], object], words: str
+) -> None:
+    """Intervals that are missing, out of order, or a test cut short: neither loss nor rate is made of them."""
+    server = altered(tmp_path, "3.12-udp-loss-server.json", change)
+    found = store(tmp_path, udp_task(), PROBES, {**LOSSY, "server": server})
+    assert (found.status, words in found.reason) == (Status.FAILED, True), found.reason
+
+
+def test_an_outage_at_the_end_is_one_event(tmp_path: Path) -> None:
+    """Nothing arrives in the last third: that is one burst and not 1,800 independent losses, so nothing is proven."""
+
+    def silent(intervals: list[Any]) -> None:
+        for interval, lost in zip(intervals, (0, 0, 0), strict=True):
+            interval["sum"]["lost_packets"] = lost
+        intervals[-1]["sum"] |= {"packets": 0, "bytes": 0}
+
+    server = altered(tmp_path, "3.12-udp-loss-server.json", silent)
+    loss = find(store(tmp_path, udp_task(), PROBES, {**LOSSY, "server": server}), "loss", "ratio", Direction.A_Z)
+    assert isinstance(loss.value, float) and loss.value > 0.2
+    assert loss.interval is not None and loss.interval.n_eff is not None and loss.interval.n_eff < 30
+
+
+def test_a_rate_without_a_loss_count_still_leaves_out_what_hosts_may_have_lost(tmp_path: Path) -> None:
+    """iperf3 gives no loss and the receiver's counters are missing: it may have lost what did not arrive."""
+
+    def uncounted(intervals: list[Any]) -> None:
+        for interval in intervals:
+            interval["sum"] |= {"lost_packets": None, "bytes": interval["sum"]["bytes"] // 2}
+
+    outputs = {**LOSSY, "server": altered(tmp_path, "3.12-udp-loss-server.json", uncounted)}
+    required = Criterion("throughput.udp", "mean", ">=", 19e6, "bit/s", "test", layer=Layer.L2)
+    for name, counts, verdict in (("quiet", counters(), Verdict.FAIL), ("none", b"", Verdict.INCONCLUSIVE)):
+        found = store(tmp_path / name, udp_task(), PROBES, outputs, counts=counts)
+        assert find(found, "loss", "ratio", Direction.A_Z).value is None
+        rate = find(found, "throughput.udp", "mean", Direction.A_Z)
+        assert decide(rate, required, found.fitness)[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("size", "local_mtu", "verdict"),
+    [(1400, 1500, Verdict.FAIL), (1400, 1400, Verdict.INCONCLUSIVE), (1500, 1500, Verdict.PASS)],
+)
+def test_a_host_s_own_mtu_fails_no_path(tmp_path: Path, size: int, local_mtu: int, verdict: Verdict) -> None:
+    """Where the sender's interface is the limit, the path may carry more."""
+    kind = REGISTRY["pmtu"]
+    task = kind.tasks(kind.parameters(), "pmtu", CONTEXT)[0]
+    folder = evidence.create(tmp_path, "c", "r", {})
+    data = {"pmtu": size, "tries": 9, "local_mtu": local_mtu, "ptb": [], "blackhole": False}
+    folder.write_json(
+        f"raw/{task.id}/onprem-a.search/result.json", {"format_version": 1, "status": "completed", "data": data}
+    )
+    folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    (seen,) = kind.analyse(task, folder.files(task.id), CONTEXT).observations
+    assert decide(seen, Criterion("pmtu", "largest", ">=", 1500, "B", "test"), ())[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", b'{"format_version": 1, "status": "completed", "data": {}}'), ("sender.rec", b"no records")],
+)
+def test_files_that_cannot_be_read_cost_only_their_task(tmp_path: Path, name: str, content: bytes) -> None:
+    """A file of a crashed agent: its task failed with the reason, and nothing is raised."""
+    task = task_of("latency", duration="2s")
+    store(tmp_path, task, PROBES)
+    (tmp_path / "c/r/raw" / task.id / "onprem-a.probe" / name).write_bytes(content)
+    found = _analysed(task, evidence.open_run(tmp_path / "c/r")[0], CIRCUIT)
+    assert found.status is Status.FAILED and found.reason

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perfharness.analysis.ledger import loss_interval
 from perfharness.judge.verdict import decide
@@ -79,6 +82,24 @@ def rate(value: float, interval: Interval | None) -> Observation:
         (figure(45104, unit=""), limit("==", 45104, ""), Verdict.PASS, "45,104"),
         (figure("many", unit=""), limit("<=", 5, ""), Verdict.INCONCLUSIVE, "cannot be ordered"),
         (figure(math.nan, sampled(1, 2)), AT_MOST, Verdict.INCONCLUSIVE, "cannot be ordered"),
+        (figure(math.nan, unit=""), limit("==", 5, ""), Verdict.INCONCLUSIVE, "cannot be compared"),
+        # exactly so: only where the interval leaves nothing else
+        (
+            figure(0.0, sampled(0.0, 1e-4), metric="loss", unit="1"),
+            limit("==", 0.0, "1"),
+            Verdict.INCONCLUSIVE,
+            "between",
+        ),
+        (
+            figure(0.1, sampled(0.0, 0.12), metric="loss", unit="1"),
+            limit("==", 0.0, "1"),
+            Verdict.INCONCLUSIVE,
+            "between",
+        ),
+        (figure(0.1, sampled(0.08, 0.12), unit="1"), limit("==", 0.0, "1"), Verdict.FAIL, "at least 8 %"),
+        (figure(1500, exact(1500, 1500), unit="B"), limit("==", 1500, "B"), Verdict.PASS, "It is 1500 B"),
+        (figure(1500, exact(1500, INF), unit="B"), limit("==", 1500, "B"), Verdict.INCONCLUSIVE, "leaves it open"),
+        (figure(8 * MS), limit("==", 8 * MS), Verdict.INCONCLUSIVE, "a bare number proves nothing"),
         # a recommendation
         (
             figure(12 * MS, sampled(11 * MS, 13 * MS)),
@@ -92,6 +113,7 @@ def rate(value: float, interval: Interval | None) -> Observation:
         (figure(None), AT_MOST, Verdict.NOT_RUN, "There is no value."),
         (figure(8 * MS), AT_MOST, Verdict.INCONCLUSIVE, "a bare number proves nothing"),
         (figure(8 * MS, sampled(math.nan, math.nan)), AT_MOST, Verdict.INCONCLUSIVE, "proves nothing"),
+        (figure(8 * MS, sampled(11 * MS, 9 * MS)), AT_MOST, Verdict.INCONCLUSIVE, "proves nothing"),
         # two kinds are never compared
         (figure(8, sampled(7, 9), unit="1"), AT_MOST, Verdict.INCONCLUSIVE, "1 was measured but ns is required"),
         (
@@ -191,3 +213,48 @@ def test_what_would_decide_is_said_where_it_can_be(observation: Observation, cri
     """A forecast where the figure allows one, an admission where it does not."""
     verdict, reason = decide(observation, criterion, ())
     assert (verdict, words in reason) == (Verdict.INCONCLUSIVE, True), reason
+
+
+ANY = st.floats() | st.integers(-5, 5)
+
+
+@settings(deadline=None)
+@given(value=ANY, lo=ANY, hi=ANY, threshold=ANY, operator=st.sampled_from(("<=", ">=", "==")), mandatory=st.booleans())
+def test_a_verdict_needs_the_whole_interval(
+    value: float, lo: float, hi: float, threshold: float, operator: str, mandatory: bool
+):
+    """Whatever the numbers, nan and infinite ones too: PASS only if every value in the interval is good, FAIL only if
+    every one is bad, and FAIL never for a recommendation."""
+    verdict, reason = decide(
+        figure(value, sampled(lo, hi)),
+        replace(AT_MOST, operator=operator, threshold=threshold, mandatory=mandatory),
+        (),
+    )
+    proper = lo <= hi and not math.isnan(value) and not math.isnan(threshold)
+    good = {"<=": hi <= threshold, ">=": lo >= threshold, "==": lo == threshold == hi}[operator]
+    bad = {"<=": lo > threshold, ">=": hi < threshold, "==": lo > threshold or hi < threshold}[operator]
+    assert (verdict is Verdict.PASS) == (proper and good), reason
+    assert (verdict in (Verdict.FAIL, Verdict.WARN)) == (proper and bad), reason
+    assert (verdict is Verdict.FAIL) <= mandatory
+
+
+@settings(deadline=None)
+@given(value=ANY, bound=ANY, operator=st.sampled_from(("<=", ">=", "==")))
+def test_a_bare_number_proves_nothing(value: float, bound: float, operator: str):
+    """A sampled figure without an interval is never a PASS or a FAIL."""
+    verdict, _ = decide(figure(value), replace(AT_MOST, operator=operator, threshold=bound), ())
+    assert verdict is Verdict.INCONCLUSIVE
+
+
+@settings(deadline=None)
+@given(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3000), st.sampled_from((1e-4, 1e-2, 0.5)))
+def test_no_loss_that_hosts_may_have_caused_fails_a_circuit(lost: int, least: int, more: int, allowed: float):
+    """FAIL only if what is left after the most that hosts may have lost is beyond the threshold by itself, PASS only if
+    what is left after the least is within it."""
+    interval = loss_interval(lost, 3000, (least, least + more))
+    seen = figure(lost / 3000, interval, metric="loss", statistic="ratio", unit="1", n=3000)
+    verdict, _ = decide(seen, limit("<=", allowed, "1"), ())
+    if verdict is Verdict.FAIL:
+        assert lost - least - more > allowed * 3000
+    if verdict is Verdict.PASS:
+        assert max(0, lost - least) <= allowed * 3000

@@ -66,8 +66,9 @@ GENERAL = (
         "Statistics",
         "Packets of one stream are not independent. Shares are counted per block of one second, the design effect "
         "is estimated from the blocks, and the interval is Clopper and Pearson's on the packets that effectively "
-        "remain; percentiles invert it. Each bound holds by itself with the confidence shown. Zero losses prove "
-        "less than 1.0e-4 only after 29,956 packets.",
+        "remain; percentiles invert it. The interval of a mean rate takes the likeness of neighbouring intervals "
+        "into account. Each bound holds by itself with the confidence shown. Zero losses prove "
+        "less than 1.0e-4 only after 29,956 packets, and nothing of bursts rarer than the test is long.",
     ),
     (
         "Verdicts",

@@ -1,0 +1,99 @@
+"""Findings and the ledger → causes: which are named, and which stay in the ledger."""
+
+from __future__ import annotations
+
+import pytest
+
+from perfharness.judge.diagnosis import diagnose
+from perfharness.model import (
+    Direction,
+    Finding,
+    LedgerRow,
+    Measurement,
+    Scope,
+    Segment,
+    Status,
+    Task,
+    Verdict,
+)
+
+SCOPE = Scope("ec-1", "a:z", Direction.A_Z, load="udp")
+SENT = 80_000
+
+
+def drops(packets: int, scope: Scope = SCOPE) -> LedgerRow:
+    """As the ledger books what the receiving socket counted."""
+    return LedgerRow(scope, "receiver socket", Segment.HOST_Z, packets, packets, "drops", False)
+
+
+def measured(*rows: LedgerRow, task: str = "udp") -> Measurement:
+    return Measurement(Task(task, task, "throughput", SCOPE, (), 8.0), Status.COMPLETED, ledger=rows)
+
+
+def finding(metric: str, value: float, verdict: Verdict, task: str = "udp", **more: object) -> Finding:
+    given: dict[str, object] = {"threshold": 1e-3 if metric == "loss" else 0.995e9, "n": SENT, **more}
+    return Finding("F", metric, "-", SCOPE, "", value, verdict, "because", operator="<=", task=task, **given)
+
+
+def causes(found: tuple[Finding, ...], *measurements: Measurement) -> set[str]:
+    return {diagnosis.cause for diagnosis in diagnose(found, measurements)}
+
+
+def test_a_few_drops_beside_the_loss_of_a_slow_circuit_are_no_cause() -> None:
+    """36 of 40,036 missing packets were the socket's: the circuit carries half, and nothing else is named."""
+    found = (
+        finding("loss", 40_000 / SENT, Verdict.FAIL),
+        finding("throughput.udp", 5e8, Verdict.FAIL),
+    )
+    assert causes(found, measured(drops(36))) == {"policed-below-order"}
+
+
+def test_half_of_the_missing_packets_are_a_cause_beside_the_other() -> None:
+    """Both the host and the circuit lost 20,000: both are named, with the numbers."""
+    found = (
+        finding("loss", 20_000 / SENT, Verdict.FAIL),
+        finding("throughput.udp", 6e8, Verdict.FAIL),
+    )
+    assert causes(found, measured(drops(20_000))) == {"host-receive-buffer", "policed-below-order"}
+    (said,) = (row for row in diagnose(found, [measured(drops(20_000))]) if row.cause == "host-receive-buffer")
+    assert (said.segment, said.certainty) == (Segment.HOST_Z, "proven")
+    assert "20,000 packets of 40,000 that were missing" in said.because[0]
+
+
+def test_all_of_the_missing_packets_are_the_cause() -> None:
+    """The host lost all 40,000: the loss of the circuit passes, its rate is undecided, and the host is named."""
+    found = (
+        finding("loss", 0.0, Verdict.PASS),
+        finding("throughput.udp", 5e8, Verdict.INCONCLUSIVE),
+    )
+    assert causes(found, measured(drops(40_000))) == {"host-receive-buffer"}
+    assert causes(found[:1], measured(drops(40_000))) == {"host-receive-buffer"}
+
+
+def test_drops_that_harm_no_finding_stay_in_the_ledger() -> None:
+    """5 of 80,000 packets, all the host's, where everything passes: nothing calls for a diagnosis."""
+    found = (finding("loss", 0.0, Verdict.PASS), finding("throughput.udp", 1e9, Verdict.PASS))
+    assert causes(found, measured(drops(5))) == set()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.FAIL, Verdict.WARN])
+def test_drops_are_named_beside_a_round_trip_that_they_spoil(verdict: Verdict) -> None:
+    """A probe that the host drops is infinitely late: a delay that does not pass names it, whatever it is short of."""
+    trip = Scope("ec-1", "a:z", Direction.ROUND_TRIP)
+    late = Finding("F", "delay.rtt", "p99", trip, "ns", 1.0, verdict, "late", operator="<=", threshold=2, task="udp")
+    found = (finding("loss", 0.0, Verdict.PASS, threshold=None), late)
+    assert "host-receive-buffer" in causes(found, measured(drops(20)))
+
+
+def test_drops_of_another_task_or_direction_do_not_matter() -> None:
+    """A failure elsewhere does not make a few drops a cause."""
+    back = Scope("ec-1", "a:z", Direction.Z_A, load="udp")
+    found = (finding("loss", 0.0, Verdict.PASS), finding("throughput.udp", 5e8, Verdict.FAIL))
+    assert "host-receive-buffer" not in causes(found, measured(drops(5, back)))
+    assert "host-receive-buffer" not in causes(found, measured(), measured(drops(5), task="other"))
+
+
+def test_drops_where_the_loss_was_not_measured_are_named_when_something_did_not_pass() -> None:
+    """Without a loss figure nobody can say how material they are: they are named beside what is undecided."""
+    found = (finding("throughput.udp", 5e8, Verdict.INCONCLUSIVE),)
+    assert causes(found, measured(drops(5))) == {"host-receive-buffer"}
