@@ -113,6 +113,11 @@ class Probe:
     packet_bytes: int
     evidence: tuple[str, ...]
 
+    @property
+    def stream(self) -> Stream:
+        """What was asked for, for its rate."""
+        return Stream(self.interval_ns, len(self.samples.seq), self.packet_bytes)
+
 
 def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
     """The stream's samples, or one sentence why there are none. Raises EvidenceBroken."""

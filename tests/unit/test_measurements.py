@@ -58,6 +58,7 @@ def store(
     sent: int | None = None,
     counts: bytes | None = None,
     cut_log: int = 0,
+    waited_s: float = 0.0,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -86,6 +87,7 @@ def store(
             more["iperf3.json"] = (GOLDEN / (outputs or {})[role]).read_bytes()
             socket = {"kind": "udp", "drops": drops, "unread": 0}
             data = {"started_ns": START_UNIX_NS, "argv": ["iperf3"], "version": "3.12", "sockets": [socket]}
+            data["run_delay_ns"] = round(waited_s * 1e9)
         where = f"raw/{task.id}/{job.endpoint}.{job.id}"
         done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
         folder.write_json(
@@ -124,12 +126,27 @@ def test_loss_between_the_hosts_is_the_circuits(tmp_path: Path) -> None:
 
 
 def test_loss_that_the_receiver_explains_is_the_hosts(tmp_path: Path) -> None:
-    """The same packets, dropped by the receiving socket: nothing is left for the circuit."""
+    """The same packets, dropped by the receiving socket: nothing is left for the circuit, and a receiver that loses
+    most of what is missing proves nothing."""
     found = store(tmp_path, udp_task(), PROBES, LOSSY, drops=117)
     loss = find(found, "loss", "ratio", Direction.A_Z)
     assert loss.value == 0
-    assert decide(loss, LOSS, found.fitness)[0] is Verdict.PASS
+    verdict, why = decide(loss, LOSS, found.fitness)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "dropped 117 of the 117 packets that are missing" in why
     assert any(row.packets_lo == 117 and row.segment == "host-z" for row in found.ledger)
+
+
+@pytest.mark.parametrize(("waited_s", "verdict"), [(0.0, Verdict.WARN), (0.5, Verdict.INCONCLUSIVE)])
+def test_tcp_that_had_no_cpu_says_nothing_of_the_circuit(tmp_path: Path, waited_s: float, verdict: Verdict) -> None:
+    """Below the recommendation it is a warning, unless iperf3 waited for a CPU: it may have carried more."""
+    task = task_of("throughput", protocol="tcp", direction="a-z", duration="3s", omit="0s")
+    outputs = {"client": "3.12-tcp-client.json", "server": "3.12-tcp-server.json"}
+    found = store(tmp_path, task, PROBES, outputs, waited_s=waited_s)
+    rate = find(found, "throughput.tcp", "mean", Direction.A_Z)
+    assert isinstance(rate.value, float)
+    limit = Criterion("throughput.tcp", "mean", ">=", 2 * rate.value, "bit/s", "x", mandatory=False, layer=rate.layer)
+    assert decide(rate, limit, found.fitness)[0] is verdict
 
 
 def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Path) -> None:

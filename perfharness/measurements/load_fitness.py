@@ -1,0 +1,96 @@
+"""Could the hosts have sent and received more than they did?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from perfharness.analysis.ledger import host_loss
+from perfharness.evidence import TaskFiles
+from perfharness.measurements import probe
+from perfharness.measurements.base import COUNTERS, Context, segment_of
+from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried
+from perfharness.model import Direction, Fitness, LedgerRow, Task
+
+BUSY_PERCENT = 95.0
+WAITED = 0.1
+"""Share of a test for which a program may wait for a CPU."""
+STOLEN = 0.1
+"""Share of its CPU time that a hypervisor may give to others."""
+
+Ledgers = Mapping[Direction, Sequence[LedgerRow]]
+
+
+def fitness(
+    flows: Sequence[Carried], ledgers: Ledgers, task: Task, files: TaskFiles, context: Context, found: probe.Probe
+) -> tuple[Fitness, ...]:
+    """Whether each host can be believed. What a sender withheld is inside the intervals: it is unfit when that may
+    be all that is missing. A receiver is unfit when most of what is missing had reached it."""
+    rows = []
+    for base in probe.fitness_of(context, task, found):
+        reasons = list(base.reasons)
+        for flow in flows:
+            sender, receiver = (end.name for end in context.ends(flow.way))
+            reasons += _withheld(flow) if base.host == sender else []
+            reasons += _dropped(flow, ledgers[flow.way], context) if base.host == receiver else []
+            reasons += _strained(base.host, flow, files) if flow.udp and _short(flow) else []
+        evidence = (*base.evidence, *(path for flow in flows for path in flow.evidence))
+        rows.append(replace(base, fit=not reasons, reasons=tuple(reasons), evidence=evidence))
+    return tuple(rows)
+
+
+def held_back(flow: Carried, files: TaskFiles, context: Context) -> str:
+    """What in the hosts may have kept a TCP flow from carrying more; empty if nothing is known of.
+
+    TCP takes what it gets, so there is no intended rate that it could fall short of.
+    """
+    said = {host: _waited(host, flow) + _strained(host, flow, files) for host in context.hosts}
+    return "; ".join(f"{host}: {', '.join(reasons)}" for host, reasons in said.items() if reasons)
+
+
+def _short(flow: Carried) -> bool:
+    return flow.carried_bps < SHORT * max(flow.intended_bps, flow.offered_bps)
+
+
+def _withheld(flow: Carried) -> list[str]:
+    at_best = flow.carried_bps + flow.withheld_bps
+    if not flow.withheld_bps or at_best < LEAST_OFFERED * flow.intended_bps:
+        return []
+    return [f"it offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load ({flow.way.value})"]
+
+
+def _dropped(flow: Carried, rows: Sequence[LedgerRow], context: Context) -> list[str]:
+    receiver = context.ends(flow.way)[1].name
+    lost, _ = host_loss([row for row in rows if row.segment is segment_of(context, receiver)])
+    arrived = sum(part.packets or 0 for each in flow.received for part in each.kept)
+    missing = sum(part.lost or 0 for each in flow.received for part in each.kept)
+    if lost <= (1 - LEAST_OFFERED) * arrived or 2 * lost <= missing:
+        return []
+    return [f"it dropped {lost:,} of the {missing:,} packets that are missing ({flow.way.value})"]
+
+
+def _waited(host: str, flow: Carried) -> list[str]:
+    share = flow.waited.get(host, 0.0)
+    return [f"iperf3 waited {share:.0%} of the time for a CPU"] if share > WAITED else []
+
+
+def _strained(host: str, flow: Carried, files: TaskFiles) -> list[str]:
+    """CPUs that were busy, or withheld by a hypervisor."""
+    reasons = []
+    busiest = max((report.cpu_percent or 0.0 for report in flow.reports[host]), default=0.0)
+    if busiest >= BUSY_PERCENT:
+        reasons.append(f"iperf3 kept a CPU {busiest:.0f} % busy ({flow.way.value})")
+    stolen = _stolen(host, files)
+    if stolen > STOLEN:
+        reasons.append(f"its hypervisor withheld {stolen:.0%} of its CPU time ({flow.way.value})")
+    return reasons
+
+
+def _stolen(host: str, files: TaskFiles) -> float:
+    """Share of the host's CPU time that a hypervisor gave to others; 0 where that is not told."""
+    ticks = [row["cpu"]["total"] for row in files.rows(host, COUNTERS, "counters.jsonl") if "cpu" in row]
+    if len(ticks) < 2:
+        return 0.0
+    spent = {key: ticks[-1][key] - ticks[0][key] for key in ticks[0]}
+    total = sum(spent.values())
+    return spent.get("steal", 0) / total if total else 0.0
