@@ -36,7 +36,12 @@ def open_channel() -> int:
 
 def attach(folder: Path, run: str = "", lease_s: float = 0.0) -> int:
     """Serve one channel until either side ends; with ``run``, start the worker first."""
-    channel = open_channel()
+    try:
+        channel = open_channel()
+    except OSError:  # the coordinator has gone while the agent was starting
+        if run:
+            shutil.rmtree(folder, ignore_errors=True)
+        return 1
     try:
         if run:
             _start_worker(folder, run, lease_s)

@@ -13,11 +13,14 @@ import base64
 import contextlib
 import hashlib
 import logging
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -33,6 +36,9 @@ CONNECT_S = 10.0
 
 IO_S = 15.0
 """How long a blocked read or write waits before somebody looks why."""
+
+FEED_S = 60.0
+"""For sending the agent, less than a megabyte."""
 
 KEEPALIVE_S = 5
 USER_TIMEOUT_MS = 15_000
@@ -59,29 +65,65 @@ class Target(Protocol):
     def known_hosts(self) -> str | Path | None: ...
 
 
+_BROKEN = (paramiko.SSHException, OSError, EOFError)
+"""What paramiko raises when a connection is gone, or just about to be."""
+
+
 class Link:
-    """An open connection to a host."""
+    """An open connection to a host, and as many more as its sshd wants for several programs at once (MaxSessions)."""
 
-    def __init__(self, name: str, transport: paramiko.Transport, held: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, connect: Callable[[], paramiko.Transport], held: contextlib.ExitStack) -> None:
+        """``connect`` opens a connection that ``held`` closes. Raises HostUnusable."""
         self._name = name
-        self._transport = transport
+        self._connect = connect
         self._held = held
+        self._transports = [connect()]
 
-    def execute(self, words: Sequence[str]) -> paramiko.Channel:
-        """Run a program without a terminal. Raises HostLost, or HostUnusable when commands are not allowed."""
+    def execute(self, words: Sequence[str], feed: bytes = b"", patience_s: float = IO_S) -> paramiko.Channel:
+        """Run a program without a terminal and give it ``feed`` to read; reads and writes wait ``patience_s``.
+
+        Raises HostLost, or HostUnusable when commands are not allowed.
+        """
+        channel = self._session()
+        channel.settimeout(patience_s)
         try:
-            channel = self._transport.open_session(timeout=CONNECT_S)
-            channel.settimeout(IO_S)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise HostLost(self._name, "the SSH connection is gone.") from error
-        try:
-            channel.exec_command(shlex.join(words))
-        except (paramiko.SSHException, OSError, EOFError) as error:
+            with self._deadline(CONNECT_S):
+                channel.exec_command(shlex.join(words))
+        except _BROKEN as error:
+            if not channel.get_transport().is_active():
+                raise HostLost(self._name, f"it does not run a command within {CONNECT_S:.0f} s.") from error
             raise HostUnusable(self._name, "it lets us in but refuses to run a command.", NO_COMMANDS) from error
+        # When it does not take all, it has ended early: what it printed says why, and is read next.
+        with contextlib.suppress(*_BROKEN), self._deadline(FEED_S):
+            channel.sendall(feed)
         return channel
 
     def close(self) -> None:
         self._held.close()
+
+    def _session(self) -> paramiko.Channel:
+        try:
+            for transport in tuple(self._transports):
+                with contextlib.suppress(paramiko.ChannelException):  # it has as many as it takes
+                    return transport.open_session(timeout=CONNECT_S)
+            transport = self._connect()
+            self._transports.append(transport)
+            return transport.open_session(timeout=CONNECT_S)
+        except paramiko.ChannelException as error:
+            raise HostUnusable(self._name, "it lets us in but refuses to open a session.", NO_COMMANDS) from error
+        except _BROKEN as error:
+            raise HostLost(self._name, "the SSH connection is gone.") from error
+
+    @contextlib.contextmanager
+    def _deadline(self, seconds: float) -> Iterator[None]:
+        """Close the connection when this takes longer: paramiko waits for some answers, and for room, for ever."""
+        timer = threading.Timer(seconds, self.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def exit_status(channel: paramiko.Channel) -> int:
@@ -96,11 +138,11 @@ def connect(name: str, target: Target) -> Link:
     """Open a connection to the endpoint ``name``. Raises HostUnusable."""
     held = contextlib.ExitStack()
     try:
-        transport = _Journey(name, target, held).to(target.host, target.user, target.port)
+        journey = _Journey(name, target, held)
+        return Link(name, lambda: journey.to(target.host, target.user, target.port), held)
     except BaseException:
         held.close()
         raise
-    return Link(name, transport, held)
 
 
 class _UnknownKeyError(Exception):
@@ -214,7 +256,13 @@ class _Journey:
         self._complaints = complaints = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by _held
         with theirs:
             end = theirs.fileno()
-            process = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=complaints)
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=end,
+                stdout=end,
+                stderr=complaints,
+                process_group=0,  # Ctrl-C must not cut the way by which we leave the host
+            )
         self._held.callback(_end, process)
         return ours
 
@@ -297,9 +345,9 @@ def _fingerprint(key: paramiko.PKey) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(2.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)  # a pipeline is more than one process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2.0)
+            return

@@ -10,11 +10,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import paramiko
 import pytest
 
 from perfharness.errors import HostLost, HostUnusable
@@ -33,7 +34,7 @@ class Server:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def host_key(self) -> str:
@@ -54,6 +55,23 @@ class Server:
             f"  UserKnownHostsFile {self.folder}/known_hosts\n{extra}"
         )
         return path
+
+    def restart(self, more: str) -> None:
+        """With further settings."""
+        self.process.terminate()
+        self.process.wait()
+        with (self.folder / "sshd_config").open("a") as settings:
+            settings.write(more)
+        self.start()
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.folder / "sshd_config"], stderr=log)
+        for _ in range(500):
+            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", self.port), 1)):
+                return
+            time.sleep(0.02)
+        raise AssertionError((self.folder / "log").read_text())
 
     def sessions(self) -> list[int]:
         """Pids of the processes that hold the connections."""
@@ -80,17 +98,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
     separation = Path("/run/sshd")
     made = not separation.exists()
     separation.mkdir(exist_ok=True)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
-    for _ in range(500):
-        with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
-            break
-        time.sleep(0.02)
-    else:
-        raise AssertionError((folder / "log").read_text())
-    yield Server(folder, port, process)
-    process.terminate()
-    process.wait()
+    sshd = Server(folder, port)
+    sshd.start()
+    yield sshd
+    sshd.process.terminate()
+    sshd.process.wait()
     if made:
         with suppress(OSError):
             separation.rmdir()
@@ -106,6 +118,12 @@ def known(server: Server, endpoint: Any) -> Any:
 
 def target(host: str, **more: Any) -> SimpleNamespace:
     return SimpleNamespace(**{"host": host, "config": None, "user": None, "port": None, "known_hosts": None, **more})
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Parent, process group and state of everything that runs."""
+    rows = subprocess.check_output(["ps", "-eo", "ppid=,pgid=,s="]).decode().splitlines()
+    return [(int(parent), int(group), state) for parent, group, state in map(str.split, rows)]
 
 
 def an_echo(seconds: float = 0.0) -> Job:
@@ -275,7 +293,7 @@ def test_our_segments_are_clamped(server: Server) -> None:
     """A path that swallows large packets must not swallow the control channel."""
     server.know()
     with closing(ssh.connect("host-a", target("host-a", config=server.config()))) as link:
-        segment = link._transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        segment = link._transports[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         assert segment <= ssh.SEGMENT_BYTES
 
 
@@ -286,6 +304,61 @@ def test_a_forced_command_is_one_sentence(known: Any, server: Server) -> None:
     with pytest.raises(HostUnusable, match="backups only") as unusable:
         Session(known, "run-1", 30.0)
     assert "ForceCommand" in unusable.value.remedy
+
+
+def test_a_command_without_end_is_one_sentence(known: Any, server: Server) -> None:
+    """An account that prints for ever is left, not listened to."""
+    key = (server.folder / "client.pub").read_text()
+    (server.folder / "authorized_keys").write_text(f'command="yes" {key}')
+    with pytest.raises(HostUnusable, match="prints without end"):
+        Session(known, "run-1", 30.0)
+
+
+def test_a_host_that_hangs_after_the_login_ends_at_the_deadline(
+    known: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has let us in and opened the session, then it never answers: a dying disk, a hanging home."""
+    link = ssh.connect("host-a", known.ssh)
+    monkeypatch.setattr(ssh, "CONNECT_S", 0.5)
+    opened = paramiko.Channel.exec_command
+
+    def hang(channel: paramiko.Channel, command: str) -> None:
+        for pid in server.sessions():
+            os.kill(pid, signal.SIGSTOP)
+        opened(channel, command)
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", hang)
+    with pytest.raises(HostLost, match="does not run a command"):
+        link.execute(["true"])
+    for pid in server.sessions():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_one_session_a_connection_is_enough(
+    known: Any, server: Server, agent: bundle.Bundle, sandbox: Any, tmp_path: Path
+) -> None:
+    """Where sshd has MaxSessions 1 further programs get further connections."""
+    server.restart("MaxSessions 1\n")
+    session = Session(known, "run-1", 30.0, agent=agent)
+    session.start(an_echo())
+    session.wait_done("echo", 10)
+    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
+    session.bye()
+    sandbox.await_nothing_left()
+    sandbox.await_true(lambda: not server.sessions())
+    assert server.sessions() == []
+
+
+def test_an_interrupt_from_the_keyboard_does_not_cut_a_proxy(server: Server, sandbox: Any) -> None:
+    """Ctrl-C goes to our process group: the way by which we tidy up is not in it, and all of it ends with the link."""
+    server.know()
+    config = server.config(f"  ProxyCommand sleep 3600 & {PROXY}\n")
+    before = {group for _, group, _ in processes()}
+    link = ssh.connect("host-a", target("host-a", config=config))
+    (group,) = {group for parent, group, _ in processes() if parent == os.getpid() and group not in before}
+    link.close()
+    sandbox.await_true(lambda: not [row for row in processes() if row[1] == group and row[2] != "Z"])
+    assert not [row for row in processes() if row[1] == group and row[2] != "Z"]
 
 
 def test_included_configuration_is_read(tmp_path: Path) -> None:
