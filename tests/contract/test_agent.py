@@ -465,7 +465,7 @@ def test_a_home_full_of_python_does_no_harm(endpoint: Any, agent: bundle.Bundle,
     for module in ("hashlib", "random", "shutil", "tempfile"):
         (sandbox.tmp / "home" / f"{module}.py").write_text("raise SystemExit('this is mine')")
     python = Path(endpoint.python)
-    python.write_text(python.read_text().replace("--wd=/", f"--wd={sandbox.tmp}/home"))
+    python.write_text(python.read_text().replace("--wd=/ ", "--wd=/ env -C /tmp/home "))
     Session(endpoint, "run-1", 30.0, agent=agent).bye()
     sandbox.await_nothing_left()
 
