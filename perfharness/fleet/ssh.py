@@ -21,6 +21,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -29,7 +30,7 @@ import paramiko
 from paramiko.ssh_exception import PasswordRequiredException
 
 from perfharness.errors import HostLost, HostUnusable
-from perfharness.fleet import ssh_config
+from perfharness.fleet import known_hosts, ssh_config
 
 CONNECT_S = 10.0
 """For each step of connecting: TCP, banner, key exchange, authentication."""
@@ -46,6 +47,8 @@ USER_TIMEOUT_MS = 15_000
 
 SEGMENT_BYTES = 1200
 """With IPv6 and TCP headers below 1280 bytes, the least that any IPv6 path must carry (RFC 8200, section 5)."""
+
+_MAX_HOPS = 16
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its complaints become our sentences
 
@@ -138,22 +141,33 @@ def connect(name: str, target: Target) -> Link:
     """Open a connection to the endpoint ``name``. Raises HostUnusable."""
     held = contextlib.ExitStack()
     try:
-        journey = _Journey(name, target, held)
-        return Link(name, lambda: journey.to(target.host, target.user, target.port), held)
+        return Link(name, lambda: _Journey(name, target, held).to(target.host, target.user, target.port), held)
     except BaseException:
         held.close()
         raise
 
 
 class _UnknownKeyError(Exception):
-    def __init__(self, key: paramiko.PKey) -> None:
+    def __init__(self, key: paramiko.PKey, revoked: bool) -> None:
         super().__init__()
         self.key = key
+        self.revoked = revoked
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # untyped base
-    def missing_host_key(self, _client: Any, _name: str, key: paramiko.PKey) -> None:
-        raise _UnknownKeyError(key)
+class _OnlyKnown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # untyped base
+    """paramiko is told of no keys, so that every host is checked here."""
+
+    def __init__(self, known: known_hosts.Known) -> None:
+        self._known = known
+
+    def missing_host_key(self, _client: Any, name: str, key: paramiko.PKey) -> None:
+        if key in self._known.revoked:
+            raise _UnknownKeyError(key, revoked=True)
+        if key in self._known.keys:
+            return
+        if self._known.keys:
+            raise paramiko.BadHostKeyException(name, key, self._known.keys[0])
+        raise _UnknownKeyError(key, revoked=False)
 
 
 class _Journey:
@@ -164,6 +178,7 @@ class _Journey:
         self._target = target
         self._held = held
         self._complaints: IO[bytes] | None = None
+        self._hops = 0
         try:
             self._config = fabric.Config(ssh_config=ssh_config.read(target.config), lazy=True)
         except (OSError, paramiko.SSHException) as error:
@@ -172,15 +187,7 @@ class _Journey:
 
     def to(self, host: str, user: str | None, port: int | None, jumps: str | None = None) -> paramiko.Transport:
         """Connect to a host, itself or through ``jumps`` (``user@host:port,…``; None = as configured)."""
-        hop = fabric.Connection(
-            host,
-            user=user,
-            port=port,
-            config=self._config,
-            gateway=False,
-            forward_agent=False,
-            connect_timeout=CONNECT_S,
-        )
+        hop = self._hop(host, user, port)
         facts = hop.ssh_config
         if jumps is None:
             jumps = facts.get("proxyjump", "")
@@ -190,18 +197,36 @@ class _Journey:
         try:
             hop.connect_kwargs = self._credentials(hop)
             hop.connect_kwargs["sock"] = self._socket(hop, jumps, "" if proxy == "none" else proxy)
-            if alias := facts.get("hostkeyalias"):
-                hop.host, hop.port = alias, paramiko.config.SSH_PORT  # only the host key is looked up by these now
-            for file in self._known_hosts(facts):
-                if file.exists():
-                    hop.client.load_system_host_keys(str(file))
-            hop.client.set_missing_host_key_policy(_Refuse())
+            known = known_hosts.read(self._known_hosts(facts), _known_as(hop))
+            hop.client.set_missing_host_key_policy(_OnlyKnown(known))
+            hop.connect_kwargs["transport_factory"] = partial(_transport, known)
             self._held.callback(hop.close)
             hop.open()
-        except (_UnknownKeyError, paramiko.SSHException, OSError, EOFError) as error:
+        except (_UnknownKeyError, *_BROKEN, ValueError) as error:  # ValueError: a name or a key file that is none
             raise self._explained(error, hop, direct=not jumps and proxy == "none") from error
         hop.transport.set_keepalive(KEEPALIVE_S)
         return hop.transport
+
+    def _hop(self, host: str, user: str | None, port: int | None) -> fabric.Connection:
+        """Not connected yet, with what the SSH configuration says of it."""
+        self._hops += 1
+        try:
+            if self._hops > _MAX_HOPS:
+                raise ValueError(f"its ProxyJump leads over more than {_MAX_HOPS} hosts, perhaps in a circle")
+            return fabric.Connection(
+                host,
+                user=user,
+                port=port,
+                config=self._config,
+                gateway=False,
+                forward_agent=False,
+                connect_timeout=CONNECT_S,
+            )
+        except (ValueError, paramiko.SSHException) as error:  # a port that is no number, a name that is not canonical
+            message = f"the SSH configuration for {host} cannot be used: {error}."
+            file = [] if self._target.config is None else ["-F", str(self._target.config)]
+            remedy = f"Correct it; this shows what it says: {shlex.join(['ssh', *file, '-G', self._target.host])}"
+            raise HostUnusable(self._name, message, remedy) from error
 
     def _credentials(self, hop: fabric.Connection) -> dict[str, Any]:
         anything = hop.ssh_config.get("identitiesonly", "no") != "yes"
@@ -269,8 +294,6 @@ class _Journey:
     # --- sentences ---
 
     def _explained(self, error: Exception, hop: fabric.Connection, direct: bool) -> HostUnusable:
-        if isinstance(error, HostUnusable):
-            return error
         where = f"{hop.host} port {hop.port}"
         if hop.original_host != self._target.host:
             where = f"its jump host {where}"
@@ -285,10 +308,10 @@ class _Journey:
         by_hand = f"Try by hand: {shlex.join(self._ssh_command(hop))}"
         match error:
             case _UnknownKeyError():
-                return self._unknown_key(error.key, hop, where, direct)
+                return self._unknown_key(error.key, error.revoked, hop, where, direct)
             case paramiko.BadHostKeyException():
                 shown = _fingerprint(error.key)
-                name = hop.host if hop.port == paramiko.config.SSH_PORT else f"[{hop.host}]:{hop.port}"
+                name = _known_as(hop)
                 file = self._known_hosts(hop.ssh_config)[0]
                 forget = shlex.join(["ssh-keygen", "-R", name, "-f", str(file)])
                 return (
@@ -297,6 +320,9 @@ class _Journey:
                 )
             case PasswordRequiredException():
                 return f"the key for {where} has a passphrase.", "Load it into an agent first: ssh-add."
+            case paramiko.BadAuthenticationType() if "publickey" not in error.allowed_types:
+                words = f"{where} takes no keys, only {', '.join(sorted(error.allowed_types))}."
+                return words, "Nobody is there to type a password: have it accept a key (PubkeyAuthentication)."
             case paramiko.AuthenticationException():
                 return f"{where} does not let {hop.user} in with any of our keys.", by_hand
             case socket.gaierror():
@@ -311,8 +337,12 @@ class _Journey:
             case _:
                 return f"no SSH session with {where}: {str(error) or type(error).__name__}.", by_hand
 
-    def _unknown_key(self, key: paramiko.PKey, hop: fabric.Connection, where: str, direct: bool) -> tuple[str, str]:
+    def _unknown_key(
+        self, key: paramiko.PKey, revoked: bool, hop: fabric.Connection, where: str, direct: bool
+    ) -> tuple[str, str]:
         file = self._known_hosts(hop.ssh_config)[0]
+        if revoked:
+            return f"the host key of {where} is marked @revoked: {_fingerprint(key)}.", "Do not trust this host."
         if direct:
             kind = key.get_name().removeprefix("ssh-")
             kind = "ecdsa" if kind.startswith("ecdsa") else kind
@@ -336,6 +366,18 @@ class _Journey:
         if hop.original_host == self._target.host and self._target.user is not None:
             words += ["-l", self._target.user]
         return [*words, hop.original_host]
+
+
+def _known_as(hop: fabric.Connection) -> str:
+    return hop.ssh_config.get("hostkeyalias") or known_hosts.name_of(hop.host, hop.port)
+
+
+def _transport(known: known_hosts.Known, sock: Any, **settings: Any) -> paramiko.Transport:
+    """paramiko's, that asks for a key that we know."""
+    transport = paramiko.Transport(sock, **settings)
+    options = transport.get_security_options()
+    options.key_types = known.first(options.key_types)
+    return transport
 
 
 def _fingerprint(key: paramiko.PKey) -> str:

@@ -202,6 +202,69 @@ def test_a_host_key_alias_is_honoured(server: Server) -> None:
     ssh.connect("host-a", target("host-a", config=server.config("  HostKeyAlias the-alias\n"))).close()
 
 
+def test_known_hosts_are_read_as_ssh_reads_them(server: Server) -> None:
+    """Broken lines and bytes are passed over; patterns, hashed names and several keys of a kind are understood."""
+    stranger = " ".join((server.folder / "stranger.pub").read_text().split()[:2])
+    known = server.know()
+    noise = b"caf\xe9\n# comment\nx ssh-ed25519 %%%\nx ssh-ed25519 AAAA\n|1|x|y ssh-ed25519 AAAA\n@cert-authority * "
+    for name in ("[127.0.0.?]:*", f"other,[127.0.0.1]:{server.port}"):
+        known.write_bytes(
+            noise + f"{stranger}\n[127.0.0.1]:{server.port}\t{stranger}\n{name} {server.host_key}\n".encode()
+        )
+        ssh.connect("host-a", target("host-a", config=server.config())).close()
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", server.know()], check=True, capture_output=True)
+    ssh.connect("host-a", target("host-a", config=server.config())).close()
+    known.write_text(
+        f"* {server.host_key}\n!unknown,[127.*,![127.0.0.1]:{server.port} {server.host_key}\n".split("\n")[1]
+    )
+    assert "is not known" in refusal(target("host-a", config=server.config())).message
+
+
+def test_a_revoked_host_key_is_refused(server: Server) -> None:
+    """Known or not: a key that somebody has marked is not to be trusted."""
+    known = server.know()
+    known.write_text(known.read_text() + f"@revoked * {server.host_key}\n")
+    assert "is marked @revoked" in refusal(target("host-a", config=server.config())).message
+
+
+def test_the_kind_of_key_that_is_known_is_asked_for(server: Server) -> None:
+    """A host with several keys shows the one that we know."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", server.folder / "host_rsa"], check=True)
+    server.restart(f"HostKey {server.folder}/host_rsa\n")
+    key = " ".join((server.folder / "host_rsa.pub").read_text().split()[:2])
+    server.know().write_text(f"[127.0.0.1]:{server.port} {key}\n")
+    ssh.connect("host-a", target("host-a", config=server.config())).close()
+
+
+def test_a_host_for_passwords_only_is_one_sentence(server: Server) -> None:
+    """Not "wrong key": no key would do."""
+    server.know()
+    server.restart("PubkeyAuthentication no\n")
+    settings = server.folder / "sshd_config"
+    settings.write_text(settings.read_text().replace("PasswordAuthentication no", "PasswordAuthentication yes"))
+    settings.write_text(settings.read_text().replace("PermitRootLogin prohibit-password", "PermitRootLogin yes"))
+    server.restart("")
+    assert "takes no keys, only password" in refusal(target("host-a", config=server.config())).message
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("Host host-a\n  Port ssh\n", "cannot be used: invalid literal for int"),
+        ("Host host-a\n  ProxyJump b\nHost b\n  ProxyJump host-a\n", "perhaps in a circle"),
+        (
+            "CanonicalizeHostname yes\nCanonicalizeFallbackLocal no\nCanonicalDomains x.invalid\n",
+            "cannot be used: host-a",
+        ),
+        (f"Host host-a\n  HostName {'a' * 70}.example\n", "label empty or too long"),
+    ],
+)
+def test_a_configuration_without_sense_is_one_sentence(tmp_path: Path, config: str, sentence: str) -> None:
+    """A port in words, jumps in a circle, a name that is none: said, not a traceback."""
+    (tmp_path / "config").write_text(config)
+    assert sentence in refusal(target("host-a", config=tmp_path / "config")).message
+
+
 def test_a_wrong_key_is_one_sentence(server: Server) -> None:
     """A host that does not know our key is named with the user that was tried."""
     server.know()
