@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perfagent import wire
-from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused
+from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused, printable
 from perfharness.fleet import bundle, spool, ssh
 from perfharness.fleet.launch import after_preamble, launch
 from perfharness.fleet.rpc import Client
@@ -301,7 +301,7 @@ def _checked(said: Any) -> dict[str, Any]:
     try:
         state, data, error = said["state"], dict(said["data"]), said["error"]
         if error is not None:
-            error = {"code": int(error["code"]), "message": str(error["message"])}
+            error = {"code": int(error["code"]), "message": printable(str(error["message"]))}
         _STATES.index(state)
     except (LookupError, TypeError, ValueError) as wrong:
         raise wire.Fault(wire.Code.BAD_MESSAGE, "a job in no known state") from wrong
