@@ -230,8 +230,11 @@ class _Journey:
 
     def _credentials(self, hop: fabric.Connection) -> dict[str, Any]:
         anything = hop.ssh_config.get("identitiesonly", "no") != "yes"
+        named = hop.connect_kwargs.get("key_filename", [])
+        there = [file for file in named if Path(file).exists()]  # ssh passes over the others, too
         return {
             **hop.connect_kwargs,
+            "key_filename": there if there or anything else named,
             "allow_agent": anything,
             "look_for_keys": anything,
             "banner_timeout": CONNECT_S,

@@ -236,6 +236,15 @@ def test_the_kind_of_key_that_is_known_is_asked_for(server: Server) -> None:
     ssh.connect("host-a", target("host-a", config=server.config())).close()
 
 
+def test_a_key_file_that_is_missing_is_passed_over(server: Server) -> None:
+    """``Host *`` often names keys that only some machines have; without any key at all that is the sentence."""
+    server.know()
+    config = server.config("  IdentityFile /nowhere/id_rsa\nHost *\n  IdentityFile /nowhere/id_ecdsa\n")
+    ssh.connect("host-a", target("host-a", config=config)).close()
+    (server.folder / "client").rename(server.folder / "elsewhere")
+    assert "a key file is missing" in refusal(target("host-a", config=config)).message
+
+
 def test_a_host_for_passwords_only_is_one_sentence(server: Server) -> None:
     """Not "wrong key": no key would do."""
     server.know()
