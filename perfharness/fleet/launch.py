@@ -57,7 +57,7 @@ class Stream:
 def launch(link: ssh.Link, endpoint: Endpoint, agent: bundle.Bundle, words: Sequence[str]) -> Any:
     """Send the agent and have it do ``words``; returns the channel. Raises HostUnusable."""
     size = str(len(agent.content))
-    command = [endpoint.python, "-c", _RECEIVE, size, agent.sha256, *words]
+    command = [endpoint.python, "-E", "-c", _RECEIVE, size, agent.sha256, *words]
     return link.execute(command, bundle.bootstrap() + agent.content)
 
 

@@ -31,6 +31,9 @@ HASHING_S = 120.0
 BYE_S = 30.0
 """Leaving includes removing the spool, which may be large."""
 
+_STILL_THERE = 3
+"""An exit code that Python has no other use for."""
+
 ENDED = ("completed", "failed", "aborted")
 _STATES = ("running", "ready", *ENDED)
 """In the order in which a job goes through them."""
@@ -208,13 +211,13 @@ class Session:
         return self._link.execute(command, patience_s=patience_s)
 
     def _see_it_gone(self) -> None:
-        question = "import os,sys;sys.exit(os.path.lexists(sys.argv[1]))"
-        channel = self._link.execute([self._endpoint.python, "-c", question, self.hello["dir"]])
+        question = f"import os,sys;sys.exit({_STILL_THERE} * os.path.lexists(sys.argv[1]))"
+        channel = self._link.execute([self._endpoint.python, "-IS", "-c", question, self.hello["dir"]])
         code = ssh.exit_status(channel)
-        if code == -1:
-            raise HostLost(self.host, f"it did not say whether {self.hello['dir']} is gone.")
-        if code != 0:
+        if code == _STILL_THERE:
             raise AgentError(self.host, wire.Code.INTERNAL, f"its agent left {self.hello['dir']} behind")
+        if code != 0:
+            raise HostLost(self.host, f"it did not say whether {self.hello['dir']} is gone.")
 
     def _connect_again(self) -> None:
         self._client.close()
