@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from perfagent import wire
-from perfharness.errors import AgentError, EvidenceBroken, HostLost
+from perfharness.errors import AgentError, EvidenceBroken, HostLost, HostUnusable
 from perfharness.fleet import bundle, spool, ssh
 from perfharness.fleet.launch import _RECEIVE
 from perfharness.fleet.rpc import Client
@@ -182,3 +182,31 @@ def test_two_cleans_at_once_do_not_trip_over_each_other(endpoint: Any, agent: bu
         said, _ = each.communicate(timeout=30)
         assert json.loads(said.removeprefix(wire.PREAMBLE))["kept"] == []
     assert sandbox.folders() == []
+
+
+@pytest.mark.parametrize(
+    "status", [None, [], {}, {"jobs": []}, {"jobs": {"echo": None}}, {"jobs": {"echo": {"state": "fine"}}}]
+)
+def test_an_answer_of_another_shape_is_no_crash(session: Session, monkeypatch: Any, status: Any) -> None:
+    """A host that answers nonsense is lost to us, in a sentence."""
+    call = Client.call
+
+    def nonsense(client: Client, method: str, *rest: Any, **named: Any) -> Any:
+        return status if method == "status" else call(client, method, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "call", nonsense)
+        with pytest.raises(HostLost, match="cannot be understood"):
+            session.reattach(0)
+    session.reattach(5)
+
+
+def test_an_introduction_of_another_shape_is_no_crash(
+    endpoint: Any, agent: bundle.Bundle, sandbox: Any, monkeypatch: Any
+) -> None:
+    """An agent that does not say where it lives could not be asked for anything."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "call", lambda *_, **__: {"dir": 7})
+        with pytest.raises(HostUnusable, match="does not say who it is"):
+            Session(endpoint, "run-1", 1.0, agent=agent)
+    sandbox.await_nothing_left()
