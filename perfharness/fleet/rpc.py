@@ -63,7 +63,9 @@ class Client:
                 self._channel.sendall(wire.encode(wire.Request(number, method, dict(args or {}))))
             return future.result(deadline_s)
         except (OSError, EOFError) as error:  # TimeoutError is an OSError
-            self._lose(HostLost(self._host, f"its agent did not answer `{method}` within {deadline_s:.0f} s."))
+            silent = f"its agent did not answer `{method}` within {deadline_s:.0f} s."
+            broke = "the connection to its agent broke."
+            self._lose(HostLost(self._host, silent if isinstance(error, TimeoutError) else broke))
             raise self.lost or error from error
         finally:
             del self._pending[number]

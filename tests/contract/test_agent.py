@@ -148,6 +148,16 @@ def test_a_killed_warden_is_replaced(session: Session, sandbox: Any) -> None:
     sandbox.await_nothing_left()
 
 
+def test_both_killed_at_once_are_cleaned_up_by_the_channel(session: Session, sandbox: Any) -> None:
+    """As long as a coordinator is connected there is a third process to see it."""
+    session.start(a_job("child"))
+    session.wait_ready("child", 10)
+    both = [sandbox.pid_of("warden"), sandbox.pid_of("worker")]
+    for pid in both:
+        os.kill(pid, signal.SIGKILL)
+    sandbox.await_nothing_left()
+
+
 def test_the_lease_ends_without_contact(endpoint: Any, agent: bundle.Bundle, sandbox: Any) -> None:
     """A coordinator that vanishes leaves nothing on the host once the lease has ended, running jobs included."""
     session = Session(endpoint, "run-1", 1.5, agent=agent)
