@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import stat
 import sys
 import traceback
 from pathlib import Path
@@ -39,7 +41,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print findings.json and noth
 
 def main() -> None:
     """Entry point: every error of ours is one sentence and its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup it stays ignored
+            signal.signal(number, _interrupt)
     sys.exit(_exit_code())
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """Who ends us, or closes the terminal, means what Ctrl-C means: leave the hosts, keep what was measured."""
+    if number == signal.SIGHUP:
+        for descriptor in (1, 2):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # the terminal that is gone: writing to it would fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    raise KeyboardInterrupt
 
 
 def _exit_code() -> int:
@@ -57,6 +71,9 @@ def _exit_code() -> int:
         return int(Exit.INCONCLUSIVE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more: nothing must be flushed there at exit
+        return int(Exit.HARNESS)
+    except OSError as error:  # a full disk, a folder that is not ours
+        _say(f"perfharness cannot go on: {error}.")
         return int(Exit.HARNESS)
     except Exception as error:
         # Python's own exit code would be 1, which here says that the circuit FAILed.

@@ -20,6 +20,11 @@ class Exit(IntEnum):
     HOST = 5
 
 
+def printable(text: str) -> str:
+    """Without what moves a terminal's cursor or worse: part of our sentences is said by hosts."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
 class PerfharnessError(Exception):
     """Base of all; ``message`` is one sentence, ``remedy`` says what to do."""
 
@@ -27,8 +32,8 @@ class PerfharnessError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = printable(message)
+        self.remedy = printable(remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

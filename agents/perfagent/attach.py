@@ -1,5 +1,6 @@
 """The near end of an SSH channel on the host: start the worker if this is the first time, then pass bytes between
-the channel and the worker's socket. It may die at any moment without harm: the worker does not depend on it."""
+the channel and the worker's socket. It may die at any moment without harm: the worker does not depend on it. If it
+sees the worker die it cleans up, as the warden does."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from perfagent import wire
+from perfagent.leave import leave
 from perfagent.wire import Code, Fault
 
 LAST_WORDS_S = 5
@@ -36,7 +38,12 @@ def open_channel() -> int:
 
 def attach(folder: Path, run: str = "", lease_s: float = 0.0) -> int:
     """Serve one channel until either side ends; with ``run``, start the worker first."""
-    channel = open_channel()
+    try:
+        channel = open_channel()
+    except OSError:  # the coordinator has gone while the agent was starting
+        if run:
+            shutil.rmtree(folder, ignore_errors=True)
+        return 1
     try:
         if run:
             _start_worker(folder, run, lease_s)
@@ -46,6 +53,12 @@ def attach(folder: Path, run: str = "", lease_s: float = 0.0) -> int:
         return 1
     with suppress(ConnectionError):  # one side has gone, which is how this ends
         _relay(channel, worker)
+    worker.close()
+    try:
+        _connect(folder).close()
+    except (Fault, OSError):  # it has left, or it was killed: should its warden be dead as well, this does its job
+        signal.alarm(0)
+        leave(folder, ())
     return 0
 
 

@@ -1,12 +1,15 @@
 # Sent ahead of the agent over the same channel: receives it, checks it, puts it into a new private folder and
 # becomes it. Arguments: size, SHA-256, verb, further words of the verb.
 # Python 2 and early 3 must be able to read this, to say that they are too old. It holds no NUL byte: that ends it.
-# ruff: noqa: PTH118, PTH123, RUF005, UP031, UP036
+# ruff: noqa: E402, PTH118, PTH123, RUF005, UP031, UP036
 # mypy: ignore-errors
+import sys
+
+sys.path[:] = [place for place in sys.path if place]  # a random.py in somebody's home is not for us
+
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 
 

@@ -12,10 +12,12 @@ import signal
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from perfagent import wire
+from perfagent.attach import open_channel
 from perfagent.leave import leave
 from perfagent.worker import peer_of
 
@@ -52,9 +54,12 @@ def _candidates() -> Iterator[Path]:
 def _not_ours(folder: Path) -> str:
     """Why this is not for us to remove; empty if it is. The sticky bit of /tmp keeps others from swapping it."""
     try:
-        facts = folder.lstat()
-    except FileNotFoundError:
+        return _not_ours_by(folder, folder.lstat())
+    except FileNotFoundError:  # its run has ended, or another `clean` was faster
         return GONE
+
+
+def _not_ours_by(folder: Path, facts: os.stat_result) -> str:
     if not stat.S_ISDIR(facts.st_mode):
         return "it is no directory"
     if facts.st_uid != os.geteuid():
@@ -69,25 +74,34 @@ def _not_ours(folder: Path) -> str:
 
 def _dismiss(folder: Path) -> bool:
     """Have the worker of this folder leave; one that does not answer is killed. False if there was none."""
-    here = Path.cwd()
-    os.chdir(folder)
     with socket.socket(socket.AF_UNIX) as worker:
         worker.settimeout(GOODBYE_S)
         try:
+            os.chdir(folder)  # a path may be too long for a socket's address
             worker.connect("sock")
         except OSError:
             return False
         finally:
-            os.chdir(here)
+            os.chdir("/")
         pid, _ = peer_of(worker)
         try:
             worker.sendall(wire.encode(wire.Request(1, "bye", {})))
             while worker.recv(1 << 16):
                 pass
         except OSError:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     return True
 
 
-def as_line(report: dict[str, Any]) -> bytes:
-    return json.dumps(report).encode() + b"\n"
+def answer(own: Path) -> int:
+    """Clean, and say so on the channel; nobody may be listening any more."""
+    report: dict[str, Any] = {}
+    try:
+        channel = open_channel()
+        report = clean(own)
+        os.write(channel, json.dumps(report).encode() + b"\n")
+    except BrokenPipeError:
+        if not report:
+            clean(own)
+    return 0

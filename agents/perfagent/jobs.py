@@ -121,6 +121,9 @@ def _result(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:  # what the method returned is no JSON
         broken = Fault(Code.INTERNAL, f"{spec['method']} returned something that is not JSON: {error}")
         return write_result(job.folder, spec, started_ns, "failed", broken, {})
+    except OSError as error:  # a full disk: the reason at least is told
+        broken = fault or Fault(Code.PLATFORM, f"the result of {spec['method']} cannot be written: {error.strerror}")
+        return {"status": "failed", "error": broken.as_json()}
 
 
 def _call(job: Job, spec: dict[str, Any]) -> tuple[dict[str, Any], Fault | None]:

@@ -8,10 +8,14 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+_TRIES, _PAUSE_S = 50, 0.02
+"""For what a killed process still creates in the folder while it is on its way out."""
 
 
 def leave(folder: Path, groups: Iterable[int]) -> None:
@@ -19,7 +23,11 @@ def leave(folder: Path, groups: Iterable[int]) -> None:
     for group in groups:
         kill_group(group)
     undo(folder / "journal.jsonl")
-    shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
+        time.sleep(_PAUSE_S)
 
 
 def kill_group(group: int) -> None:

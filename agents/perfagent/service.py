@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from perfagent import methods, spool, wire
+from perfagent import methods, wire
 from perfagent.jobs import write_result
 from perfagent.wire import Code, Event, Fault
 
@@ -119,6 +119,7 @@ class Service:
             if entry.kill_at_ns is not None:
                 if now_ns >= entry.kill_at_ns:
                     entry.process.kill()
+                    entry.kill_at_ns = now_ns + GRACE_NS  # a process stuck in the kernel dies when it gets out of there
             elif now_ns >= entry.spec["deadline_mono_ns"]:
                 self._end(entry, now_ns)
 
@@ -177,11 +178,10 @@ class Service:
             self._end(entry, self._now_ns)
         return {}
 
-    def _files(self, *, job: str) -> list[dict[str, Any]]:
-        return spool.listing(self._ended_folder(job))
-
     def _forget(self, *, job: str) -> dict[str, Any]:
-        shutil.rmtree(self._ended_folder(job), ignore_errors=True)
+        if self._entry(job).process is not None:
+            raise Fault(Code.BAD_ARGUMENT, f"the job {job} has not ended")
+        shutil.rmtree(self._jobs / job, ignore_errors=True)
         del self._table[job]
         return {}
 
@@ -195,7 +195,6 @@ class Service:
         "start": _start,
         "status": _status,
         "stop": _stop,
-        "files": _files,
         "forget": _forget,
         "bye": _bye,
     }
@@ -209,11 +208,6 @@ class Service:
         if job not in self._table:
             raise Fault(Code.NO_SUCH_JOB, f"there is no job {job!r:.80}")
         return self._table[job]
-
-    def _ended_folder(self, job: str) -> Path:
-        if self._entry(job).process is not None:
-            raise Fault(Code.BAD_ARGUMENT, f"the job {job} has not ended")
-        return self._jobs / job
 
     def _end(self, entry: _Entry, now_ns: int) -> None:
         entry.kill_at_ns = now_ns + GRACE_NS

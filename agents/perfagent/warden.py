@@ -2,7 +2,8 @@
 
 The worker tells it over a socket which process groups exist (``+123``, ``-123``) and says ``bye`` when it has
 cleaned up itself. Silence without goodbye means that the worker was killed. The worker in turn sees the socket
-close when the warden dies, and starts another: only killing both at once leaves something, for ``clean``.
+close when the warden dies, and starts another: only killing both at once, with no channel open, leaves something for
+``clean``.
 """
 
 from __future__ import annotations

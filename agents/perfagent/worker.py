@@ -134,7 +134,7 @@ class Worker:
     """Binds the service to the world. Create it, then ``run`` until the lease ends or ``bye``."""
 
     def __init__(self, folder: Path, run: str, lease_s: float) -> None:
-        """Takes the host's lock and listens. Raises Fault(HOST_BUSY), OSError."""
+        """Takes the host's lock, listens and has a warden. Raises Fault(HOST_BUSY), OSError."""
         self._folder = folder
         self._program = folder / "agent.pyz"
         self._run = run
@@ -162,10 +162,11 @@ class Worker:
         self._service = Service(identity, folder / "jobs", lease_s, now_ns, self._spawn, os.getpid())
         self._warden: Warden | None = None
         self._next_warden_ns = now_ns
+        self._heed_signals()
+        self._keep_warden()
 
     def run(self) -> None:
         """Serve; on the way out leave nothing behind."""
-        self._heed_signals()
         while not self._service.leaving:
             self._keep_warden()
             for key, events in self._selector.select(self._patience_s()):
@@ -183,9 +184,10 @@ class Worker:
 
     def _on_asker(self, _events: int) -> None:
         """Somebody else wants the host: say who holds it."""
-        asker, _ = self._lock.accept()
-        with asker:
-            asker.send(json.dumps({"run": self._run}).encode())
+        with suppress(OSError):  # any user of the host may ask, and may be gone before he is answered
+            asker, _ = self._lock.accept()
+            with asker:
+                asker.send(json.dumps({"run": self._run}).encode())
 
     def _on_connect(self, _events: int) -> None:
         sock, _ = self._listener.accept()
@@ -343,7 +345,8 @@ def serve(folder: Path, run: str, lease_s: float) -> int:
     except Fault as fault:
         os.write(1, wire.encode(wire.Failure(0, fault.code, fault.message)))
         return 1
-    os.write(1, b"ready\n")
+    with suppress(BrokenPipeError):  # whoever started us was killed: the lease sees to the rest
+        os.write(1, b"ready\n")
     os.dup2(0, 1)
     worker.run()
     return 0

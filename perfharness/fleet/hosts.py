@@ -16,6 +16,9 @@ from perfharness.fleet.launch import after_preamble, launch
 from perfharness.fleet.session import Endpoint, EventHandler, Session
 
 MAX_PARALLEL = 16
+_REPORT_LIMIT = 1 << 20
+"""Bytes of what ``clean`` says."""
+
 LAST_TRY_S = 10.0
 """For a host that was lost and may be back when the run ends."""
 
@@ -99,7 +102,7 @@ def clean(endpoints: Sequence[Endpoint]) -> list[Cleaned]:
 def _clean_host(endpoint: Endpoint) -> Cleaned:
     with closing(ssh.connect(endpoint.name, endpoint.ssh)) as link:
         stream = after_preamble(launch(link, endpoint, bundle.build(), ["clean"]), endpoint)
-        answer = b"".join(iter(lambda: stream.read(1 << 16), b""))
+        answer = stream.line(_REPORT_LIMIT)
     try:
         report = json.loads(answer)
         return Cleaned(endpoint.name, tuple(report["removed"]), tuple(report["kept"]))
@@ -111,8 +114,7 @@ def _leave_host(session: Session) -> None:
     try:
         session.bye()
     except HostLost:
-        session.reattach(LAST_TRY_S)
-        session.bye()
+        session.bye_after_loss(LAST_TRY_S)
 
 
 class _Named(Protocol):

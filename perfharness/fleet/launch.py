@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from perfagent import wire
@@ -32,23 +31,34 @@ class Stream:
         return self._buffered
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, b"" at the end. Raises HostLost."""
+        """Up to ``size`` bytes, b"" when the program has ended. Raises HostLost."""
         if self._buffered:
             data, self._buffered = self._buffered[:size], self._buffered[size:]
             return data
+        broke = HostLost(self._host, "the connection broke in the middle of a transfer.")
         try:
-            return bytes(self._channel.recv(size))
+            data = bytes(self._channel.recv(size))
         except OSError as error:
-            raise HostLost(self._host, "the connection broke in the middle of a transfer.") from error
+            raise broke from error
+        if not data and ssh.exit_status(self._channel) == -1:
+            raise broke  # a cut looks like an end, but an end has an exit code
+        return data
+
+    def line(self, limit: int) -> bytes:
+        """A line without its newline, or what came of it until the end or the limit. Raises HostLost."""
+        data = b""
+        while b"\n" not in data and len(data) < limit and (block := self.read(1 << 16)):
+            data += block
+        line, _, rest = data.partition(b"\n")
+        self._buffered = rest + self._buffered
+        return line
 
 
 def launch(link: ssh.Link, endpoint: Endpoint, agent: bundle.Bundle, words: Sequence[str]) -> Any:
     """Send the agent and have it do ``words``; returns the channel. Raises HostUnusable."""
     size = str(len(agent.content))
-    channel = link.execute([endpoint.python, "-c", _RECEIVE, size, agent.sha256, *words])
-    with suppress(OSError):  # it has ended early: what it printed says why, and is read next
-        channel.sendall(bundle.bootstrap() + agent.content)
-    return channel
+    command = [endpoint.python, "-E", "-c", _RECEIVE, size, agent.sha256, *words]
+    return link.execute(command, bundle.bootstrap() + agent.content)
 
 
 def after_preamble(channel: Any, endpoint: Endpoint) -> Stream:
@@ -61,15 +71,19 @@ def after_preamble(channel: Any, endpoint: Endpoint) -> Stream:
         try:
             block = channel.recv(1 << 16)
         except OSError as error:
-            raise HostUnusable(endpoint.name, "it lets us in, but its Python does not answer.") from error
-        if not block or len(data) > _NOISE_LIMIT:
+            raise HostLost(endpoint.name, "it lets us in, but its Python does not answer.") from error
+        if not block:
             raise _explained(channel, endpoint, data)
         data += block
+        if len(data) > _NOISE_LIMIT and wire.PREAMBLE not in data:
+            raise HostUnusable(endpoint.name, "it prints without end instead of running our command.", ssh.NO_COMMANDS)
 
 
 def _explained(channel: Any, endpoint: Endpoint, printed: bytes) -> HostUnusable:
     """Why the agent did not start, from its exit code and its last words."""
     code = ssh.exit_status(channel)
+    if code == -1:
+        return HostLost(endpoint.name, "the connection ended before the agent could answer.")
     said = channel.recv_stderr(4096) or printed
     words = (said.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1][:200]
     name, python = endpoint.name, endpoint.python
@@ -84,6 +98,4 @@ def _explained(channel: Any, endpoint: Endpoint, printed: bytes) -> HostUnusable
         )
     if code == 7:
         return HostUnusable(name, f"{words}.", "Try again.")
-    if code == -1:
-        return HostLost(name, "the connection ended before the agent could answer.")
     return HostUnusable(name, f"its agent did not start (exit code {code}): {words}.", ssh.NO_COMMANDS)

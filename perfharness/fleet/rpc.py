@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Protocol
 
 from perfagent import wire
@@ -16,7 +17,10 @@ ANSWER_S = 15.0
 
 
 class Channel(Protocol):
-    """A stream of bytes both ways. ``recv`` returns b"" at the end and may raise TimeoutError meanwhile."""
+    """A stream of bytes both ways. ``recv`` returns b"" at the end and may raise TimeoutError meanwhile.
+
+    All raise OSError when it is broken; paramiko's also EOFError, when it was broken a moment ago.
+    """
 
     def recv(self, size: int) -> bytes: ...
     def sendall(self, data: bytes) -> None: ...
@@ -41,6 +45,7 @@ class Client:
         self._on_lost = on_lost
         self._ids = itertools.count(1)
         self._sending = threading.Lock()
+        self._losing = threading.Lock()
         self._pending: dict[int, Future[Any]] = {}
         self.lost: PerfharnessError | None = None
         self._thread = threading.Thread(target=self._read, args=(received,), name=f"agent {host}", daemon=True)
@@ -57,8 +62,10 @@ class Client:
             with self._sending:
                 self._channel.sendall(wire.encode(wire.Request(number, method, dict(args or {}))))
             return future.result(deadline_s)
-        except OSError as error:  # TimeoutError is one
-            self._lose(HostLost(self._host, f"its agent did not answer `{method}` within {deadline_s:.0f} s."))
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            silent = f"its agent did not answer `{method}` within {deadline_s:.0f} s."
+            broke = "the connection to its agent broke."
+            self._lose(HostLost(self._host, silent if isinstance(error, TimeoutError) else broke))
             raise self.lost or error from error
         finally:
             del self._pending[number]
@@ -82,7 +89,7 @@ class Client:
                     return
         except wire.Fault as fault:
             self._lose(HostLost(self._host, f"its agent cannot be understood: {fault.message}."))
-        except OSError as error:
+        except (OSError, EOFError) as error:
             self._lose(HostLost(self._host, f"the connection to its agent broke: {error}."))
 
     def _take(self, answer: wire.Answer) -> None:
@@ -92,19 +99,23 @@ class Client:
             self._lose(AgentError(self._host, answer.code, answer.message))
         else:
             future = self._pending.get(answer.id)
-            if future is None or future.done():
+            if future is None:
                 return  # its caller has given up
-            if isinstance(answer, wire.Failure):
-                future.set_exception(AgentError(self._host, answer.code, answer.message))
-            else:
-                future.set_result(answer.result)
+            with suppress(InvalidStateError):
+                if isinstance(answer, wire.Failure):
+                    future.set_exception(AgentError(self._host, answer.code, answer.message))
+                else:
+                    future.set_result(answer.result)
 
     def _lose(self, why: PerfharnessError) -> None:
         """The first reason counts; everybody who waits is told."""
-        if self.lost is None:
+        with self._losing:
+            if self.lost is not None:
+                return
             self.lost = why
+        for future in list(self._pending.values()):
+            with suppress(InvalidStateError):  # it has its answer
+                future.set_exception(why)
+        self._on_lost()
+        with suppress(OSError, EOFError):
             self._channel.close()
-            for future in list(self._pending.values()):
-                if not future.done():
-                    future.set_exception(why)
-            self._on_lost()

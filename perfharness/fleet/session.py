@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perfagent import wire
-from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused
+from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused, printable
 from perfharness.fleet import bundle, spool, ssh
 from perfharness.fleet.launch import after_preamble, launch
 from perfharness.fleet.rpc import Client
@@ -31,7 +31,12 @@ HASHING_S = 120.0
 BYE_S = 30.0
 """Leaving includes removing the spool, which may be large."""
 
+_STILL_THERE = 3
+"""An exit code that Python has no other use for."""
+
 ENDED = ("completed", "failed", "aborted")
+_STATES = ("running", "ready", *ENDED)
+"""In the order in which a job goes through them."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +83,7 @@ class Session:
             words = ("attach", run_id, f"{lease_s:g}")
             channel = launch(self._link, endpoint, agent or bundle.build(), words)
             self._client = self._converse(channel)
-            self.hello: dict[str, Any] = self._client.call("hello", {"version": wire.VERSION})
+            self.hello = _introduction(self.host, self._client.call("hello", {"version": wire.VERSION}))
         except AgentError as error:
             self._link.close()
             raise _at_start(error) from error
@@ -128,16 +133,21 @@ class Session:
 
         The id of the job may be used again afterwards. Raises HostLost, AgentError, EvidenceBroken.
         """
-        expected = spool.expected(self.host, self._client.call("files", {"job": job_id}, HASHING_S))
-        channel = self._agent("fetch", job_id)
+        if self._state(job_id)["state"] not in ENDED:
+            raise AgentError(self.host, wire.Code.BAD_ARGUMENT, f"the job {job_id} has not ended")
+        channel = self._agent("fetch", job_id, patience_s=HASHING_S)
         try:
-            spool.receive(self.host, after_preamble(channel, self._endpoint), expected, target)
+            stream = after_preamble(channel, self._endpoint)
+            files = spool.expected(self.host, stream.line(wire.MAX_LINE))
+            spool.receive(self.host, stream, files, target)
         finally:
-            channel.close()
-        self._client.call("forget", {"job": job_id})
+            with suppress(OSError, EOFError):
+                channel.close()
+        with suppress(HostLost):  # the files are here; whoever asks for something next learns of the cut
+            self._client.call("forget", {"job": job_id})
         with self._changed:
             self._states.pop(job_id, None)
-        return expected
+        return files
 
     # --- the connection ---
 
@@ -164,12 +174,23 @@ class Session:
         self._left.set()
         try:
             self._client.call("bye", deadline_s=BYE_S)
-            question = "import os,sys;sys.exit(os.path.lexists(sys.argv[1]))"
-            channel = self._link.execute([self._endpoint.python, "-c", question, self.hello["dir"]])
-            if ssh.exit_status(channel) != 0:
-                raise AgentError(self.host, wire.Code.INTERNAL, f"its agent left {self.hello['dir']} behind")
+            self._see_it_gone()
         finally:
             self.close()
+
+    def bye_after_loss(self, deadline_s: float) -> None:
+        """Come back to say ``bye``, or to see that only its answer was lost. Raises HostLost or AgentError."""
+        try:
+            self.reattach(deadline_s)
+        except HostLost as lost:
+            try:
+                self._see_it_gone()
+            except HostLost:
+                raise lost from None
+            finally:
+                self.close()
+        else:
+            self.bye()
 
     def close(self) -> None:
         """Drop the connection and leave the agent to its lease."""
@@ -183,10 +204,20 @@ class Session:
         rest = after_preamble(channel, self._endpoint)
         return Client(self.host, channel, self._heard, self._notify, rest.buffered())
 
-    def _agent(self, verb: str, *words: str) -> Any:
+    def _agent(self, verb: str, *words: str, patience_s: float = ssh.IO_S) -> Any:
         """Run the agent that is on the host already."""
         folder = self.hello["dir"]
-        return self._link.execute([self._endpoint.python, "-IS", f"{folder}/agent.pyz", verb, folder, *words])
+        command = [self._endpoint.python, "-IS", f"{folder}/agent.pyz", verb, folder, *words]
+        return self._link.execute(command, patience_s=patience_s)
+
+    def _see_it_gone(self) -> None:
+        question = f"import os,sys;sys.exit({_STILL_THERE} * os.path.lexists(sys.argv[1]))"
+        channel = self._link.execute([self._endpoint.python, "-IS", "-c", question, self.hello["dir"]])
+        code = ssh.exit_status(channel)
+        if code == _STILL_THERE:
+            raise AgentError(self.host, wire.Code.INTERNAL, f"its agent left {self.hello['dir']} behind")
+        if code != 0:
+            raise HostLost(self.host, f"it did not say whether {self.hello['dir']} is gone.")
 
     def _connect_again(self) -> None:
         self._client.close()
@@ -194,14 +225,19 @@ class Session:
         self._link = ssh.connect(self.host, self._endpoint.ssh)
         try:
             client = self._converse(self._agent("attach"))
-            jobs = client.call("status")["jobs"]
+            told = _jobs(client.call("status"))
         except HostLost:
             raise
+        except wire.Fault as fault:
+            raise HostLost(self.host, f"its agent cannot be understood: {fault.message}.") from fault
         except HostUnusable as error:  # the host is there, the program is not
             raise AgentError(self.host, wire.Code.INTERNAL, "there is no agent any more") from error
         with self._changed:
             self._client = client
-            self._states = dict(jobs)
+            for job, known in self._states.items():  # an event may have overtaken us
+                if job in told and _STATES.index(known["state"]) > _STATES.index(told[job]["state"]):
+                    told[job] = known
+            self._states = told
             self._changed.notify_all()
 
     def _live(self) -> None:
@@ -211,11 +247,11 @@ class Session:
                 self._client.call("renew", {"lease_s": self._lease_s})
 
     def _heard(self, event: wire.Event) -> None:
-        state = self._states.get(event.job, {"data": {}})
-        if event.kind == "ready":
+        state = self._states.get(event.job)
+        if state is not None and event.kind == "ready":
             self._set(event.job, {"state": "ready", "data": event.data, "error": None})
-        elif event.kind == "done":
-            self._set(event.job, {**event.data, "data": state["data"]})
+        elif state is not None and event.kind == "done":
+            self._set(event.job, _checked({**event.data, "data": state["data"]}))
         try:
             self._on_event(self.host, {"event": event.kind, "job": event.job, "data": event.data})
         except Exception:
@@ -245,6 +281,34 @@ class Session:
         if job_id not in self._states:
             raise AgentError(self.host, wire.Code.NO_SUCH_JOB, f"there is no job {job_id}")
         return self._states[job_id]
+
+
+# --- what an agent says is checked before it is used -------------------------------------------
+
+
+def _introduction(host: str, said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict) or not isinstance(said.get("dir"), str):
+        raise HostUnusable(host, "its agent does not say who it is.")
+    return said
+
+
+def _jobs(said: Any) -> dict[str, dict[str, Any]]:
+    """The answer to ``status``. Raises Fault."""
+    if not isinstance(said, dict) or not isinstance(said.get("jobs"), dict):
+        raise wire.Fault(wire.Code.BAD_MESSAGE, "a status without jobs")
+    return {job: _checked(state) for job, state in said["jobs"].items()}
+
+
+def _checked(said: Any) -> dict[str, Any]:
+    """A job's state. Raises Fault."""
+    try:
+        state, data, error = said["state"], dict(said["data"]), said["error"]
+        if error is not None:
+            error = {"code": int(error["code"]), "message": printable(str(error["message"]))}
+        _STATES.index(state)
+    except (LookupError, TypeError, ValueError) as wrong:
+        raise wire.Fault(wire.Code.BAD_MESSAGE, "a job in no known state") from wrong
+    return {"state": state, "data": data, "error": error}
 
 
 def _at_start(error: AgentError) -> PerfharnessError:

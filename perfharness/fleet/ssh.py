@@ -13,11 +13,15 @@ import base64
 import contextlib
 import hashlib
 import logging
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -26,7 +30,7 @@ import paramiko
 from paramiko.ssh_exception import PasswordRequiredException
 
 from perfharness.errors import HostLost, HostUnusable
-from perfharness.fleet import ssh_config
+from perfharness.fleet import known_hosts, ssh_config
 
 CONNECT_S = 10.0
 """For each step of connecting: TCP, banner, key exchange, authentication."""
@@ -34,12 +38,17 @@ CONNECT_S = 10.0
 IO_S = 15.0
 """How long a blocked read or write waits before somebody looks why."""
 
+FEED_S = 60.0
+"""For sending the agent, less than a megabyte."""
+
 KEEPALIVE_S = 5
 USER_TIMEOUT_MS = 15_000
 """Unacknowledged keepalives for this long are a cut; without it TCP would go on trying for a quarter of an hour."""
 
 SEGMENT_BYTES = 1200
 """With IPv6 and TCP headers below 1280 bytes, the least that any IPv6 path must carry (RFC 8200, section 5)."""
+
+_MAX_HOPS = 16
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its complaints become our sentences
 
@@ -59,29 +68,65 @@ class Target(Protocol):
     def known_hosts(self) -> str | Path | None: ...
 
 
+_BROKEN = (paramiko.SSHException, OSError, EOFError)
+"""What paramiko raises when a connection is gone, or just about to be."""
+
+
 class Link:
-    """An open connection to a host."""
+    """An open connection to a host, and as many more as its sshd wants for several programs at once (MaxSessions)."""
 
-    def __init__(self, name: str, transport: paramiko.Transport, held: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, connect: Callable[[], paramiko.Transport], held: contextlib.ExitStack) -> None:
+        """``connect`` opens a connection that ``held`` closes. Raises HostUnusable."""
         self._name = name
-        self._transport = transport
+        self._connect = connect
         self._held = held
+        self._transports = [connect()]
 
-    def execute(self, words: Sequence[str]) -> paramiko.Channel:
-        """Run a program without a terminal. Raises HostLost, or HostUnusable when commands are not allowed."""
+    def execute(self, words: Sequence[str], feed: bytes = b"", patience_s: float = IO_S) -> paramiko.Channel:
+        """Run a program without a terminal and give it ``feed`` to read; reads and writes wait ``patience_s``.
+
+        Raises HostLost, or HostUnusable when commands are not allowed.
+        """
+        channel = self._session()
+        channel.settimeout(patience_s)
         try:
-            channel = self._transport.open_session(timeout=CONNECT_S)
-            channel.settimeout(IO_S)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise HostLost(self._name, "the SSH connection is gone.") from error
-        try:
-            channel.exec_command(shlex.join(words))
-        except (paramiko.SSHException, OSError, EOFError) as error:
+            with self._deadline(CONNECT_S):
+                channel.exec_command(shlex.join(words))
+        except _BROKEN as error:
+            if not channel.get_transport().is_active():
+                raise HostLost(self._name, f"it does not run a command within {CONNECT_S:.0f} s.") from error
             raise HostUnusable(self._name, "it lets us in but refuses to run a command.", NO_COMMANDS) from error
+        # When it does not take all, it has ended early: what it printed says why, and is read next.
+        with contextlib.suppress(*_BROKEN), self._deadline(FEED_S):
+            channel.sendall(feed)
         return channel
 
     def close(self) -> None:
         self._held.close()
+
+    def _session(self) -> paramiko.Channel:
+        try:
+            for transport in tuple(self._transports):
+                with contextlib.suppress(paramiko.ChannelException):  # it has as many as it takes
+                    return transport.open_session(timeout=CONNECT_S)
+            transport = self._connect()
+            self._transports.append(transport)
+            return transport.open_session(timeout=CONNECT_S)
+        except paramiko.ChannelException as error:
+            raise HostUnusable(self._name, "it lets us in but refuses to open a session.", NO_COMMANDS) from error
+        except _BROKEN as error:
+            raise HostLost(self._name, "the SSH connection is gone.") from error
+
+    @contextlib.contextmanager
+    def _deadline(self, seconds: float) -> Iterator[None]:
+        """Close the connection when this takes longer: paramiko waits for some answers, and for room, for ever."""
+        timer = threading.Timer(seconds, self.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def exit_status(channel: paramiko.Channel) -> int:
@@ -96,22 +141,33 @@ def connect(name: str, target: Target) -> Link:
     """Open a connection to the endpoint ``name``. Raises HostUnusable."""
     held = contextlib.ExitStack()
     try:
-        transport = _Journey(name, target, held).to(target.host, target.user, target.port)
+        return Link(name, lambda: _Journey(name, target, held).to(target.host, target.user, target.port), held)
     except BaseException:
         held.close()
         raise
-    return Link(name, transport, held)
 
 
 class _UnknownKeyError(Exception):
-    def __init__(self, key: paramiko.PKey) -> None:
+    def __init__(self, key: paramiko.PKey, revoked: bool) -> None:
         super().__init__()
         self.key = key
+        self.revoked = revoked
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # untyped base
-    def missing_host_key(self, _client: Any, _name: str, key: paramiko.PKey) -> None:
-        raise _UnknownKeyError(key)
+class _OnlyKnown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # untyped base
+    """paramiko is told of no keys, so that every host is checked here."""
+
+    def __init__(self, known: known_hosts.Known) -> None:
+        self._known = known
+
+    def missing_host_key(self, _client: Any, name: str, key: paramiko.PKey) -> None:
+        if key in self._known.revoked:
+            raise _UnknownKeyError(key, revoked=True)
+        if key in self._known.keys:
+            return
+        if self._known.keys:
+            raise paramiko.BadHostKeyException(name, key, self._known.keys[0])
+        raise _UnknownKeyError(key, revoked=False)
 
 
 class _Journey:
@@ -122,6 +178,7 @@ class _Journey:
         self._target = target
         self._held = held
         self._complaints: IO[bytes] | None = None
+        self._hops = 0
         try:
             self._config = fabric.Config(ssh_config=ssh_config.read(target.config), lazy=True)
         except (OSError, paramiko.SSHException) as error:
@@ -130,7 +187,32 @@ class _Journey:
 
     def to(self, host: str, user: str | None, port: int | None, jumps: str | None = None) -> paramiko.Transport:
         """Connect to a host, itself or through ``jumps`` (``user@host:port,…``; None = as configured)."""
+        hop = self._hop(host, user, port)
+        facts = hop.ssh_config
+        if jumps is None:
+            jumps = facts.get("proxyjump", "")
+        if jumps.split("@")[-1] in ("none", hop.host, hop.original_host):  # itself: `Host *` with a ProxyJump
+            jumps = ""
+        proxy = "" if jumps else facts.get("proxycommand", "none")
         try:
+            hop.connect_kwargs = self._credentials(hop)
+            hop.connect_kwargs["sock"] = self._socket(hop, jumps, "" if proxy == "none" else proxy)
+            known = known_hosts.read(self._known_hosts(facts), _known_as(hop))
+            hop.client.set_missing_host_key_policy(_OnlyKnown(known))
+            hop.connect_kwargs["transport_factory"] = partial(_transport, known)
+            self._held.callback(hop.close)
+            hop.open()
+        except (_UnknownKeyError, *_BROKEN, ValueError) as error:  # ValueError: a name or a key file that is none
+            raise self._explained(error, hop, direct=not jumps and proxy == "none") from error
+        hop.transport.set_keepalive(KEEPALIVE_S)
+        return hop.transport
+
+    def _hop(self, host: str, user: str | None, port: int | None) -> fabric.Connection:
+        """Not connected yet, with what the SSH configuration says of it."""
+        self._hops += 1
+        try:
+            if self._hops > _MAX_HOPS:
+                raise ValueError(f"its ProxyJump leads over more than {_MAX_HOPS} hosts, perhaps in a circle")
             hop = fabric.Connection(
                 host,
                 user=user,
@@ -141,36 +223,21 @@ class _Journey:
                 connect_timeout=CONNECT_S,
             )
             if not 0 < hop.port < 65536:
-                raise ValueError
-        except ValueError:
-            said = f"the Port of {host} in the SSH configuration is not a TCP port."
-            raise HostUnusable(self._name, said, "Correct it, or write `port:` under `ssh:` of the endpoint.") from None
-        facts = hop.ssh_config
-        if jumps is None:
-            jumps = facts.get("proxyjump", "")
-        if jumps.split("@")[-1] in ("none", hop.host, hop.original_host):  # itself: `Host *` with a ProxyJump
-            jumps = ""
-        proxy = "" if jumps else facts.get("proxycommand", "none")
-        try:
-            hop.connect_kwargs = self._credentials(hop)
-            hop.connect_kwargs["sock"] = self._socket(hop, jumps, "" if proxy == "none" else proxy)
-            if alias := facts.get("hostkeyalias"):
-                hop.host, hop.port = alias, paramiko.config.SSH_PORT  # only the host key is looked up by these now
-            for file in self._known_hosts(facts):
-                if file.exists():
-                    hop.client.load_system_host_keys(str(file))
-            hop.client.set_missing_host_key_policy(_Refuse())
-            self._held.callback(hop.close)
-            hop.open()
-        except (_UnknownKeyError, paramiko.SSHException, OSError, EOFError) as error:
-            raise self._explained(error, hop, direct=not jumps and proxy == "none") from error
-        hop.transport.set_keepalive(KEEPALIVE_S)
-        return hop.transport
+                raise ValueError(f"{hop.port} is no TCP port")
+            return hop
+        except (ValueError, paramiko.SSHException) as error:  # a port that is no number, a name that is not canonical
+            message = f"the SSH configuration for {host} cannot be used: {error}."
+            file = [] if self._target.config is None else ["-F", str(self._target.config)]
+            remedy = f"Correct it; this shows what it says: {shlex.join(['ssh', *file, '-G', self._target.host])}"
+            raise HostUnusable(self._name, message, remedy) from error
 
     def _credentials(self, hop: fabric.Connection) -> dict[str, Any]:
         anything = hop.ssh_config.get("identitiesonly", "no") != "yes"
+        named = hop.connect_kwargs.get("key_filename", [])
+        there = [file for file in named if Path(file).exists()]  # ssh passes over the others, too
         return {
             **hop.connect_kwargs,
+            "key_filename": there if there or anything else named,
             "allow_agent": anything,
             "look_for_keys": anything,
             "banner_timeout": CONNECT_S,
@@ -220,15 +287,19 @@ class _Journey:
         self._complaints = complaints = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by _held
         with theirs:
             end = theirs.fileno()
-            process = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=complaints)
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=end,
+                stdout=end,
+                stderr=complaints,
+                process_group=0,  # Ctrl-C must not cut the way by which we leave the host
+            )
         self._held.callback(_end, process)
         return ours
 
     # --- sentences ---
 
     def _explained(self, error: Exception, hop: fabric.Connection, direct: bool) -> HostUnusable:
-        if isinstance(error, HostUnusable):
-            return error
         where = f"{hop.host} port {hop.port}"
         if hop.original_host != self._target.host:
             where = f"its jump host {where}"
@@ -243,10 +314,10 @@ class _Journey:
         by_hand = f"Try by hand: {shlex.join(self._ssh_command(hop))}"
         match error:
             case _UnknownKeyError():
-                return self._unknown_key(error.key, hop, where, direct)
+                return self._unknown_key(error.key, error.revoked, hop, where, direct)
             case paramiko.BadHostKeyException():
                 shown = _fingerprint(error.key)
-                name = hop.host if hop.port == paramiko.config.SSH_PORT else f"[{hop.host}]:{hop.port}"
+                name = _known_as(hop)
                 file = self._known_hosts(hop.ssh_config)[0]
                 forget = shlex.join(["ssh-keygen", "-R", name, "-f", str(file)])
                 return (
@@ -255,6 +326,9 @@ class _Journey:
                 )
             case PasswordRequiredException():
                 return f"the key for {where} has a passphrase.", "Load it into an agent first: ssh-add."
+            case paramiko.BadAuthenticationType() if "publickey" not in error.allowed_types:
+                words = f"{where} takes no keys, only {', '.join(sorted(error.allowed_types))}."
+                return words, "Nobody is there to type a password: have it accept a key (PubkeyAuthentication)."
             case paramiko.AuthenticationException():
                 return f"{where} does not let {hop.user} in with any of our keys.", by_hand
             case socket.gaierror():
@@ -269,8 +343,12 @@ class _Journey:
             case _:
                 return f"no SSH session with {where}: {str(error) or type(error).__name__}.", by_hand
 
-    def _unknown_key(self, key: paramiko.PKey, hop: fabric.Connection, where: str, direct: bool) -> tuple[str, str]:
+    def _unknown_key(
+        self, key: paramiko.PKey, revoked: bool, hop: fabric.Connection, where: str, direct: bool
+    ) -> tuple[str, str]:
         file = self._known_hosts(hop.ssh_config)[0]
+        if revoked:
+            return f"the host key of {where} is marked @revoked: {_fingerprint(key)}.", "Do not trust this host."
         if direct:
             kind = key.get_name().removeprefix("ssh-")
             kind = "ecdsa" if kind.startswith("ecdsa") else kind
@@ -296,6 +374,18 @@ class _Journey:
         return [*words, hop.original_host]
 
 
+def _known_as(hop: fabric.Connection) -> str:
+    return hop.ssh_config.get("hostkeyalias") or known_hosts.name_of(hop.host, hop.port)
+
+
+def _transport(known: known_hosts.Known, sock: Any, **settings: Any) -> paramiko.Transport:
+    """paramiko's, that asks for a key that we know."""
+    transport = paramiko.Transport(sock, **settings)
+    options = transport.get_security_options()
+    options.key_types = known.first(options.key_types)
+    return transport
+
+
 def _fingerprint(key: paramiko.PKey) -> str:
     """As OpenSSH prints it."""
     digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
@@ -303,9 +393,9 @@ def _fingerprint(key: paramiko.PKey) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(2.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)  # a pipeline is more than one process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2.0)
+            return

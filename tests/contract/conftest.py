@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from perfharness.fleet import bundle
+from perfharness.fleet import bundle, ssh
+from perfharness.fleet.session import Session
+from tests.contract.local_link import LocalLink
+from tests.contract.ssh_server import Server, target
 
 TRIAL = Path(__file__).with_name("trial.py")
 
@@ -125,3 +132,59 @@ def endpoint(sandbox: Sandbox) -> SimpleNamespace:
     """An endpoint whose Python runs in the sandbox."""
     target = SimpleNamespace(host="127.0.0.1", config=None, user=None, port=None, known_hosts=None)
     return SimpleNamespace(name="host-a", ssh=target, python=str(sandbox.python))
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> list[LocalLink]:
+    made: list[LocalLink] = []
+
+    def connect(_name: str, _target: Any) -> LocalLink:
+        made.append(LocalLink())
+        return made[-1]
+
+    monkeypatch.setattr(ssh, "connect", connect)
+    return made
+
+
+@pytest.fixture
+def session(links: list[LocalLink], endpoint: Any, agent: bundle.Bundle, events: Any, sandbox: Any) -> Any:
+    opened = Session(endpoint, "run-1", 30.0, events, agent)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    for name in ("host", "client", "stranger"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    shutil.copy(folder / "client.pub", folder / "authorized_keys")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"
+        "StrictModes no\nPidFile none\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\nMaxStartups 100\n"
+    )
+    separation = Path("/run/sshd")
+    made = not separation.exists()
+    separation.mkdir(exist_ok=True)
+    sshd = Server(folder, port)
+    sshd.start()
+    yield sshd
+    sshd.process.terminate()
+    sshd.process.wait()
+    if made:
+        with suppress(OSError):
+            separation.rmdir()
+
+
+@pytest.fixture
+def known(server: Server, endpoint: Any) -> Any:
+    """The endpoint reached by its alias, everything in order."""
+    server.know()
+    endpoint.ssh = target("host-a", config=server.config())
+    return endpoint

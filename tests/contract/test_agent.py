@@ -6,87 +6,19 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfagent import wire
-from perfharness.errors import AgentError, EvidenceBroken, HostLost, HostUnusable, Refused
-from perfharness.fleet import bundle, ssh
+from perfharness.errors import AgentError, HostLost, HostUnusable, Refused
+from perfharness.fleet import bundle
 from perfharness.fleet.session import Session
 from perfharness.model import Job, Role
+from tests.contract.local_link import LocalLink, PipeChannel, a_job
 
-
-class PipeChannel:
-    """A program's pipes with the face of an SSH channel."""
-
-    def __init__(self, words: list[str]) -> None:
-        pipe = subprocess.PIPE
-        self.status_event = threading.Event()
-        self.status_event.set()
-        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
-
-    def recv(self, size: int) -> bytes:
-        assert self.process.stdout is not None
-        return os.read(self.process.stdout.fileno(), size)
-
-    def sendall(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self.process.stdin.fileno(), left) :]
-
-    def recv_exit_status(self) -> int:
-        return self.process.wait(20)
-
-    def recv_stderr(self, size: int) -> bytes:
-        assert self.process.stderr is not None
-        return self.process.stderr.read(size)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-
-class LocalLink:
-    """Runs programs here instead of over SSH."""
-
-    def __init__(self) -> None:
-        self.channels: list[PipeChannel] = []
-
-    def execute(self, words: list[str]) -> PipeChannel:
-        self.channels.append(PipeChannel(words))
-        return self.channels[-1]
-
-    def close(self) -> None:
-        for channel in self.channels:
-            channel.close()
-            channel.process.wait(20)
-
-
-@pytest.fixture(autouse=True)
-def links(monkeypatch: pytest.MonkeyPatch) -> list[LocalLink]:
-    made: list[LocalLink] = []
-
-    def connect(_name: str, _target: Any) -> LocalLink:
-        made.append(LocalLink())
-        return made[-1]
-
-    monkeypatch.setattr(ssh, "connect", connect)
-    return made
-
-
-@pytest.fixture
-def session(endpoint: Any, agent: bundle.Bundle, events: Any, sandbox: Any) -> Any:
-    opened = Session(endpoint, "run-1", 30.0, events, agent)
-    yield opened
-    opened.close()
-
-
-def a_job(method: str, deadline_s: float = 20.0, **args: Any) -> Job:
-    return Job(method.replace(".", "-"), "host-a", f"trial.{method}", args, Role.DRIVE, deadline_s)
+pytestmark = pytest.mark.usefixtures("links")
 
 
 def test_a_whole_life(session: Session, sandbox: Any, events: Any, agent: bundle.Bundle, tmp_path: Path) -> None:
@@ -216,6 +148,16 @@ def test_a_killed_warden_is_replaced(session: Session, sandbox: Any) -> None:
     sandbox.await_nothing_left()
 
 
+def test_both_killed_at_once_are_cleaned_up_by_the_channel(session: Session, sandbox: Any) -> None:
+    """As long as a coordinator is connected there is a third process to see it."""
+    session.start(a_job("child"))
+    session.wait_ready("child", 10)
+    both = [sandbox.pid_of("warden"), sandbox.pid_of("worker")]
+    for pid in both:
+        os.kill(pid, signal.SIGKILL)
+    sandbox.await_nothing_left()
+
+
 def test_the_lease_ends_without_contact(endpoint: Any, agent: bundle.Bundle, sandbox: Any) -> None:
     """A coordinator that vanishes leaves nothing on the host once the lease has ended, running jobs included."""
     session = Session(endpoint, "run-1", 1.5, agent=agent)
@@ -341,26 +283,6 @@ def test_chatter_of_a_login_script_is_skipped(
     session.bye()
 
 
-def test_a_file_altered_on_the_host_is_noticed(
-    session: Session, sandbox: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    """The hash that the agent announced decides, not what arrived."""
-    session.start(a_job("echo", text="x"))
-    session.wait_done("echo", 10)
-    call = session._client.call
-
-    def and_alter(method: str, *rest: Any, **named: Any) -> Any:
-        answer = call(method, *rest, **named)
-        if method == "files":
-            (sandbox.folders()[0] / "jobs" / "echo" / "echo.bin").write_bytes(b"y" * 1000)
-        return answer
-
-    monkeypatch.setattr(session._client, "call", and_alter)
-    with pytest.raises(EvidenceBroken, match=r"echo\.bin was altered"):
-        session.fetch("echo", tmp_path / "raw")
-    assert not (tmp_path / "raw" / "echo.bin").exists()
-
-
 def test_the_agent_writes_nothing_else(session: Session, sandbox: Any) -> None:
     """Its folder is private, and what scapy would put into a home directory goes there too."""
     folder = sandbox.folders()[0]
@@ -376,16 +298,3 @@ def test_clean_by_hand_removes_no_folder_that_is_not_ours(endpoint: Any, agent: 
     said = subprocess.check_output([endpoint.python, "-IS", "/tmp/agent.pyz", "clean", "/tmp/diary"])
     assert said == wire.PREAMBLE + b'{"removed": [], "kept": []}\n'
     assert (sandbox.tmp / "diary").is_dir()
-
-
-def test_a_job_that_never_reached_the_agent_is_not_waited_for(session: Session, links: list[LocalLink]) -> None:
-    """Cut at the start of a job: after the reattach the agent's own table counts."""
-    os.kill(links[0].channels[0].process.pid, signal.SIGKILL)
-    with pytest.raises(HostLost):
-        session.start(a_job("echo", text="lost"))
-    session.reattach(10)
-    with pytest.raises(AgentError) as unknown:
-        session.wait_done("echo", 10)
-    assert unknown.value.code == wire.Code.NO_SUCH_JOB
-    session.start(a_job("echo", text="again"))
-    session.wait_done("echo", 10)

@@ -73,13 +73,13 @@ def test_answers_find_their_callers(talk: Conversation) -> None:
     """Two requests at once, answered in the other order, with an event in between."""
     first, firsts = talk.ask_in_background("status")
     one = talk.heard()
-    second, seconds = talk.ask_in_background("files")
+    second, seconds = talk.ask_in_background("hello")
     two = talk.heard()
     event = wire.Event("live", "j", {"x": 1})
-    talk.say(wire.Reply(two["id"], "for files"), event, wire.Reply(one["id"], "for status"))
+    talk.say(wire.Reply(two["id"], "for hello"), event, wire.Reply(one["id"], "for status"))
     first.join()
     second.join()
-    assert (firsts, seconds, talk.events) == (["for status"], ["for files"], [event])
+    assert (firsts, seconds, talk.events) == (["for status"], ["for hello"], [event])
 
 
 def test_errors_keep_their_code(talk: Conversation) -> None:
@@ -118,3 +118,16 @@ def test_a_failure_without_id_is_of_the_whole_session(talk: Conversation) -> Non
     talk.say(wire.Failure(0, wire.Code.HOST_BUSY, "run x is here"))
     thread.join()
     assert answers[0].code == wire.Code.HOST_BUSY
+
+
+def test_a_connection_that_breaks_while_we_send_is_a_loss(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """paramiko says EOFError when it is first to notice a cut: the thread that keeps the lease must live on."""
+
+    def broken(_data: bytes) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(talk.channel, "sendall", broken)
+    monkeypatch.setattr(talk.channel, "close", lambda: broken(b""))
+    with pytest.raises(HostLost):
+        talk.client.call("renew")
+    assert talk.lost.is_set()

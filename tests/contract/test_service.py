@@ -158,18 +158,24 @@ def test_an_unknown_request_does_not_renew_the_lease(bench: Bench) -> None:
     assert bench.service.leaving
 
 
-def test_files_and_forget_are_for_ended_jobs(bench: Bench) -> None:
-    """A growing file has no hash; after forget the id is free."""
+def test_forget_is_for_ended_jobs(bench: Bench) -> None:
+    """A running job keeps its folder and its id; after forget both are free."""
     folder = bench.start().folder
-    assert refused(bench, "files", job="j") is Code.BAD_ARGUMENT
     assert refused(bench, "forget", job="j") is Code.BAD_ARGUMENT
     assert refused(bench, "start", job="j", method="trial.run", args={"text": ""}, deadline_s=1) is Code.JOB_EXISTS
     bench.service.ended("j", 1, SECOND)
-    (folder / "link").symlink_to("/etc/passwd")
-    assert [row["name"] for row in bench.ask("files", job="j")] == ["result.json"]
     bench.ask("forget", job="j")
     assert not folder.exists()
     bench.start()
+
+
+def test_a_process_that_does_not_die_is_not_asked_all_the_time(bench: Bench) -> None:
+    """One that is stuck in the kernel is killed again after another grace, and the worker sleeps meanwhile."""
+    process = bench.start(deadline_s=10)
+    bench.service.tick(10 * SECOND)
+    bench.service.tick(10 * SECOND + GRACE_NS)
+    assert process.signals == ["term", "kill"]
+    assert bench.service.next_due_ns() == 10 * SECOND + 2 * GRACE_NS
 
 
 def test_a_process_that_cannot_start_leaves_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from perfharness import cli, evidence, preflight
-from perfharness.errors import Exit
+from perfharness.errors import Exit, HostLost
 from perfharness.order.circuit import load_circuit
 from perfharness.order.scenario import find_shipped, load_scenario
 from perfharness.plan import make_plan, to_json
@@ -74,7 +77,9 @@ def test_a_port_that_is_none_in_the_ssh_configuration_names_the_endpoint(
     (tmp_path / "config").write_text(f"Host *\n  HostName 127.0.0.1\n  Port {port}\n")
     file = lab_with(tmp_path, ("/run/perfharness-lab/ssh_config", "config"))
     assert typed(monkeypatch, "check", file) == Exit.HOST
-    assert "onprem-a: the Port of onprem-a in the SSH configuration is not a TCP port." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "onprem-a: the SSH configuration for onprem-a cannot be used:" in said
+    assert port in said
 
 
 def test_a_corrected_order_keeps_the_names_of_its_hosts(
@@ -90,3 +95,57 @@ def test_a_corrected_order_keeps_the_names_of_its_hosts(
     other = lab_with(tmp_path, ("  onprem-a:\n", "  onprem-b:\n"))
     assert typed(monkeypatch, "report", run.path, "--circuit", other) == Exit.BAD_INPUT
     assert "The run was measured from onprem-a, which this order does not name." in capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def raising(error: BaseException) -> Callable[..., int]:
+    def app(**_: object) -> int:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("a bug"), Exit.HARNESS),
+        (OSError(28, "No space left on device", "results/x"), Exit.HARNESS),
+        (BrokenPipeError(), Exit.HARNESS),
+        (KeyboardInterrupt(), Exit.INCONCLUSIVE),
+        (HostLost("host-a", "it went"), Exit.HOST),
+    ],
+)
+def test_no_error_is_a_verdict(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: Exit) -> None:
+    """Python's own exit code for an error is 1, and 1 says that the circuit failed."""
+    monkeypatch.setattr(cli, "app", raising(error))
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert cli._exit_code() == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_end_from_outside_is_an_interrupt(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """A cancelled pipeline and a closed terminal leave the hosts as tidily as Ctrl-C; under nohup it goes on."""
+
+    def hit(**_: object) -> int:
+        os.kill(os.getpid(), number)
+        return 0
+
+    monkeypatch.setattr(cli, "app", hit)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    for handler, code in ((signal.SIG_DFL, Exit.INCONCLUSIVE), (signal.SIG_IGN, Exit.PASS)):
+        signal.signal(number, handler)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == code
+
+
+def test_a_host_cannot_speak_to_the_terminal() -> None:
+    """What a host said goes into our sentences without its escape sequences."""
+    assert str(HostLost("host-a", "it said \x1b]0;owned\x07 and\r\nwent")) == "host-a: it said ?]0;owned? and?\nwent"
