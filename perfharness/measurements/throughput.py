@@ -23,7 +23,7 @@ from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
 SERVER, CLIENT = "server", "client"
-LEAD_S = 0.5
+LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
 PROCESS_BPS = 10_000_000_000
 """TCP: one iperf3 process for each started 10 Gbit/s, since before 3.16 one thread serves all its streams."""
