@@ -17,7 +17,7 @@ from rich.text import Text
 
 from perfharness.model import Finding, Run, Status, Task, Verdict
 from perfharness.order.units import rate_text
-from perfharness.report.text import duration, finding_value, interval_text, threshold_text
+from perfharness.report.text import finding_value, interval_text, threshold_text
 
 STYLE = {
     Verdict.PASS: "bold green",
@@ -62,9 +62,10 @@ class LineView:
         pass
 
     def connecting(self, what: str, hosts: Sequence[str], duration_s: float) -> None:
-        """What is going to be done, and the hosts that are being connected to for it."""
-        words = f"{what}: {', '.join(hosts)}; about {duration(duration_s)} from here"
-        self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+        """What is going to be done, and the hosts that are being connected to for it.
+
+        A log needs no sign of life, and what a host has to say then is one sentence.
+        """
 
     def task_started(self, task: Task, index: int, total: int) -> None:
         self._began = time.monotonic()
@@ -99,8 +100,9 @@ class TerminalView(LineView):
         self._live.__exit__(None, None, None)
 
     def connecting(self, what: str, hosts: Sequence[str], duration_s: float) -> None:
-        super().connecting(what, hosts, duration_s)
         self._run_s = duration_s
+        words = f"{what}: {', '.join(hosts)}; about {_clock(duration_s)} from here"
+        self.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def task_started(self, task: Task, index: int, total: int) -> None:
         self._began = time.monotonic()

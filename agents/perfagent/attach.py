@@ -21,6 +21,9 @@ from perfagent.wire import Code, Fault
 LAST_WORDS_S = 5
 """How long to wait for a channel that does not take the worker's last words: sshd may not know that it is cut."""
 
+DYING_S = 0.5
+"""How long a killed process may take to close its sockets one after the other."""
+
 _SCAPY_HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 """Where scapy writes at import; in the agent's folder it is removed with the rest."""
 
@@ -54,9 +57,7 @@ def attach(folder: Path, run: str = "", lease_s: float = 0.0) -> int:
     with suppress(ConnectionError):  # one side has gone, which is how this ends
         _relay(channel, worker)
     worker.close()
-    try:
-        _connect(folder).close()
-    except (Fault, OSError):  # it has left, or it was killed: should its warden be dead as well, this does its job
+    if _has_gone(folder):  # it has left, or it was killed: should its warden be dead as well, this does its job
         signal.alarm(0)
         leave(folder, ())
     return 0
@@ -103,6 +104,18 @@ def _connect(folder: Path) -> socket.socket:
         worker.close()
         raise Fault(Code.INTERNAL, "the worker has gone") from None
     return worker
+
+
+def _has_gone(folder: Path) -> bool:
+    """A worker that is dying may still be connected to, and then hangs up."""
+    try:
+        with _connect(folder) as worker:
+            worker.settimeout(DYING_S)
+            return not worker.recv(1)
+    except socket.timeout:
+        return False
+    except (Fault, OSError):
+        return True
 
 
 def _relay(channel: int, worker: socket.socket) -> None:

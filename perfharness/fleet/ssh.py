@@ -307,7 +307,7 @@ class _Journey:
         if self._complaints is not None:
             self._complaints.seek(0)
             said = self._complaints.read(4096).decode("utf-8", "replace").strip().splitlines()
-            message += f" Its ProxyCommand said: {said[-1]}" if said else ""
+            message += f" Its ProxyCommand said: {said[-1].rstrip('.')}." if said else ""
         return HostUnusable(self._name, message, remedy)
 
     def _sentence(self, error: Exception, hop: fabric.Connection, where: str, direct: bool) -> tuple[str, str]:
