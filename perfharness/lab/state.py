@@ -67,10 +67,10 @@ def load() -> State | None:
     return State(**data)
 
 
-def write_json(path: Path, data: Any) -> None:
-    """A reader sees the old file or the new one, never half of it."""
+def write_json(path: Path, data: Any, indent: int | None = 1) -> None:
+    """A reader sees the old file or the new one, never half of it. Without ``indent`` it is written much faster."""
     draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    draft.write_text(json.dumps(data, indent=indent), encoding="utf-8")
     draft.replace(path)
 
 

@@ -20,7 +20,7 @@ import pytest
 from perfharness.errors import LabFault
 from perfharness.lab import control, namespaces, topology
 from perfharness.lab.hosts import PRIVILEGE_SEPARATION, other_sshd_runs
-from perfharness.lab.line import LineSpec, Loss, Rate
+from perfharness.lab.linespec import LineSpec, Loss, Rate
 from perfharness.lab.processes import identify
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER
