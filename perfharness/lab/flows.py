@@ -38,7 +38,7 @@ class Runs:
 
 
 class Log:
-    """Of a watched flow: what befell which packet, and its delays. Packets are numbered from 0 as they entered."""
+    """Of a watched flow: what befell which packet, numbered from 0 as they entered, and how long each took."""
 
     __slots__ = ("_fates", "times", "unlogged")
 
