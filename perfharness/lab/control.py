@@ -22,10 +22,10 @@ import perfharness
 from perfharness.errors import LabFault
 from perfharness.lab import hosts, namespaces, processes, shaping, state, topology
 from perfharness.lab import truth as account
-from perfharness.lab.line import LineSpec
+from perfharness.lab.linespec import LineSpec
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER, State
-from perfharness.lab.wire import Config
+from perfharness.lab.wire import Config, read_config
 from perfharness.model import Direction
 
 MODES = ("veth", "wire")
@@ -102,14 +102,19 @@ def truth() -> dict[str, Any]:
 
 
 def tune(lines: Mapping[Direction, LineSpec]) -> None:
-    """Change what the wire plays, at once and while frames are on the way. Raises LabFault."""
+    """Change what the wire plays while frames are on the way; returns when it does. Raises LabFault.
+
+    A direction that is not named goes on as it is.
+    """
     current, _, mode = _running()
     wire = next((process for process in current.processes if process.name == "wire"), None)
     if mode != "wire" or wire is None:
         raise LabFault("The lab plays its circuit without a wire.", "Bring it up with the user-space wire.")
-    _write_lines(lines)
+    wanted = {**read_config(WIRE_CONFIG).lines, **lines}
+    _write_lines(wanted)
     if not wire.signal(signal.SIGHUP):
         raise LabFault("The wire has gone.", "Bring the lab up again.")
+    account.await_lines(WIRE_TRUTH, wanted)
 
 
 # --- before -----------------------------------------------------------------------------------

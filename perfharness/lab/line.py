@@ -3,183 +3,203 @@
 No I/O, no clock, no global random: ``now`` and the seed are arguments. In the order of a real circuit:
 
 1. the sender's tag is pushed, unless the frame carries one already;
-2. a frame above the MTU is dropped in silence;
+2. a line that is cut passes nothing; a frame above the MTU is dropped in silence;
 3. the rate: a shaper lets a frame wait up to ``queue_ns``, a policer drops what its bucket cannot pay;
-4. the line loses frames (Gilbert–Elliott; the good state alone is independent loss);
-5. delay and jitter, in order; then some frames are held back so that later ones overtake them, or doubled;
-6. the receiver compares the tag and pops it.
+4. the line loses frames (Gilbert–Elliott; the good state alone is independent loss), then delay and jitter, in order;
+5. of a LAG, the member that carries the frame's flow does the same with its own cut, MTU, loss, delay and jitter;
+6. the receiver compares the tag and pops it;
+7. packets arrive remarked, and some corrupted, held back so that later ones overtake them, or doubled.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
+
+from perfharness.lab.flows import Flows, Runs, Track
+from perfharness.lab.frames import TAGGED, corrupted, packet_bytes, popped, pushed, remarked, vlan_of
+from perfharness.lab.linespec import LineSpec, LinkSpec, Loss, Rate
 
 NS_PER_S = 1_000_000_000
-MAC_BYTES = 14
-TAGGED = b"\x81\x00"
-"""EtherType of IEEE 802.1Q."""
-EDGES_NS = (*(digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)), NS_PER_S)
-"""Upper edges of the histogram's buckets, 1 µs to 1 s; one more bucket holds the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A shaper; with a bucket, a policer."""
+class Passage(NamedTuple):
+    """One copy of a frame on its way through."""
 
-    bps: int
-    queue_ns: int = 50_000_000
-    bucket_bytes: int | None = None
-    overhead_bytes: int = 0
-    """Counted for each frame besides its bytes as carried (with tag, without FCS)."""
-
-    def __post_init__(self) -> None:
-        if self.bps <= 0 or self.queue_ns < 0 or (self.bucket_bytes or 0) < 0:
-            raise ValueError("a rate must be above 0, its queue and bucket not below 0")
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Gilbert–Elliott: probability of loss in each state, and of leaving that state, for each frame."""
-
-    good: float = 0.0
-    bad: float = 1.0
-    to_bad: float = 0.0
-    to_good: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_ratios(self.good, self.bad, self.to_bad, self.to_good)
-
-    @property
-    def ratio(self) -> float:
-        """The share lost in the long run."""
-        moves = self.to_bad + self.to_good
-        share_bad = self.to_bad / moves if moves else 0.0
-        return share_bad * self.bad + (1 - share_bad) * self.good
+    release_ns: int
+    frame: bytes
+    arrived_ns: int
+    number: int
+    """Of the frame among all that entered, from 0."""
+    track: Track | None
+    ordinal: int
+    """Of the frame in its flow, from 0."""
+    copy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LineSpec:
-    """What one direction does to frames; the default does nothing."""
+class Link:
+    """The memory and the counts of one link: the line as a whole, or one member of it."""
 
-    delay_ns: int = 0
-    jitter_ns: int = 0
-    """Uniform: the most that is added. Exponential: the mean. Order is kept."""
-    jitter: str = "uniform"
-    rate: Rate | None = None
-    loss: Loss | None = None
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    reorder_ns: int = 1_000_000
-    """How long a frame chosen for reordering is held back."""
-    mtu: int | None = None
-    """Largest IP packet in bytes."""
-    vlan_push: int | None = None
-    vlan_expect: int | None = None
+    def __init__(self, seed: int | str) -> None:
+        self.packets = 0
+        self.dropped = {"cut": 0, "mtu": 0, "loss": 0}
+        self.random = Random(seed)
+        self._bad = False
+        self._last_release_ns = 0
 
-    def __post_init__(self) -> None:
-        _check_ratios(self.duplicate, self.reorder)
-        if min(self.delay_ns, self.jitter_ns, self.reorder_ns) < 0:
-            raise ValueError("a delay must not be below 0")
-        if self.jitter not in ("uniform", "exponential"):
-            raise ValueError(f"jitter must be uniform or exponential, not {self.jitter!r}")
+    def stops(self, spec: LinkSpec, frame: bytes) -> str | None:
+        """Why this frame never starts, if so."""
+        self.packets += 1
+        if spec.cut:
+            return self._drop("cut")
+        if spec.mtu is not None and packet_bytes(frame) > spec.mtu:
+            return self._drop("mtu")
+        return None
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def loses(self, loss: Loss | None) -> str | None:
+        if loss is None:
+            return None
+        if not loss.to_bad:
+            self._bad = False
+        elif self.random.random() < (loss.to_good if self._bad else loss.to_bad):
+            self._bad = not self._bad
+        share = loss.bad if self._bad else loss.good
+        return self._drop("loss") if share > 0 and self.random.random() < share else None
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LineSpec:
-        """Raises TypeError for an unknown key, ValueError for a value out of range."""
-        fields = dict(data)
-        if fields.get("rate") is not None:
-            fields["rate"] = Rate(**fields["rate"])
-        if fields.get("loss") is not None:
-            fields["loss"] = Loss(**fields["loss"])
-        return cls(**fields)
+    def release(self, spec: LinkSpec, sent_ns: int) -> int:
+        """When the frame reaches the far end: never before one that was sent earlier."""
+        release_ns = sent_ns + spec.delay_ns
+        if spec.jitter_ns:
+            release_ns += int(spec.jitter_quantile(self.random.random()))
+        if release_ns < self._last_release_ns:
+            release_ns = self._last_release_ns
+        self._last_release_ns = release_ns
+        return release_ns
 
-
-class Distribution:
-    """Count, mean, least, most and histogram of durations in ns."""
-
-    __slots__ = ("buckets", "count", "max", "min", "total")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = 0
-        self.min: int | None = None
-        self.max: int | None = None
-        self.buckets = [0] * (len(EDGES_NS) + 1)
-
-    def add(self, value_ns: int) -> None:
-        self.count += 1
-        self.total += value_ns
-        if self.max is None or value_ns > self.max:
-            self.max = value_ns
-        if self.min is None or value_ns < self.min:
-            self.min = value_ns
-        self.buckets[bisect_left(EDGES_NS, value_ns)] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        edges = [str(edge) for edge in EDGES_NS] + ["inf"]
-        return {
-            "count": self.count,
-            "mean": self.total / self.count if self.count else None,
-            "min": self.min,
-            "max": self.max,
-            "histogram": {edge: n for edge, n in zip(edges, self.buckets, strict=True) if n},
-        }
+    def _drop(self, cause: str) -> str:
+        self.dropped[cause] += 1
+        return cause
 
 
 class Line:
-    """One direction, with its memory and its counts. ``spec`` may be replaced while frames are on the way."""
+    """One direction, with its memory and its counts; ``play`` changes what it does while frames are on the way."""
 
     def __init__(self, spec: LineSpec, seed: int) -> None:
-        self.spec = spec
         self.packets = 0
         self.bytes = 0
-        self.dropped: dict[str, int] = {"mtu": 0, "queue": 0, "policer": 0, "loss": 0, "vlan": 0}
+        self.dropped: dict[str, int] = dict.fromkeys(("cut", "mtu", "queue", "policer", "loss", "vlan"), 0)
         self.duplicated = 0
         self.held_back = 0
-        self._random = Random(seed)
-        self._bad = False
+        self.corrupted = 0
+        self.remarked = 0
+        self.runs = Runs()
+        self.flows = Flows()
+        self.members: list[Link] = []
+        self._seed = seed
+        self._whole = Link(seed)
+        self._random = self._whole.random
         self._free_ns = 0
         self._tokens: float | None = None
         self._tokens_at_ns = 0
-        self._last_release_ns = 0
+        self.play(spec)
 
-    def offer(self, now_ns: int, frame: bytes) -> tuple[tuple[int, bytes], ...]:
-        """An Ethernet frame enters at ``now_ns``: (release time in ns, frame) of each copy that will leave."""
+    def play(self, spec: LineSpec) -> None:
+        """From now on; counts go on, and a member that is no longer there keeps its own."""
+        self.spec = spec
+        self._told = spec.to_json()
+        while len(self.members) < len(spec.members):
+            self.members.append(Link(f"{self._seed}, member {len(self.members)}"))
+        self._tracks = bool(spec.members) or spec.watch_port is not None
+        self.flows.reassign(len(spec.members), spec.watch_port)
+
+    def offer(self, now_ns: int, frame: bytes) -> tuple[Passage, ...]:
+        """An Ethernet frame enters at ``now_ns``; each copy of it that will leave, and when (``release_ns``)."""
         spec = self.spec
+        number, ordinal, track = self.packets, 0, None
         self.packets += 1
         self.bytes += len(frame)
+        if self._tracks:
+            track = self.flows.track(frame, len(spec.members), spec.watch_port)
+            ordinal = track.packets
+            track.packets += 1
+        crossed = self._cross(spec, now_ns, frame, track)
+        if isinstance(crossed, str):
+            self.dropped[crossed] += 1
+            self.runs.lost()
+            if track is not None:
+                track.dropped += 1
+                track.runs.lost()
+                self.note(track, "dropped", ordinal)
+            return ()
+        self.runs.passed()
+        if track is not None:
+            track.runs.passed()
+        return self._leave(spec, Passage(*crossed, now_ns, number, track, ordinal))
+
+    def to_json(self) -> dict[str, Any]:
+        """Members by their number; flows (at most 1024) only while there are members or a port is watched."""
+        return {
+            "duplicated": self.duplicated,
+            "held_back": self.held_back,
+            "corrupted": self.corrupted,
+            "remarked": self.remarked,
+            "loss_runs": self.runs.to_json(),
+            "members": [{"packets": member.packets, "dropped": member.dropped} for member in self.members],
+            "flows": self.flows.to_json(),
+            "untracked": self.flows.untracked,
+            "line": self._told,
+        }
+
+    def _cross(self, spec: LineSpec, now_ns: int, frame: bytes, track: Track | None) -> tuple[int, bytes] | str:
+        """When it arrives and as what; or why it does not."""
         if spec.vlan_push is not None and frame[12:14] != TAGGED:
             frame = pushed(frame, spec.vlan_push)
-        if spec.mtu is not None and packet_bytes(frame) > spec.mtu:
-            return self._drop("mtu")
+        if cause := self._whole.stops(spec, frame):
+            return cause
         sent_ns = now_ns
         if spec.rate is not None:
             turn_ns = self._turn(spec.rate, now_ns, len(frame))
             if turn_ns is None:
-                return self._drop("queue" if spec.rate.bucket_bytes is None else "policer")
+                return "queue" if spec.rate.bucket_bytes is None else "policer"
             sent_ns = turn_ns
-        if spec.loss is not None and self._lost(spec.loss):
-            return self._drop("loss")
-        release_ns = self._release(spec, sent_ns)
+        if cause := self._whole.loses(spec.loss):
+            return cause
+        release_ns = self._whole.release(spec, sent_ns)
+        if track is not None and track.member is not None:
+            link, member = self.members[track.member], spec.members[track.member]
+            if cause := link.stops(member, frame) or link.loses(member.loss):
+                return cause
+            release_ns = link.release(member, release_ns)
         if spec.vlan_expect is not None:
             if vlan_of(frame) != spec.vlan_expect:
-                return self._drop("vlan")
+                return "vlan"
             frame = popped(frame)
-        if spec.duplicate and self._random.random() < spec.duplicate:
-            self.duplicated += 1
-            return ((release_ns, frame), (release_ns, frame))
-        return ((release_ns, frame),)
+        return release_ns, frame
 
-    def _drop(self, cause: str) -> tuple[()]:
-        self.dropped[cause] += 1
-        return ()
+    def _leave(self, spec: LineSpec, passage: Passage) -> tuple[Passage, ...]:
+        draw, track = self._random.random, passage.track
+        if spec.dscp is not None:
+            frame = remarked(passage.frame, spec.dscp)
+            self.remarked += frame != passage.frame
+            passage = passage._replace(frame=frame)
+        if spec.corrupt and draw() < spec.corrupt:
+            self.corrupted += 1
+            self.note(track, "corrupted", passage.ordinal)
+            passage = passage._replace(frame=corrupted(passage.frame))
+        if spec.reorder and draw() < spec.reorder:
+            self.held_back += 1
+            self.note(track, "held_back", passage.ordinal)
+            passage = passage._replace(release_ns=passage.release_ns + spec.reorder_ns)
+        if spec.duplicate and draw() < spec.duplicate:
+            self.duplicated += 1
+            self.note(track, "duplicated", passage.ordinal)
+            return passage, passage._replace(copy=True)
+        return (passage,)
+
+    def note(self, track: Track | None, fate: str, ordinal: int) -> None:
+        """In the log of the flow, if it is watched."""
+        if track is not None and track.log is not None:
+            self.flows.note(track.log, fate, ordinal)
 
     def _turn(self, rate: Rate, now_ns: int, frame_bytes: int) -> int | None:
         """When the last bit of the frame has passed the meter, or ``None`` if it may not pass."""
@@ -195,51 +215,3 @@ class Line:
         self._tokens_at_ns = now_ns
         self._tokens = held - counted if held >= counted else held
         return now_ns if held >= counted else None
-
-    def _lost(self, loss: Loss) -> bool:
-        if not loss.to_bad:
-            self._bad = False
-        elif self._random.random() < (loss.to_good if self._bad else loss.to_bad):
-            self._bad = not self._bad
-        share = loss.bad if self._bad else loss.good
-        return share > 0 and self._random.random() < share
-
-    def _release(self, spec: LineSpec, sent_ns: int) -> int:
-        release_ns = sent_ns + spec.delay_ns
-        if spec.jitter_ns:
-            if spec.jitter == "uniform":
-                release_ns += self._random.randrange(spec.jitter_ns + 1)
-            else:
-                release_ns += int(self._random.expovariate(1 / spec.jitter_ns))
-        if release_ns < self._last_release_ns:
-            release_ns = self._last_release_ns
-        self._last_release_ns = release_ns
-        if spec.reorder and self._random.random() < spec.reorder:
-            self.held_back += 1
-            return release_ns + spec.reorder_ns
-        return release_ns
-
-
-def pushed(frame: bytes, vlan: int) -> bytes:
-    return frame[:12] + TAGGED + vlan.to_bytes(2, "big") + frame[12:]
-
-
-def popped(frame: bytes) -> bytes:
-    return frame[:12] + frame[16:]
-
-
-def vlan_of(frame: bytes) -> int | None:
-    """The VLAN id (0–4094) of a tagged frame."""
-    if frame[12:14] != TAGGED:
-        return None
-    return int.from_bytes(frame[14:16], "big") & 0x0FFF
-
-
-def packet_bytes(frame: bytes) -> int:
-    """Size of what the frame carries: the IP packet."""
-    return len(frame) - MAC_BYTES - (4 if frame[12:14] == TAGGED else 0)
-
-
-def _check_ratios(*ratios: float) -> None:
-    if not all(0 <= ratio <= 1 for ratio in ratios):
-        raise ValueError("a share must lie between 0 and 1")

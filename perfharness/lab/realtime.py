@@ -26,9 +26,9 @@ class Timer:
     def __init__(self) -> None:
         self.fd: int = _checked(_libc.timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC))
 
-    def set(self, at_ns: int, every_ns: int = 0) -> None:
-        """A moment in the past fires at once. ``every_ns``: and again after each such time."""
-        spec = struct.pack("4q", *divmod(every_ns, NS_PER_S), *divmod(max(at_ns, 1), NS_PER_S))
+    def set(self, at_ns: int) -> None:
+        """Once; a moment in the past fires at once."""
+        spec = struct.pack("4q", 0, 0, *divmod(max(at_ns, 1), NS_PER_S))
         _checked(_libc.timerfd_settime(self.fd, TFD_TIMER_ABSTIME, spec, None))
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, IPv4Network, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from perfharness.errors import LabFault
-from perfharness.lab.line import LineSpec, Rate
+from perfharness.lab.linespec import LineSpec, Rate
 from perfharness.model import Direction, Layer
 
 if TYPE_CHECKING:

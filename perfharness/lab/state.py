@@ -68,9 +68,13 @@ def load() -> State | None:
 
 
 def write_json(path: Path, data: Any) -> None:
+    write_text(path, json.dumps(data, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
     """A reader sees the old file or the new one, never half of it."""
     draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 

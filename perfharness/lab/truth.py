@@ -7,15 +7,19 @@ Both tell it in the same words: for each direction packets and bytes ``in`` and 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perfharness.errors import LabFault
+from perfharness.lab.linespec import LineSpec
 from perfharness.lab.shaping import discipline
 from perfharness.lab.topology import End, Plan, counters
 from perfharness.model import Direction
 
 FORMAT_VERSION = 1
+PATIENCE_S = 5.0
 VETH_CANNOT = (
     "no VLAN tag is on the wire: its bytes are counted in the rate, but no end compares it",
     "no delay, jitter, random loss, duplication or reordering: only the rate and the MTU are played",
@@ -48,6 +52,18 @@ def of_wire(plan: Plan, path: Path) -> dict[str, Any]:
     for direction, end in zip((Direction.A_Z, Direction.Z_A), plan.circuit, strict=True):
         told["directions"][direction]["dropped"]["unread"] = _egress_drops(end)
     return {**told, "mode": "wire", "cannot": []}
+
+
+def await_lines(path: Path, lines: Mapping[Direction, LineSpec]) -> None:
+    """Until the wire says that it plays these. Raises LabFault if it will not."""
+    wanted = {str(direction): json.loads(json.dumps(line.to_json())) for direction, line in lines.items()}
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if all(told["directions"][direction]["line"] == line for direction, line in wanted.items()):
+            return
+        time.sleep(0.005)
+    raise LabFault(f"The wire does not play what it was asked to: {told['refused_config'] or 'it says nothing'}.")
 
 
 def _kernel(source: End, target: End) -> dict[str, Any]:

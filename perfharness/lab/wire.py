@@ -1,7 +1,7 @@
 """The circuit as a process: a TAP in each router, and between them a ``line`` in each direction.
 
 Usage: ``python -m perfharness.lab.wire CONFIG TRUTH``. CONFIG (JSON) is read again on SIGHUP, so that a
-fault begins and ends while frames are on the way. TRUTH (JSON) says, twice a second and at the end, what
+fault begins and ends while frames are on the way. TRUTH (JSON) says, about twice a second and at the end, what
 was done to how many frames, and how late the wire itself was.
 """
 
@@ -22,10 +22,12 @@ from pathlib import Path
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfharness.lab.line import Distribution, Line, LineSpec
+from perfharness.lab.distribution import Distribution, Times
+from perfharness.lab.line import Line, Passage
+from perfharness.lab.linespec import LineSpec
 from perfharness.lab.namespaces import entered
 from perfharness.lab.realtime import Timer, keep_processors_awake, prefer_me
-from perfharness.lab.state import write_json
+from perfharness.lab.scribe import Scribe
 from perfharness.model import Direction
 
 FORMAT_VERSION = 1
@@ -41,6 +43,8 @@ SPIN_NS = 50_000
 SPARSE_NS = 4 * SPIN_NS
 """But only this long after the last: the kernel stops a real-time process that never sleeps for 50 ms."""
 TRUTH_EVERY_NS = 500_000_000
+TRUTH_SHARE = 400
+"""But no more often than costs one such part of the time: with a thousand flows it takes 10 ms to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +87,48 @@ class Way:
         self.packets = 0
         self.bytes = 0
         self.refused = 0
-        self.delay = Distribution()
-        self.lateness = Distribution()
+        self.overtaken = 0
+        self.times = Times()
+        self._highest = -1
 
-    def deliver(self, arrived_ns: int, release_ns: int, frame: bytes) -> None:
+    def deliver(self, passage: Passage) -> None:
+        track = passage.track
         try:
-            os.write(self.target, frame)
+            os.write(self.target, passage.frame)
         except OSError:  # the interface at the far end is down
             self.refused += 1
+            self.line.note(track, "far-end", passage.ordinal)
             return
         now_ns = monotonic_ns()
         self.packets += 1
-        self.bytes += len(frame)
-        self.delay.add(now_ns - arrived_ns)
-        self.lateness.add(now_ns - release_ns)
+        self.bytes += len(passage.frame)
+        self.times.add(passage.arrived_ns, passage.release_ns, now_ns)
+        if passage.copy:
+            return
+        if passage.number < self._highest:
+            self.overtaken += 1
+        else:
+            self._highest = passage.number
+        if track is not None:
+            track.left(passage.ordinal)
+            if track.log is not None:
+                track.log.times.add(passage.arrived_ns, passage.release_ns, now_ns)
 
     def truth(self, waiting: int) -> dict[str, Any]:
-        """``in`` + ``duplicated`` = ``out`` + all ``dropped`` + ``waiting``; bytes are of untagged frames."""
+        """``in`` + ``duplicated`` = ``out`` + all ``dropped`` + ``waiting``; bytes are of untagged frames.
+
+        ``overtaken``: frames that left after one that had entered later. ``loss_runs`` know nothing of what the
+        far end refused, for that shows only when a frame leaves.
+        """
         line = self.line
         return {
             "in": {"packets": line.packets, "bytes": line.bytes},
             "out": {"packets": self.packets, "bytes": self.bytes},
             "waiting": waiting,
             "dropped": {**line.dropped, "far-end": self.refused},
-            "duplicated": line.duplicated,
-            "held_back": line.held_back,
-            "delay_ns": self.delay.to_json(),
-            "lateness_ns": self.lateness.to_json(),
-            "line": line.spec.to_json(),
+            "overtaken": self.overtaken,
+            **self.times.to_json(),
+            **line.to_json(),
         }
 
 
@@ -123,22 +141,30 @@ class Wire:
         self.scheduler = scheduler
         self.started_ns = time_ns()
         self.refused_config: str | None = None
-        self._due: list[tuple[int, int, int, Way, bytes]] = []
-        """(release, number, arrival, way, frame): the number keeps equal releases in order."""
+        self.away = Distribution()
+        """For how long at a time the TAPs were not looked at: a frame may have waited so before it was seen."""
+        self._due: list[tuple[int, int, Way, Passage]] = []
+        """(release, number, …): the number keeps equal releases in order."""
         self._number = 0
         self._timer = Timer()
         self._armed_ns = 0
         self._last_ns = 0
 
-    def run(self, truth_file: Path, config_file: Path) -> None:
+    def run(self, scribe: Scribe, config_file: Path) -> None:
         """Until SIGTERM, or until a TAP is gone."""
         poll, signals, tick = select.epoll(), _signals(), Timer()
         sources = {way.source: way for way in self.ways}
         for fd in (*sources, signals, self._timer.fd, tick.fd):
             poll.register(fd, select.EPOLLIN)
-        tick.set(monotonic_ns(), TRUTH_EVERY_NS)
+        tick.set(monotonic_ns())
+        back_ns = monotonic_ns()
         while True:
-            for fd, event in poll.poll(self._release()):
+            timeout = self._release()
+            if timeout:  # not in the midst of a spin
+                self.away.add(monotonic_ns() - back_ns)
+            events = poll.poll(timeout)
+            back_ns = monotonic_ns()
+            for fd, event in events:
                 if fd in sources:
                     if event & (select.EPOLLERR | select.EPOLLHUP):
                         return
@@ -147,26 +173,32 @@ class Wire:
                     self._timer.clear()
                 elif fd == tick.fd:
                     tick.clear()
-                    write_json(truth_file, self.truth())
+                    scribe.write(self.truth())
+                    told_ns = monotonic_ns()
+                    tick.set(told_ns + max(TRUTH_EVERY_NS, (told_ns - back_ns) * TRUTH_SHARE))
                 else:
                     received = os.read(signals, 64)
                     if signal.SIGTERM in received:
                         return
                     self._reconfigure(config_file)
+                    scribe.write(self.truth())
 
-    def truth(self) -> dict[str, Any]:
+    def truth(self) -> str:
+        """JSON on one line: with line breaks Python takes ten times as long for it."""
         directions = {
-            str(direction): way.truth(sum(1 for entry in self._due if entry[3] is way))
+            str(direction): way.truth(sum(1 for entry in self._due if entry[2] is way))
             for direction, way in zip(DIRECTIONS, self.ways, strict=True)
         }
-        return {
+        told = {
             "format_version": FORMAT_VERSION,
             "started_ns": self.started_ns,
             "written_ns": time_ns(),
             "scheduler": self.scheduler,
             "refused_config": self.refused_config,
+            "away_ns": self.away.to_json(),
             "directions": directions,
         }
+        return json.dumps(told)
 
     def _accept(self, way: Way) -> None:
         for _ in range(BATCH):
@@ -175,17 +207,16 @@ class Wire:
             except OSError:  # no more for now, or the interface is down
                 return
             now_ns = monotonic_ns()
-            for release_ns, leaving in way.line.offer(now_ns, frame):
+            for passage in way.line.offer(now_ns, frame):
                 self._number += 1
-                heappush(self._due, (release_ns, self._number, now_ns, way, leaving))
+                heappush(self._due, (passage.release_ns, self._number, way, passage))
 
     def _release(self) -> int:
         """Let go what is due; returns the time-out for the poll: 0 = look again at once, -1 = sleep."""
         due = self._due
         while due and due[0][0] <= monotonic_ns():
-            release_ns, _, arrived_ns, way, frame = heappop(due)
-            way.deliver(arrived_ns, release_ns, frame)
-            self._last_ns = release_ns
+            self._last_ns, _, way, passage = heappop(due)
+            way.deliver(passage)
         if not due:
             return -1
         wake_ns = next_ns = due[0][0]
@@ -206,7 +237,7 @@ class Wire:
             return
         self.refused_config = None
         for direction, way in zip(DIRECTIONS, self.ways, strict=True):
-            way.line.spec = lines[direction]
+            way.line.play(lines[direction])
 
 
 def read_config(path: Path) -> Config:
@@ -237,11 +268,13 @@ def main(config_file: Path, truth_file: Path) -> None:
     near, far = open_tap(config.near), open_tap(config.far)
     spinners = keep_processors_awake()
     wire = Wire(config, near, far, prefer_me())
+    scribe = Scribe(truth_file)
     gc.disable()  # nothing here is cyclic, and a collection would hold frames up
     try:
-        wire.run(truth_file, config_file)
+        wire.run(scribe, config_file)
     finally:
-        write_json(truth_file, wire.truth())
+        scribe.write(wire.truth())
+        scribe.close()
         for spinner in spinners:
             os.kill(spinner, signal.SIGKILL)
 

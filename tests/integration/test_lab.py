@@ -20,7 +20,7 @@ import pytest
 from perfharness.errors import LabFault
 from perfharness.lab import control, namespaces, topology
 from perfharness.lab.hosts import PRIVILEGE_SEPARATION, other_sshd_runs
-from perfharness.lab.line import LineSpec, Loss, Rate
+from perfharness.lab.linespec import LineSpec, LinkSpec, Loss, Rate
 from perfharness.lab.processes import identify
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER
@@ -340,6 +340,16 @@ def test_a_fault_begins_and_ends_while_the_wire_runs() -> None:
     assert ping()
     assert settled()["a-z"]["dropped"]["loss"] > 0
     assert control.up(mode="wire")["processes"] == before
+
+
+def test_one_direction_is_changed_alone() -> None:
+    """The other goes on as it was, and both are in force when the call returns."""
+    control.up(mode="wire")
+    back = LabSpec().lines()[Direction.Z_A]
+    there = replace(back, members=(LinkSpec(), LinkSpec(loss=Loss(good=0.5))), watch_port=PORT)
+    control.tune({Direction.A_Z: there})
+    told = control.truth()["directions"]
+    assert [LineSpec.from_json(told[str(way)]["line"]) for way in (Direction.A_Z, Direction.Z_A)] == [there, back]
 
 
 def test_a_configuration_that_cannot_be_played_changes_nothing() -> None:

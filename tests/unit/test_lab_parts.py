@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfharness.errors import LabFault
-from perfharness.lab import control, processes, shaping, state, topology
+from perfharness.lab import control, processes, shaping, state, topology, truth
 from perfharness.lab.processes import Process
 from perfharness.lab.spec import Host, LabSpec
 from perfharness.model import Direction, Layer
@@ -53,6 +53,17 @@ def test_the_wire_plays_the_order_and_nothing_else() -> None:
         assert (line.rate.bps, line.rate.overhead_bytes) == (10**9, 24)
         assert (line.vlan_push, line.vlan_expect) == (100, 100)
         assert replace(line, rate=None) == LabSpec(rate_bps=None).lines()[Direction.A_Z]
+
+
+def test_a_change_of_the_wire_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It returns once both directions are told to be played, and says why if they never are."""
+    monkeypatch.setattr(truth, "PATIENCE_S", 0.05)
+    lines, other = LabSpec().lines(), LabSpec(vlan=101).lines()
+    told = {str(direction): {"line": line.to_json()} for direction, line in lines.items()}
+    (tmp_path / "truth.json").write_text(json.dumps({"refused_config": "no such key", "directions": told}))
+    truth.await_lines(tmp_path / "truth.json", lines)
+    with pytest.raises(LabFault, match="does not play what it was asked to: no such key"):
+        truth.await_lines(tmp_path / "truth.json", {**lines, Direction.Z_A: other[Direction.Z_A]})
 
 
 def test_the_kernel_cannot_meter_ip_packets() -> None:
