@@ -85,14 +85,16 @@ class Reflector:
         self._unstamped: dict[int, tuple[Session, int]] = {}
         self._tos = 0
         self._next_tick_ns = 0
+        self._end_ns: int | None = None
         self.clock: list[tuple[int, int]] = []
         self.received = self.sent = self.kernel_t2 = self.kernel_t3 = 0
         self.send_errors: Counter[str] = Counter()
         self.tos_seen: Counter[int] = Counter()
         self.ttl_seen: Counter[int] = Counter()
 
-    def run(self) -> None:
-        """Reflect until asked to stop."""
+    def run(self, for_ns: int | None = None) -> None:
+        """Reflect until asked to stop, or for this long."""
+        self._end_ns = None if for_ns is None else monotonic_ns() + for_ns
         while not self._job.stopping:
             try:
                 size, ancillary, _, address = self._sock.recvmsg_into(self._buffers, ANCILLARY_BYTES)
@@ -163,6 +165,8 @@ class Reflector:
             self.clock.append(pair)
             self._records.write_ripe()
         self._job.live({"received": self.received, "sent": self.sent})
+        if self._end_ns is not None and pair[0] >= self._end_ns:
+            self._job.stop()
 
     def figures(self) -> dict[str, Any]:
         """The counts, for ``result.json``."""

@@ -114,8 +114,10 @@ def reflect(
     ptp: bool = False,
     stateless: bool = False,
     record: bool = True,
+    for_ns: int | None = None,
 ) -> dict[str, Any]:
-    """Answer probes until asked to stop: those of ``peer``, its port and this session id, as far as they are given.
+    """Answer probes until asked to stop, or for ``for_ns``: those of ``peer``, its port and this session id, as far as
+    they are given.
 
     Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
@@ -137,7 +139,7 @@ def reflect(
         reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record)
         got = realtime.enter(_REFLECTOR_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
-        reflector.run()
+        reflector.run(for_ns)
         return {
             **reflector.figures(),
             "error_word": word,

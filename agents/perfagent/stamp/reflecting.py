@@ -58,7 +58,7 @@ class Reflecting:
         tlv_key: bytes | None = None,
         permitted: Container[int] = range(64),
     ) -> None:
-        """What is None may be anything. ``tlv_key`` signs extensions; the key of an authenticated ``form`` does anyway."""
+        """None: anything. ``tlv_key`` signs extensions; the key of an authenticated ``form`` does so anyway."""
         self._form = form
         self._error_word = error_word
         self._peer = peer
