@@ -32,6 +32,9 @@ SHORT, FORGED, OTHER_PEER, OTHER_SESSION, NEVER_SENT, STALE = (
 _REMEMBERED = 1 << 16
 """Packets whose exact timestamps are kept to know their replies: a minute at 1 kHz. Power of two."""
 
+_LATEST_FOLLOW_UP_NS = 1_000_000_000
+"""A reply that claims to have left longer than this after its own timestamp is not believed."""
+
 
 class Stream(NamedTuple):
     """What is sent to whom."""
@@ -201,8 +204,9 @@ class Sending:
         """Put the true transmit time of an earlier reply into its packet's record, where that is plausible."""
         both = numbers[known.seq & _REMEMBERED - 1]
         at = HEADER_BYTES + (both >> 32) * RECORD_BYTES
-        _, _, sources34, flags, _, _, t2_ns, t3_ns, _ = RECORD.unpack_from(self._map, at)
-        if both & 0xFFFFFFFF == known.seq and flags & records.REPLIED and t2_ns <= t3_ns <= known.transmit_ns:
+        _, _, sources34, flags, _, _, _, t3_ns, _ = RECORD.unpack_from(self._map, at)
+        later_ns = known.transmit_ns - t3_ns
+        if both & 0xFFFFFFFF == known.seq and flags & records.REPLIED and 0 <= later_ns < _LATEST_FOLLOW_UP_NS:
             self._map[at + records.SOURCES34] = sources34 & 0xF0 | REMOTE
             STAMP.pack_into(self._map, at + records.T3, known.transmit_ns)
             self.told["follow-up"] += 1
