@@ -39,7 +39,7 @@ def sender_rows(found: Figures, data: Mapping[str, Any]) -> Iterator[Row]:
     rest = {what: n for what, n in data["extensions"].items() if not what.startswith(("dscp ", "ecn "))}
     if rest:
         yield "extensions", ", ".join(f"{what} {n:,}" for what, n in rest.items())
-    yield "RTT's stamps", ", ".join(f"{who} {n:,}" for who, n in found.rtt_sources.items())
+    yield "RTT's stamps", ", ".join(f"{who} {n:,}" for who, n in found.rtt_sources.items()) or NONE
     yield "timer error", _spread(found.timer_error)
     yield "our clock", clock(data["error_word"])
     yield "peer's clock", clock(data["reflector"]["error_word"])
@@ -91,7 +91,7 @@ def _sent(data: Mapping[str, Any]) -> str:
 
 def _spread(spread: Spread | None, least: bool = True) -> str:
     if spread is None:
-        return f"{NONE} (no stamps that can be compared)"
+        return NONE
     start = f"min {_delay(spread.least)}   " if least else ""
     high = spread.p99.interval.hi
     bound = f" (at most {_delay(high)})" if math.isfinite(high) else ""

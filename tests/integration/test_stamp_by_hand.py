@@ -245,7 +245,7 @@ def test_the_table_says_it_all() -> None:
         out, err = sender(f"127.0.0.1:{port}", "--count", "10", "--interval", "5ms")
     rows = ("RTT", "PDV", "IPDV there", "lost there", "reordered", "duplicates", "TTL back", "DSCP back", "timer error")
     assert all(f"  {row} " in out for row in rows)
-    assert "peer's clock  synchronised, ± 0.060 µs, NTP format" in out
+    assert "peer's clock  synchronised, ± 0.24 µs, NTP format" in out
     assert f"10 packets to 127.0.0.1:{port}" in err
 
 

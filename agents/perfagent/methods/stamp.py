@@ -27,6 +27,21 @@ _HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
 _MOST_KEY_BYTES = 4096
+_HOUR_NS = 3_600_000_000_000
+
+_LIMITS = {
+    "port": (1, 65_535),
+    "bind_port": (0, 65_535),
+    "peer_port": (1, 65_535),
+    "ssid": (0, 65_535),
+    "interval_ns": (1_000, _HOUR_NS),
+    "count": (1, (1 << 32) - 1),
+    "packet_bytes": (OPEN.base_bytes, _LARGEST_PAYLOAD),
+    "dscp": (0, 63),
+    "reply_dscp": (0, 63),
+    "wait_ns": (0, _HOUR_NS),
+    "for_ns": (1, 100 * 365 * 24 * _HOUR_NS),
+}
 
 UNSIGNED, AUTHENTICATED, EXTENSIONS = "unsigned", "authenticated", "extensions"
 """What a key signs: nothing, the base packets and their extensions, or the extensions of open base packets."""
@@ -59,14 +74,8 @@ def send(
     no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED).
     """
-    _within("port", port, 1, 65_535)
-    _within("ssid", ssid, 0, 65_535)
-    _within("interval_ns", interval_ns, 1_000, 3_600_000_000_000)
-    _within("count", count, 1, (1 << 32) - 1)
-    _within("packet_bytes", packet_bytes, OPEN.base_bytes, _LARGEST_PAYLOAD)
-    _within("dscp", dscp, 0, 63)
-    _within("reply_dscp", reply_dscp or 0, 0, 63)
-    _within("wait_ns", wait_ns, 0, 3_600_000_000_000)
+    _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, packet_bytes=packet_bytes)
+    _check(dscp=dscp, reply_dscp=reply_dscp, wait_ns=wait_ns)
     try:
         offsets_ns = schedule.offsets_ns(pattern, interval_ns, count, seed)
     except ValueError as error:
@@ -121,9 +130,7 @@ def reflect(
 
     Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
-    _within("port", port, 0, 65_535)
-    _within("ssid", ssid or 0, 0, 65_535)
-    _within("peer_port", peer_port or 0, 0, 65_535)
+    _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns)
     form, tlv_key = _form(signed)
     word = ErrorEstimate.of_clock(clock.state(), ptp=ptp).word
     rules = Reflecting(
@@ -160,6 +167,9 @@ def _form(signed: str) -> tuple[Form, bytes | None]:
     return (Form(key), None) if signed == AUTHENTICATED else (OPEN, key)
 
 
-def _within(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")
+def _check(**values: int | None) -> None:
+    """Hold each value that is given against its limits. Raises Fault(BAD_ARGUMENT)."""
+    for name, value in values.items():
+        least, most = _LIMITS[name]
+        if value is not None and not least <= value <= most:
+            raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")

@@ -16,12 +16,11 @@ A header of four zero bytes is none, since a sender would have set U: it is the 
 
 from __future__ import annotations
 
-import hmac
 import struct
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
-from perfagent.stamp.packet import DIGEST_BYTES, Buffer, Writable, digest
+from perfagent.stamp.packet import DIGEST_BYTES, Buffer, Writable, digest, digests
 from perfagent.stamp.times import decode_time, encode_time
 
 UNKNOWN, MALFORMED, INTEGRITY = 0x80, 0x40, 0x20
@@ -92,8 +91,7 @@ def intact(packet: Buffer, start: int, tlvs: Sequence[Tlv], key: bytes | None) -
     mac = macs[0]
     if key is None or mac.malformed or any(tlv.at > mac.at and tlv.kind != PADDING for tlv in tlvs):
         return False
-    said = bytes(packet[mac.value_at : mac.end])
-    return hmac.compare_digest(said, digest(key, bytes(packet[0:4]) + bytes(packet[start : mac.at])))
+    return digests(key, bytes(packet[0:4]) + bytes(packet[start : mac.at]), bytes(packet[mac.value_at : mac.end]))
 
 
 # --- the sender's side ------------------------------------------------------------------------
