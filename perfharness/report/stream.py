@@ -32,8 +32,8 @@ def sender_rows(found: Figures, data: Mapping[str, Any]) -> Iterator[Row]:
     yield "duplicates", count(data["duplicates"])
     if data["refused"]:
         yield "not replies", ", ".join(f"{n:,} {reason}" for reason, n in data["refused"].items())
-    yield "TTL there", _seen(data["reflector"]["ttl_seen"])
-    yield "TTL back", _seen({str(ttl): n for ttl, n in found.ttl_back.items()})
+    yield "TTL there", _ttl(data["reflector"]["ttl_seen"])
+    yield "TTL back", _ttl({str(ttl): n for ttl, n in found.ttl_back.items()})
     yield "DSCP there", _told(data["extensions"], "dscp")
     yield "DSCP back", _seen(_dscp(data["tos_seen"]))
     rest = {what: n for what, n in data["extensions"].items() if not what.startswith(("dscp ", "ecn "))}
@@ -52,7 +52,7 @@ def reflector_rows(data: Mapping[str, Any]) -> Iterator[Row]:
     if data["send_errors"]:
         yield "not sent", ", ".join(f"{n:,} {name}" for name, n in data["send_error_names"].items())
     yield "dropped", ", ".join(f"{n:,} {reason}" for reason, n in data["refused"].items()) or "0"
-    yield "TTL there", _seen(data["ttl_seen"])
+    yield "TTL there", _ttl(data["ttl_seen"])
     yield "DSCP there", _seen(_dscp(data["tos_seen"]))
     stamps = data["stamps"]
     yield "stamps", ", ".join(f"{name.upper()} {who} {n:,}" for name in stamps for who, n in stamps[name].items() if n)
@@ -110,8 +110,13 @@ def _loss(loss: Loss | None) -> str:
 
 
 def _seen(counts: Mapping[str, int]) -> str:
-    """``61 (100), 60 (3)``; a TTL of 0 is one that was not told."""
+    """``61 (100), 60 (3)``"""
     return ", ".join(f"{value} ({n:,})" for value, n in counts.items()) or NONE
+
+
+def _ttl(counts: Mapping[str, int]) -> str:
+    """A TTL of 0 is one that was not told."""
+    return _seen({"not told" if ttl == "0" else ttl: n for ttl, n in counts.items()})
 
 
 def _dscp(tos_seen: Mapping[str, int]) -> dict[str, int]:
