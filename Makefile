@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
-TEST_PACKAGES := nftables
+TEST_PACKAGES := nftables tshark
 BENCH_PACKAGES := irtt
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench fuzz lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## linter, types, and the invariants of the architecture
 bench: $(VENV)/.dev ## ratios against iperf3 and irtt alone, in one run
 	@$(call debian,$(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	@for bench in tests/bench/bench_*.py; do $(SUDO) $(BIN)/python $$bench || exit 1; done
+
+fuzz: $(VENV)/.dev ## a million hostile packets against both ends of STAMP; another number: make fuzz INPUTS=…
+	$(BIN)/python tests/fuzz/stamp_mutations.py $(or $(INPUTS),1000000)
 
 lock: $(VENV)/.dev ## resolve the requirements again: names, versions, hashes
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --strip-extras --allow-unsafe -o requirements.txt pyproject.toml

@@ -31,11 +31,22 @@ app = typer.Typer(
 )
 lab_app = typer.Typer(help="The virtual Express Connect on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lab_app, name="lab")
+stamp_app = typer.Typer(
+    help="One STAMP (or TWAMP Light) probe stream by hand, against a router or another tool.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(stamp_app, name="stamp")
 
 CircuitArgument = Annotated[Path, typer.Argument(help="The circuit file: what was ordered.")]
 ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one.")]
 CircuitFile = Annotated[Path, typer.Option("--circuit", help="The circuit file: what was ordered.")]
 Results = Annotated[Path, typer.Option("--results", help="Where run folders are kept.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help="Authenticated mode with the key in this file.", metavar="FILE")
+]
+Ptp = Annotated[bool, typer.Option("--ptp/--ntp", help="Format of our timestamps.")]
+StampJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print findings.json and nothing else on standard output.")]
 
 
@@ -219,6 +230,67 @@ def lab_truth() -> None:
     from perfharness.lab import control
 
     _print_json(control.truth())
+
+
+@stamp_app.command("sender")
+def stamp_sender(
+    target: Annotated[str, typer.Argument(metavar="TARGET[:PORT]", help="Address or name; port 862 by default.")],
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Packets; 100 by default.")] = None,
+    duration: Annotated[str | None, typer.Option("--duration", help="Instead of --count, as 10s.")] = None,
+    interval: Annotated[str, typer.Option("--interval", help="Between packets.")] = "100ms",
+    size: Annotated[int | None, typer.Option("--size", help="Of the UDP payload; the smallest by default.")] = None,
+    dscp: Annotated[int, typer.Option("--dscp", min=0, max=63)] = 0,
+    source: Annotated[str | None, typer.Option("--source", help="Our address.")] = None,
+    pattern: Annotated[str, typer.Option("--pattern", help="periodic or poisson")] = "periodic",
+    wait: Annotated[str, typer.Option("--wait", help="How long a reply may take.")] = "2s",
+    key_file: KeyFile = None,
+    ptp: Ptp = False,
+    ssid: Annotated[int, typer.Option("--ssid", min=0, max=65_535, help="0: none, as in TWAMP Light.")] = 0,
+    strict_ssid: Annotated[bool, typer.Option("--strict-ssid", help="Take no reply without our SSID.")] = False,
+    tlv: Annotated[
+        list[str] | None,
+        typer.Option("--tlv", help="cos or cos=DSCP of the replies, follow-up, hmac (the key signs extensions only)."),
+    ] = None,
+    as_json: StampJson = False,
+) -> None:
+    """Send probes and print what came back."""
+    from perfharness import stamp
+    from perfharness.report import stream
+
+    mode = stamp.Mode(key_file, ptp, ssid, tuple(tlv or ()))
+    order = stamp.SenderOrder(target, mode, count, duration, interval, size, dscp, source, pattern, wait, strict_ssid)
+    found = stamp.send(order, _console())
+    if as_json:
+        _print_json(stream.as_json(found.target, found.data, found.figures))
+    else:
+        title = f"{found.target}, {found.args['packet_bytes']} bytes each {found.args['interval_ns'] / 1e6:g} ms"
+        typer.echo(stream.table(title, stream.sender_rows(found.figures, found.data)), nl=False)
+
+
+@stamp_app.command("reflector")
+def stamp_reflector(
+    address: Annotated[
+        str, typer.Argument(metavar="[ADDRESS[:PORT]]", help="Ours; all of IPv4 and port 862 by default.")
+    ] = "0.0.0.0",
+    peer: Annotated[str | None, typer.Option("--peer", help="ADDRESS[:PORT] of the only sender to answer.")] = None,
+    ssid: Annotated[int | None, typer.Option("--ssid", min=0, max=65_535, help="The only session to answer.")] = None,
+    stateless: Annotated[bool, typer.Option("--stateless", help="Return the sender's sequence numbers.")] = False,
+    duration: Annotated[str | None, typer.Option("--duration", help="End after this time, as 10m.")] = None,
+    key_file: KeyFile = None,
+    ptp: Ptp = False,
+    tlv: Annotated[list[str] | None, typer.Option("--tlv", help="hmac: the key signs extensions only.")] = None,
+    as_json: StampJson = False,
+) -> None:
+    """Answer probes until Ctrl-C, and print how many."""
+    from perfharness import stamp
+    from perfharness.report import stream
+
+    mode = stamp.Mode(key_file, ptp, ssid, tuple(tlv or ()))
+    data = stamp.reflect(stamp.ReflectorOrder(address, mode, peer, stateless, duration), _console())
+    if as_json:
+        _print_json(stream.as_json(address, data))
+    else:
+        typer.echo(stream.table(f"reflector on {address}", stream.reflector_rows(data)), nl=False)
 
 
 def _finish(run: Run, as_json: bool) -> None:

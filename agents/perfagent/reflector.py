@@ -1,9 +1,8 @@
-"""The reflecting end of a probe stream: stateful, for one session only, never with more bytes than it got.
+"""The reflecting end of a probe stream: never with more bytes than it got.
 
-Its own sequence number in a reply is the number of the request's record in ``reflector.rec``, so a reply that
-could not be sent leaves a gap. Replies carry the DSCP with which the request arrived: both directions are
-measured in one class. The transmit stamp inside a reply is the user's clock just before sending; the kernel's
-own comes a little later and stands in the record.
+Replies carry the DSCP with which the request arrived (or the one it asks for): both directions are measured in one
+class. The transmit stamp inside a reply is the user's clock just before sending; the kernel's own comes a little
+later, stands in the record, and goes to the sender in its next reply if it asks for follow-up telemetry.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from pathlib import Path
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfagent import records, sockets, stamp, timestamps
+from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
 from perfagent.records import KERNEL, RECORD, RECORD_BYTES, STAMP, USER
+from perfagent.stamp.reflecting import Reflecting, Session
 from perfagent.timestamps import ANCILLARY_BYTES, Ancillary
 
 _TICK_NS = 500_000_000
@@ -65,30 +65,36 @@ class RecordsInOrder:
 
 
 class Reflector:
-    """Answers the packets of one session and counts all others."""
+    """One loop around ``stamp.reflecting``: answers what it takes."""
 
-    def __init__(self, job: Job, sock: socket.socket, peer: str, ssid: int) -> None:
+    def __init__(
+        self, job: Job, sock: socket.socket, rules: Reflecting, mark: tuple[bytes, int], *, record: bool = True
+    ) -> None:
+        """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept."""
         timestamps.enable(sock)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
         sockets.set_receive_timeout(sock, _POLL_S)
         self._job = job
         self._sock = sock
-        self._peer = peer
-        self._ssid = ssid
+        self._rules = rules
         self._packet = bytearray(_LARGEST_DATAGRAM)
         self._buffers = (self._packet,)
         self._view = memoryview(self._packet)
-        self._records = RecordsInOrder(job.folder / "reflector.rec")
-        self._stamps = timestamps.TransmitStamps(sock, *stamp.mark(ssid))
+        self._records = RecordsInOrder(job.folder / "reflector.rec") if record else None
+        self._stamps = timestamps.TransmitStamps(sock, *mark)
+        self._unstamped: dict[int, tuple[Session, int]] = {}
         self._tos = 0
         self._next_tick_ns = 0
+        self._end_ns: int | None = None
         self.clock: list[tuple[int, int]] = []
-        self.received = self.sent = self.foreign = self.kernel_t2 = self.kernel_t3 = 0
+        self.received = self.sent = self.kernel_t2 = self.kernel_t3 = 0
         self.send_errors: Counter[str] = Counter()
         self.tos_seen: Counter[int] = Counter()
+        self.ttl_seen: Counter[int] = Counter()
 
-    def run(self) -> None:
-        """Reflect until asked to stop."""
+    def run(self, for_ns: int | None = None) -> None:
+        """Reflect until asked to stop, or for this long."""
+        self._end_ns = None if for_ns is None else monotonic_ns() + for_ns
         while not self._job.stopping:
             try:
                 size, ancillary, _, address = self._sock.recvmsg_into(self._buffers, ANCILLARY_BYTES)
@@ -100,25 +106,31 @@ class Reflector:
             if monotonic_ns() >= self._next_tick_ns:
                 self._tick()
         self._tick()
-        self._records.close()
+        if self._records:
+            self._records.close()
 
     def _take(self, size: int, ancillary: Ancillary, address: tuple[Any, ...], now_ns: int) -> None:
-        request = stamp.read_request(self._packet) if size >= stamp.BASE_BYTES else None
-        if request is None or address[0] != self._peer or request.ssid != self._ssid:
-            self.foreign += 1
-            return
         kernel_ns, ttl, tos = timestamps.of_received(ancillary)
+        sender_seq = int.from_bytes(self._packet[:4], "big")
+        session = self._rules.take(self._packet, size, address[0], address[1], tos)
+        if session is None:
+            return
         t2_ns, source = (kernel_ns, KERNEL) if kernel_ns else (now_ns, USER)
-        if tos != self._tos:
-            self._tos = tos
-            sockets.set_dscp(self._sock, tos >> 2)
+        if session.dscp << 2 != self._tos:
+            self._tos = session.dscp << 2
+            sockets.set_dscp(self._sock, session.dscp)
         t3_ns = time_ns()
-        stamp.turn_into_reply(self._packet, self.received, t2_ns, t3_ns, ttl, stamp.UNSYNCHRONISED)
+        seq = self._rules.reply(self._packet, session, t2_ns, t3_ns, ttl)
         flags = self._send(size, address)
-        self._records.append(request.seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
+        if flags == records.SENT:
+            session.transmitted(seq, t3_ns)
+            self._unstamped[seq] = session, self.received
+        if self._records:
+            self._records.append(sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
         self.received += 1
         self.kernel_t2 += source == KERNEL
         self.tos_seen[tos] += 1
+        self.ttl_seen[ttl] += 1
 
     def _send(self, size: int, address: tuple[Any, ...]) -> int:
         """Send the reply; returns the record's flags."""
@@ -135,30 +147,42 @@ class Reflector:
         joined = self._stamps.read()
         if joined is None:
             return False
-        self.kernel_t3 += self._records.set_t3(*joined)
+        seq, sent_ns = joined
+        session, number = self._unstamped.pop(seq, (None, 0))
+        if session is not None:
+            if session.previous is not None and session.previous.seq == seq:
+                session.transmitted(seq, sent_ns)
+            self.kernel_t3 += self._records is None or self._records.set_t3(number, sent_ns)
         return True
 
     def _tick(self) -> None:
         while self._join_transmit_stamp():
             pass
+        self._unstamped.clear()  # without stamps it would grow for ever
         pair = clock_pair()
         self._next_tick_ns = pair[0] + _TICK_NS
-        self.clock.append(pair)
-        self._records.write_ripe()
+        if self._records:
+            self.clock.append(pair)
+            self._records.write_ripe()
         self._job.live({"received": self.received, "sent": self.sent})
+        if self._end_ns is not None and pair[0] >= self._end_ns:
+            self._job.stop()
 
     def figures(self) -> dict[str, Any]:
         """The counts, for ``result.json``."""
+        refused = self._rules.refused
         return {
             "received": self.received,
             "sent": self.sent,
             "send_errors": sum(self.send_errors.values()),
             "send_error_names": dict(self.send_errors),
-            "foreign": self.foreign,
+            "foreign": sum(refused.values()),
+            "refused": dict(refused),
             "stamps": {
                 "t2": {"kernel": self.kernel_t2, "user": self.received - self.kernel_t2},
                 "t3": {"kernel": self.kernel_t3, "user": self.received - self.kernel_t3},
             },
             "tos_seen": {str(tos): n for tos, n in sorted(self.tos_seen.items())},
+            "ttl_seen": {str(ttl): n for ttl, n in sorted(self.ttl_seen.items())},
             "clock": self.clock,
         }

@@ -1,4 +1,4 @@
-"""The sending end of a probe stream: one loop, absolute deadlines, a record a packet written in place."""
+"""The sending end of a probe stream: one loop with absolute deadlines around ``stamp.sending``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from errno import errorcode
 from pathlib import Path
 from select import select
 from time import monotonic_ns, time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
-from perfagent import records, sockets, stamp, timestamps
+from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
-from perfagent.records import ABSENT, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, REMOTE, STAMP, USER
+from perfagent.records import HEADER_BYTES, KERNEL, RECORD_BYTES, USER
+from perfagent.stamp.packet import OPEN, Form
+from perfagent.stamp.sending import Sending, Stream
 from perfagent.wire import Code, Fault
 
 _TICK_NS = 1_000_000_000
@@ -60,44 +62,33 @@ class RecordsInPlace:
             self._released = end
 
 
-class Stream(NamedTuple):
-    """What is sent to whom."""
-
-    peer: tuple[str, int]
-    ssid: int
-    packet_bytes: int
-    """Of the UDP payload."""
-    packets: int
-    interval_ns: int
-    wait_ns: int
-    """How long a reply may take."""
-
-
 class Sender:
     """Sends what is due, reads what comes, and counts what is neither sent nor ours."""
 
-    def __init__(self, job: Job, sock: socket.socket, stream: Stream) -> None:
+    def __init__(self, job: Job, sock: socket.socket, stream: Stream, form: Form = OPEN) -> None:
+        """Raises Fault(BAD_ARGUMENT, TOOL_FAILED)."""
         timestamps.enable(sock)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
         self._job = job
         self._sock = sock
         self._stream = stream
-        self._packet = bytearray(stream.packet_bytes)
         self._reply = bytearray(stream.packet_bytes)
         self._buffers = (self._reply,)
         self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
-        self._map = self._records.map
+        try:
+            self.session = Sending(form, stream, self._records.map)
+        except ValueError as error:
+            raise Fault(Code.BAD_ARGUMENT, str(error)) from error
+        self._packet = self.session.packet
         self._duplicates_path = job.folder / "duplicates.rec"
-        self._stamps = timestamps.TransmitStamps(sock, *stamp.mark(stream.ssid))
+        self._stamps = timestamps.TransmitStamps(sock, *form.mark(stream.error_word, stream.ssid))
         self._stamps.expect(stream.packet_bytes)
         self._next_tick_ns = 0
         self._most_lead_ns = self._lead_ns = min(_MOST_LEAD_NS, stream.interval_ns // 2)
         self._rtts: deque[int] = deque(maxlen=_LIVE_REPLIES)
         self.clock: list[tuple[int, int]] = []
-        self.attempted = self.sent = self.missed = self.received = self.late = 0
-        self.duplicates = self.foreign = self.kernel_t1 = self.kernel_t4 = 0
+        self.attempted = self.sent = self.missed = 0
         self.send_errors: Counter[str] = Counter()
-        self.tos_seen: Counter[int] = Counter()
 
     # --- the loop
 
@@ -150,7 +141,7 @@ class Sender:
         """
         end_ns = monotonic_ns() + min(_SETTLED_WAIT_NS, self._stream.wait_ns)
         self._serve_until(end_ns)
-        if self.received < self.sent:
+        if self.session.received < self.sent:
             end_ns += max(0, self._stream.wait_ns - _SETTLED_WAIT_NS)
             self._serve_until(end_ns)
         end_ns = min(end_ns, monotonic_ns() + _STOPPED_WAIT_NS)
@@ -169,7 +160,7 @@ class Sender:
         self.clock.append(pair)
         self._next_tick_ns = pair[0] + _TICK_NS
         self._records.release(seq)
-        live = {"sent": self.sent, "received": self.received}
+        live = {"sent": self.sent, "received": self.session.received}
         if self._rtts:
             live["rtt_ns_p50"] = sorted(self._rtts)[len(self._rtts) // 2]
         self._job.live(live)
@@ -177,16 +168,15 @@ class Sender:
     # --- one packet
 
     def _send(self, seq: int) -> None:
-        at = HEADER_BYTES + seq * RECORD_BYTES
         now_ns = time_ns()
-        stamp.write_request(self._packet, seq, now_ns, stamp.UNSYNCHRONISED, self._stream.ssid)
+        self.session.write(seq, now_ns)
         try:
             self._sock.sendto(self._packet, socket.MSG_DONTWAIT, self._stream.peer)
         except OSError as error:
-            RECORD.pack_into(self._map, at, seq, USER, 0, records.SEND_ERROR, 0, now_ns, 0, 0, 0)
+            self.session.sent(seq, now_ns, failed=True)
             self.send_errors[errorcode.get(error.errno or 0, str(error.errno))] += 1
         else:
-            RECORD.pack_into(self._map, at, seq, USER, 0, records.SENT, 0, now_ns, 0, 0, 0)
+            self.session.sent(seq, now_ns)
             self.sent += 1
             self._join_transmit_stamp()  # most often it is back already: spares a turn of the loop
 
@@ -198,11 +188,7 @@ class Sender:
         joined = self._stamps.read()
         if joined is None:
             return False
-        seq, sent_ns = joined
-        at = HEADER_BYTES + seq * RECORD_BYTES
-        self._map[at + records.SOURCES12] = self._map[at + records.SOURCES12] & 0xF0 | KERNEL
-        STAMP.pack_into(self._map, at + records.T1, sent_ns)
-        self.kernel_t1 += 1
+        self.session.transmitted(*joined)
         return True
 
     def _read_reply(self) -> None:
@@ -213,44 +199,14 @@ class Sender:
         except BlockingIOError:
             return
         now_ns = time_ns()
-        reply = self._reply_of_ours(size, address)
-        if reply is None:
-            self.foreign += 1
-            return
         kernel_ns, ttl, tos = timestamps.of_received(ancillary)
         t4_ns, source = (kernel_ns, KERNEL) if kernel_ns else (now_ns, USER)
-        self.kernel_t4 += source == KERNEL
-        self.tos_seen[tos] += 1
-        self._record_reply(reply, t4_ns, source, ttl)
-
-    def _reply_of_ours(self, size: int, address: tuple[Any, ...]) -> stamp.Reply | None:
-        """The reply, if it is one to a packet of this session that was sent."""
-        if address[:2] != self._stream.peer or size < stamp.BASE_BYTES:
-            return None
-        reply = stamp.read_reply(self._reply)
-        if reply.ssid != self._stream.ssid or reply.sender_seq >= self._stream.packets:
-            return None
-        at = HEADER_BYTES + reply.sender_seq * RECORD_BYTES
-        return reply if self._map[at + records.FLAGS] & records.SENT else None
-
-    def _record_reply(self, reply: stamp.Reply, t4_ns: int, source: int, ttl: int) -> None:
-        at = HEADER_BYTES + reply.sender_seq * RECORD_BYTES
-        seq, sources12, _, flags, _, t1_ns, *_ = RECORD.unpack_from(self._map, at)
-        again = flags & records.REPLIED
-        sources12 = sources12 & 0x0F | (REMOTE << 4 if reply.receive_ns else ABSENT)
-        sources34 = source << 4 | (REMOTE if reply.transmit_ns else ABSENT)
-        flags = records.SENT | records.REPLIED
-        if t4_ns - t1_ns > self._stream.wait_ns:
-            flags |= records.LATE
-        fields = (seq, sources12, sources34, flags, ttl, t1_ns, reply.receive_ns, reply.transmit_ns, t4_ns)
-        if again:
-            self.duplicates += 1
-            self._keep_duplicate(RECORD.pack(*fields))
-            return
-        RECORD.pack_into(self._map, at, *fields)
-        self.received += 1
-        self.late += flags & records.LATE > 0
-        self._rtts.append(t4_ns - t1_ns - (reply.transmit_ns - reply.receive_ns))
+        before = self.session.received
+        duplicate = self.session.take(self._reply, size, address, t4_ns, source, ttl, tos)
+        if duplicate is not None:
+            self._keep_duplicate(duplicate)
+        elif self.session.received > before:
+            self._rtts.append(self.session.last_rtt_ns)
 
     def _keep_duplicate(self, record: bytes) -> None:
         """Rare enough to open the file each time."""
@@ -261,22 +217,19 @@ class Sender:
 
     def figures(self) -> dict[str, Any]:
         """The counts, for ``result.json``. ``sent`` + ``missed`` + ``send_errors`` = ``attempted``."""
-        received = self.received + self.duplicates
+        session = self.session
+        replies = session.received + session.duplicates
         return {
             "attempted": self.attempted,
             "sent": self.sent,
             "missed": self.missed,
             "send_errors": sum(self.send_errors.values()),
             "send_error_names": dict(self.send_errors),
-            "received": self.received,
-            "late": self.late,
-            "duplicates": self.duplicates,
-            "foreign": self.foreign,
-            "tx_stamps": self.kernel_t1,
+            **session.figures(),
             "stamps": {
-                "t1": {"kernel": self.kernel_t1, "user": self.sent - self.kernel_t1},
-                "t4": {"kernel": self.kernel_t4, "user": received - self.kernel_t4},
+                "t1": {"kernel": session.kernel_t1, "user": self.sent - session.kernel_t1},
+                "t4": {"kernel": session.kernel_t4, "user": replies - session.kernel_t4},
             },
-            "tos_seen": {str(tos): n for tos, n in sorted(self.tos_seen.items())},
+            "error_word": self._stream.error_word,
             "clock": self.clock,
         }

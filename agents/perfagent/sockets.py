@@ -55,6 +55,8 @@ def bind_udp(address: str, port: int = 0) -> socket.socket:
     sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
     try:
         _enlarge_receive_buffer(sock)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # "::" means IPv6, as 0.0.0.0 means IPv4
         sock.bind((address, port))
     except OSError as error:
         sock.close()

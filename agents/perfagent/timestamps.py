@@ -97,5 +97,7 @@ class TransmitStamps:
             stamp_ns, _, _ = of_received(ancillary)
             for payload_bytes in self._sizes:
                 start = size - payload_bytes
-                if start >= 0 and self._buffer.startswith(self._mark, start + self._mark_at) and stamp_ns:
+                if start < 8 or not stamp_ns or not self._buffer.startswith(self._mark, start + self._mark_at):
+                    continue
+                if int.from_bytes(self._buffer[start - 4 : start - 2], "big") == payload_bytes + 8:  # the UDP header
                     return int.from_bytes(self._buffer[start : start + 4], "big"), stamp_ns

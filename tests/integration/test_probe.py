@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from perfagent import records, sockets, stamp, timestamps
+from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.records import KERNEL, REMOTE, REPLIED, SENT, Record
 from perfagent.reflector import Reflector
-from perfagent.sender import Sender, Stream
+from perfagent.sender import Sender
+from perfagent.stamp.packet import OPEN
+from perfagent.stamp.reflecting import Reflecting
+from perfagent.stamp.sending import Stream
+from perfagent.stamp.times import UNSYNCHRONISED
 from perfagent.wire import Code, Fault
 from tests.integration.namespaces import ADDRESSES, Path3, Running
 
@@ -168,7 +172,7 @@ def test_a_silent_peer_is_no_error(path: Path3) -> None:
 
 # --- against peers that misbehave, over loopback ----------------------------------------------
 
-STREAM = Stream(("127.0.0.1", 0), SSID, 172, 100, 1_000_000, 300_000_000)
+STREAM = Stream(("127.0.0.1", 0), SSID, 172, 100, 1_000_000, 300_000_000, UNSYNCHRONISED)
 
 
 def send_to(job: Job, answer: Any, stream: Stream = STREAM) -> Sender:
@@ -196,7 +200,7 @@ def send_to(job: Job, answer: Any, stream: Stream = STREAM) -> Sender:
 
 
 def reply_to(packet: bytearray) -> bytearray:
-    stamp.turn_into_reply(packet, 0, time.time_ns(), time.time_ns(), 64, stamp.UNSYNCHRONISED)
+    OPEN.turn_into_reply(packet, 0, time.time_ns(), time.time_ns(), 64, UNSYNCHRONISED)
     return packet
 
 
@@ -209,10 +213,10 @@ def test_duplicates_are_kept_apart(job: Any) -> None:
         peer.sendto(packet, address)
 
     sender = send_to(job, twice)
-    assert sender.received == sender.sent == sender.duplicates
+    assert sender.session.received == sender.sent == sender.session.duplicates
     twins = list(records.read((job.folder / "duplicates.rec").read_bytes()))
     firsts = {record.seq: record for record in records.read((job.folder / "sender.rec").read_bytes())}
-    assert len(twins) == sender.duplicates
+    assert len(twins) == sender.session.duplicates
     assert all(twin.t4 >= firsts[twin.seq].t4 for twin in twins)
 
 
@@ -229,8 +233,9 @@ def test_foreign_packets_are_counted_only(job: Any) -> None:
 
     with stranger:
         sender = send_to(job, wrongly)
-    assert sender.received == sender.duplicates == 0
-    assert sender.foreign == 4 * sender.sent
+    assert sender.session.received == sender.session.duplicates == 0
+    reasons = ("short", "other session", "never sent", "other peer")
+    assert sender.session.refused == dict.fromkeys(reasons, sender.sent)
 
 
 def test_replies_after_the_waiting_time_are_late(job: Any) -> None:
@@ -238,7 +243,7 @@ def test_replies_after_the_waiting_time_are_late(job: Any) -> None:
     held: list[Any] = []
 
     def much_later(peer: socket.socket, packet: bytearray, address: Any) -> None:
-        seq = stamp.read_request(packet).seq
+        seq = OPEN.read_request(packet).seq
         held.append((reply_to(packet), address))
         if seq >= 80 and held[0]:  # at least 80 ms after the first
             peer.sendto(*held[0])
@@ -246,18 +251,19 @@ def test_replies_after_the_waiting_time_are_late(job: Any) -> None:
 
     sender = send_to(job, much_later, STREAM._replace(wait_ns=50_000_000))
     first = next(record for record in records.read((job.folder / "sender.rec").read_bytes()) if record.flags)
-    assert (sender.received, sender.late) == (1, 1)
+    assert (sender.session.received, sender.session.late) == (1, 1)
     assert first.flags == SENT | REPLIED | records.LATE
 
 
 def test_the_reflector_answers_its_session_only(job: Any) -> None:
     """Other addresses, other sessions and short packets get nothing; a reply is as large as its request."""
     with sockets.bind_udp("127.0.0.1") as sock, sockets.bind_udp("127.0.0.1") as peer:
-        reflector = Reflector(job, sock, "127.0.0.1", SSID)
+        rules = Reflecting(OPEN, UNSYNCHRONISED, peer="127.0.0.1", ssid=SSID)
+        reflector = Reflector(job, sock, rules, OPEN.mark(UNSYNCHRONISED, SSID))
         thread = threading.Thread(target=reflector.run)
         thread.start()
         request = bytearray(300)
-        stamp.write_request(request, 4, time.time_ns(), stamp.UNSYNCHRONISED, SSID)
+        OPEN.write_request(request, 4, time.time_ns(), UNSYNCHRONISED, SSID)
         with sockets.bind_udp("127.0.0.2") as stranger:
             stranger.sendto(request, sock.getsockname())
         peer.sendto(request[:43], sock.getsockname())
@@ -268,14 +274,15 @@ def test_the_reflector_answers_its_session_only(job: Any) -> None:
         job.stop()
         thread.join()
     assert [len(answer) for answer in answers] == [300, 300]
-    assert [stamp.read_reply(answer).seq for answer in answers] == [0, 1]
-    assert [stamp.read_reply(answer).sender_seq for answer in answers] == [4, 4]
-    assert (reflector.received, reflector.sent, reflector.foreign) == (2, 2, 3)
+    assert [OPEN.read_reply(answer).seq for answer in answers] == [0, 1]
+    assert [OPEN.read_reply(answer).sender_seq for answer in answers] == [4, 4]
+    assert (reflector.received, reflector.sent) == (2, 2)
+    assert rules.refused == {"other peer": 1, "short": 1, "other session": 1}
 
 
 def test_stamps_find_their_packets_after_a_failed_send() -> None:
     """Each stamp goes to its own packet, whatever its size and whether or not one before it was refused."""
-    mark, mark_at = stamp.mark(SSID)
+    mark, mark_at = OPEN.mark(UNSYNCHRONISED, SSID)
     with sockets.bind_udp("127.0.0.1") as sock, sockets.bind_udp("127.0.0.1") as peer:
         timestamps.enable(sock)
         stamps = timestamps.TransmitStamps(sock, mark, mark_at)
@@ -286,7 +293,7 @@ def test_stamps_find_their_packets_after_a_failed_send() -> None:
                     sock.sendto(bytes(70_000), peer.getsockname())
             packet = bytearray(44 + 100 * (number % 3))
             sent_ns.append(time.time_ns())
-            stamp.write_request(packet, number, sent_ns[-1], stamp.UNSYNCHRONISED, SSID)
+            OPEN.write_request(packet, number, sent_ns[-1], UNSYNCHRONISED, SSID)
             stamps.expect(len(packet))
             sock.sendto(packet, peer.getsockname())
         joined = list(iter(stamps.read, None))
@@ -318,7 +325,7 @@ def test_receive_drops_are_counted() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"ssid": 0},
+        {"ssid": 65_536},
         {"packet_bytes": 43},
         {"packet_bytes": 65_508},
         {"dscp": 64},

@@ -1,17 +1,24 @@
-"""stamp: a stream of STAMP probes (RFC 8762) and its stateful reflector, with kernel timestamps at both ends.
+"""stamp: a stream of STAMP probes (RFC 8762) and its reflector, with kernel timestamps at both ends.
 
 The sender keeps absolute deadlines. A packet that could not go out within one interval of its deadline is not
 sent but counted as missed: sent late it would belong to a burst that nobody ordered.
+
+A key comes on standard input, so that it is in no argument list, no specification and no result.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from perfagent import realtime, schedule, sockets, stamp
+from perfagent import clock, realtime, schedule, sockets
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
-from perfagent.sender import Sender, Stream
+from perfagent.sender import Sender
+from perfagent.stamp.packet import OPEN, Form
+from perfagent.stamp.reflecting import Reflecting
+from perfagent.stamp.sending import Stream
+from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import Code, Fault
 
 _SENDER_PRIORITY, _REFLECTOR_PRIORITY = 10, 11
@@ -19,6 +26,25 @@ _SENDER_PRIORITY, _REFLECTOR_PRIORITY = 10, 11
 _HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
+_MOST_KEY_BYTES = 4096
+_HOUR_NS = 3_600_000_000_000
+
+_LIMITS = {
+    "port": (1, 65_535),
+    "bind_port": (0, 65_535),
+    "peer_port": (1, 65_535),
+    "ssid": (0, 65_535),
+    "interval_ns": (1_000, _HOUR_NS),
+    "count": (1, (1 << 32) - 1),
+    "packet_bytes": (OPEN.base_bytes, _LARGEST_PAYLOAD),
+    "dscp": (0, 63),
+    "reply_dscp": (0, 63),
+    "wait_ns": (0, _HOUR_NS),
+    "for_ns": (1, 100 * 365 * 24 * _HOUR_NS),
+}
+
+UNSIGNED, AUTHENTICATED, EXTENSIONS = "unsigned", "authenticated", "extensions"
+"""What a key signs: nothing, the base packets and their extensions, or the extensions of open base packets."""
 
 
 def send(
@@ -35,27 +61,42 @@ def send(
     wait_ns: int,
     pattern: str,
     seed: int,
+    signed: str = UNSIGNED,
+    ptp: bool = False,
+    reply_dscp: int | None = None,
+    follow_up: bool = False,
+    zero_ssid: bool = False,
 ) -> dict[str, Any]:
     """Send ``count`` probes and read what comes back, up to ``wait_ns`` after the last one.
 
-    ``packet_bytes`` counts the UDP payload. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
+    ``packet_bytes`` counts the UDP payload. ``reply_dscp`` asks for the class of service of the path there, and for
+    replies in this one; ``follow_up`` for true transmit times; ``zero_ssid`` takes replies of reflectors that know
+    no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED).
     """
-    _within("port", port, 1, 65_535)
-    _within("ssid", ssid, 1, 65_535)
-    _within("interval_ns", interval_ns, 1_000, 3_600_000_000_000)
-    _within("count", count, 1, (1 << 32) - 1)
-    _within("packet_bytes", packet_bytes, stamp.BASE_BYTES, _LARGEST_PAYLOAD)
-    _within("dscp", dscp, 0, 63)
-    _within("wait_ns", wait_ns, 0, 3_600_000_000_000)
+    _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, packet_bytes=packet_bytes)
+    _check(dscp=dscp, reply_dscp=reply_dscp, wait_ns=wait_ns)
     try:
         offsets_ns = schedule.offsets_ns(pattern, interval_ns, count, seed)
     except ValueError as error:
         raise Fault(Code.BAD_ARGUMENT, str(error)) from error
-    stream = Stream((sockets.canonical(peer), port), ssid, packet_bytes, count, interval_ns, wait_ns)
+    form, tlv_key = _form(signed)
+    stream = Stream(
+        peer=(sockets.canonical(peer), port),
+        ssid=ssid,
+        packet_bytes=packet_bytes,
+        packets=count,
+        interval_ns=interval_ns,
+        wait_ns=wait_ns,
+        error_word=ErrorEstimate.of_clock(clock.state(), ptp=ptp).word,
+        zero_ssid=zero_ssid,
+        ask_dscp=reply_dscp,
+        follow_up=follow_up,
+        tlv_key=tlv_key,
+    )
     with sockets.bind_udp(source) as sock:
         sockets.set_dscp(sock, dscp)
-        sender = Sender(job, sock, stream)
+        sender = Sender(job, sock, stream, form)
         got = realtime.enter(_SENDER_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
         sender.run(start_mono_ns + offset_ns for offset_ns in offsets_ns)
@@ -70,21 +111,65 @@ def send(
         }
 
 
-def reflect(job: Job, *, address: str, port: int, peer: str, ssid: int) -> dict[str, Any]:
-    """Answer the probes of ``peer`` with this session id until asked to stop. Writes ``reflector.rec``.
+def reflect(
+    job: Job,
+    *,
+    address: str,
+    port: int,
+    peer: str | None,
+    ssid: int | None,
+    peer_port: int | None = None,
+    signed: str = UNSIGNED,
+    ptp: bool = False,
+    stateless: bool = False,
+    record: bool = True,
+    for_ns: int | None = None,
+) -> dict[str, Any]:
+    """Answer probes until asked to stop, or for ``for_ns``: those of ``peer``, its port and this session id, as far as
+    they are given.
 
-    Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
+    Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
-    _within("port", port, 0, 65_535)
-    _within("ssid", ssid, 1, 65_535)
+    _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns)
+    form, tlv_key = _form(signed)
+    word = ErrorEstimate.of_clock(clock.state(), ptp=ptp).word
+    rules = Reflecting(
+        form,
+        word,
+        peer=None if peer is None else sockets.canonical(peer),
+        port=peer_port,
+        ssid=ssid,
+        stateless=stateless,
+        tlv_key=tlv_key,
+    )
     with sockets.bind_udp(address, port) as sock:
-        reflector = Reflector(job, sock, sockets.canonical(peer), ssid)
+        reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record)
         got = realtime.enter(_REFLECTOR_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
-        reflector.run()
-        return {**reflector.figures(), "rxq_dropped": sockets.receive_drops(sock), "realtime": got}
+        reflector.run(for_ns)
+        return {
+            **reflector.figures(),
+            "error_word": word,
+            "rxq_dropped": sockets.receive_drops(sock),
+            "realtime": got,
+        }
 
 
-def _within(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")
+def _form(signed: str) -> tuple[Form, bytes | None]:
+    """The form of the base packets, and a key for extensions alone."""
+    if signed == UNSIGNED:
+        return OPEN, None
+    if signed not in (AUTHENTICATED, EXTENSIONS):
+        raise Fault(Code.BAD_ARGUMENT, f"a key signs nothing that is called {signed!r:.40}")
+    key = sys.stdin.buffer.read(_MOST_KEY_BYTES + 1)
+    if not 1 <= len(key) <= _MOST_KEY_BYTES:
+        raise Fault(Code.BAD_ARGUMENT, f"a key has 1 to {_MOST_KEY_BYTES} bytes; it comes on standard input")
+    return (Form(key), None) if signed == AUTHENTICATED else (OPEN, key)
+
+
+def _check(**values: int | None) -> None:
+    """Hold each value that is given against its limits. Raises Fault(BAD_ARGUMENT)."""
+    for name, value in values.items():
+        least, most = _LIMITS[name]
+        if value is not None and not least <= value <= most:
+            raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")
