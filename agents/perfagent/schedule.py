@@ -1,4 +1,5 @@
-"""When each packet of a probe stream is due. Pure: the same arguments give the same stream anywhere.
+"""When each packet of a probe stream is due, and of which flow it is. Pure: the same arguments give the same stream
+anywhere.
 
 ``periodic`` follows RFC 3432: a fixed interval after a random start.
 ``poisson`` follows RFC 2330, section 11.1.1: independent, exponentially distributed gaps of the same mean.
@@ -35,3 +36,14 @@ def _poisson(interval_ns: int, count: int, seed: int) -> Iterator[int]:
     for _ in range(count):
         due += int(-log1p(-draw()) * interval_ns)
         yield due
+
+
+def flow_order(flows: int, rounds: int, seed: int) -> Iterator[int]:
+    """Yield the flow, 0..flows-1, of each of ``flows * rounds`` packets: every flow once a round, in random order.
+
+    A loss that does not ask for the flow then meets them at random, also where it comes in bursts.
+    """
+    draw = random.Random(seed).random
+    for _ in range(rounds):
+        keys = [draw() for _ in range(flows)]
+        yield from sorted(range(flows), key=keys.__getitem__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfharness.measurements import host, latency, path, pmtu, throughput
+from perfharness.measurements import flows, host, latency, path, pmtu, throughput
 from perfharness.measurements.base import Context, MeasurementKind, Params
 
 REGISTRY: dict[str, MeasurementKind] = {
@@ -10,6 +10,7 @@ REGISTRY: dict[str, MeasurementKind] = {
     "path": path.Path(),
     "pmtu": pmtu.PathMtu(),
     "latency": latency.Latency(),
+    "flows": flows.Flows(),
     "throughput": throughput.Throughput(),
 }
 

@@ -37,13 +37,14 @@ METRICS = {
     "loss": "1",
     "reordering": "1",
     "duplication": "1",
+    "flows": "1",
     "pmtu": "B",
     "tcp.efficiency": "1",
     "tcp.buffer_delay": "",
     "tcp.transfer_time_ratio": "",
     "availability": "1",
     "outage": "ns",
-    **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "flows", "portspec", "tools", "footprint"), ""),
+    **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "portspec", "tools", "footprint"), ""),
 }
 """Every metric and the unit in which it is judged; an empty unit is a count, a factor, or yes and no."""
 OPERATORS = {"at_most": "<=", "at_least": ">=", "equals": "=="}

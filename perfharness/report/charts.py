@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -71,6 +72,17 @@ class Line:
 
     series: Series
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """A value of each of n flows in one direction, and which of them are hit."""
+
+    name: str
+    y: npt.NDArray[np.float64]
+    hit: npt.NDArray[np.bool_]
+    word: str = "hit"
+    """What is said of those."""
 
 
 def rates(lines: Sequence[Line], ordered_bps: float | None, ordered_name: str, layer: str, salt: str) -> Markup:
@@ -176,6 +188,29 @@ def distributions(lines: Sequence[Line], objective_ns: float | None, salt: str) 
         axes.set_yticks([], minor=True)
         axes.set_xlabel("ms")
         _finish(axes, _LATER)
+        return _svg(figure)
+
+
+def flows(groups: Sequence[Flows], unit: str, salt: str) -> Markup:
+    """A mark for each flow, sorted by its value: hollow if it fares as most do, filled and dark if it is hit."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        names = [name for one in groups for name in (one.name, f"{one.name}, {one.word}")[: 1 + bool(one.hit.any())]]
+        figure, axes = _axes(names, unit)
+        for number, group in enumerate(groups):
+            order = np.argsort(group.y, kind="stable")
+            x, y, hit = np.arange(1, len(order) + 1), group.y[order], group.hit[order]
+            mark, colour = (("o", FORTH), ("s", BACK))[number % 2]
+            look = {"marker": mark, "ls": "", "ms": 3.6, "clip_on": False, "zorder": 3}
+            axes.plot(x[~hit], y[~hit], mfc="none", mec=colour, mew=0.9, label=group.name, **look)
+            if hit.any():
+                axes.plot(x[hit], y[hit], mfc=LOST, mec=LOST, label=f"{group.name}, {group.word}", **look)
+        every = np.concatenate([group.y for group in groups])
+        low, high = min(float(every.min()), 0.0), float(every.max())
+        room = 0.06 * (high - low) or 1.0
+        axes.set_ylim(low - (room if low < 0 else 0), high + room)
+        axes.set_xlim(0, max(len(group.y) for group in groups) + 1)
+        axes.set_xlabel("flows, sorted by their value")
+        _finish(axes, unit)
         return _svg(figure)
 
 

@@ -56,7 +56,7 @@ METRICS = {
     "vlan": "VLAN",
     "bgp": "BGP",
     "route": "Route",
-    "flows": "Flows over all members",
+    "flows": "Flows that fare worse",
     "dscp": "DSCP preserved",
     "portspec": "Order",
     "throughput.udp": "UDP throughput at the committed rate",
@@ -92,6 +92,7 @@ MEASUREMENTS = {
     "path": "Path and reachability",
     "pmtu": "Path MTU",
     "latency": "Delay and loss",
+    "flows": "Flow by flow",
     "throughput": "Throughput",
 }
 

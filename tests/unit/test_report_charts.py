@@ -71,6 +71,8 @@ def test_every_colour_has_a_dark_sister() -> None:
         + charts.rates(lines, 1e9, "ordered", "L2", "b")
         + charts.distributions([charts.Line(ccdf, str(n)) for n in range(4)], 5e6, "c")
     )
+    hit = np.arange(64) % 4 == 0
+    drawn += charts.flows([charts.Flows(way, 10.0 * hit, hit) for way in ("there", "back")], "% lost", "f")
     assert set(re.findall(r"#[0-9a-f]{6}", str(drawn))) <= set(charts.PALETTE)
 
 
@@ -81,6 +83,16 @@ def test_lines_differ_without_colour() -> None:
     forth, back = (str(charts.rates([charts.Line(one, "name")], None, "", "L2", "d")) for one in series)
     assert "stroke-dasharray" not in forth
     assert "stroke-dasharray" in back
+
+
+def test_flows_that_are_hit_differ_without_colour() -> None:
+    """They are filled where the others are hollow, and named in the legend."""
+    hit = np.arange(8) == 3
+    drawn = str(charts.flows([charts.Flows("there", 1.0 * hit, hit)], "% lost", "h"))
+    assert "there, hit" in drawn
+    assert "fill: none" in drawn
+    assert f"fill: {charts.LOST}" in drawn
+    assert "there, hit" not in charts.flows([charts.Flows("there", 1.0 * hit, np.zeros(8, np.bool_))], "% lost", "h")
 
 
 def test_losses_are_marked_and_counted() -> None:

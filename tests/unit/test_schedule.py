@@ -54,3 +54,13 @@ def test_an_unknown_pattern_is_refused() -> None:
     """A pattern that is neither periodic nor poisson is named in the error."""
     with pytest.raises(ValueError, match="'burst'"):
         schedule.offsets_ns("burst", 1, 1, 1)
+
+
+def test_every_flow_is_sent_once_a_round_in_random_order() -> None:
+    """No flow is before or behind another by rule, and the same seed gives the same order anywhere."""
+    order = np.array(list(schedule.flow_order(64, 200, 7))).reshape(200, 64)
+    assert (np.sort(order, 1) == np.arange(64)).all()
+    assert len(np.unique(order, axis=0)) == 200
+    places = np.argsort(order, 1).mean(0)
+    assert np.abs(places - 31.5).max() < 4 * 18.5 / 200**0.5
+    assert list(order.flat) == list(schedule.flow_order(64, 200, 7))

@@ -26,6 +26,7 @@ METHODS = {
     "pmtu.search": ("perfagent.methods.pmtu", "search"),
     "stamp.reflect": ("perfagent.methods.stamp", "reflect"),
     "stamp.send": ("perfagent.methods.stamp", "send"),
+    "flows.send": ("perfagent.methods.flows", "send"),
     "iperf3.serve": ("perfagent.methods.iperf3", "serve"),
     "iperf3.drive": ("perfagent.methods.iperf3", "drive"),
 }

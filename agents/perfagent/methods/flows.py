@@ -1,0 +1,81 @@
+"""flows: one probe stream spread over many UDP source ports, so that it meets every member of a link group.
+
+A router picks the member of an ECMP or LAG group by a hash of addresses and ports. The reply goes the way of the
+reversed ports, which may be another member. The far end is ``stamp.reflect``: it answers one session from any port,
+and its log tells each packet by its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from perfagent import realtime, schedule, sockets, stamp
+from perfagent.jobs import Job
+from perfagent.sweep import Sweep, bind_flows
+from perfagent.wire import Code, Fault
+
+_PRIORITY = 10
+"""As the sender of a single stream: below the reflector's."""
+_HEAD_START_NS = 5_000_000
+_LARGEST_PAYLOAD = 65_487
+
+
+def send(
+    job: Job,
+    *,
+    peer: str,
+    port: int,
+    source: str,
+    first_port: int,
+    flows: int,
+    ssid: int,
+    interval_ns: int,
+    rounds: int,
+    packet_bytes: int,
+    dscp: int,
+    wait_ns: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Send ``rounds`` packets of each flow, one of all flows every ``interval_ns``, and read what comes back.
+
+    Flow i has the i-th free source port from ``first_port`` on: the same flows in every run. The packet numbered s
+    is of flow ``schedule.flow_order(flows, rounds, seed)[s]``. Writes ``sender.rec``, and ``duplicates.rec`` if there
+    are any. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, TOOL_FAILED).
+    """
+    _within("port", port, 1, 65_535)
+    _within("first_port", first_port, 1, 65_535)
+    _within("flows", flows, 1, 512)
+    _within("ssid", ssid, 1, 65_535)
+    _within("interval_ns", interval_ns, 10_000, 1_000_000_000)
+    _within("rounds", rounds, 1, 1_000_000)
+    _within("packet_bytes", packet_bytes, stamp.BASE_BYTES, _LARGEST_PAYLOAD)
+    _within("dscp", dscp, 0, 63)
+    _within("wait_ns", wait_ns, 0, 60_000_000_000)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(sock) for sock in bind_flows(source, first_port, flows)]
+        for sock in socks:
+            sockets.set_dscp(sock, dscp)
+        order = list(schedule.flow_order(flows, rounds, seed))
+        sweep = Sweep(job, socks, order, (sockets.canonical(peer), port), ssid, packet_bytes, wait_ns)
+        stack.callback(sweep.close)
+        got = realtime.enter(_PRIORITY)
+        start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
+        offsets_ns = schedule.offsets_ns(schedule.PERIODIC, interval_ns, len(order), seed)
+        sweep.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), interval_ns * flows)
+        drops = [sockets.receive_drops(sock) for sock in socks]
+        known = [count for count in drops if count is not None]
+        return {
+            "source_ports": [sock.getsockname()[1] for sock in socks],
+            "start_mono_ns": start_mono_ns,
+            "start_unix_ns": start_unix_ns,
+            "schedule": {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed},
+            **sweep.figures(),
+            "rxq_dropped": sum(known) if len(known) == len(drops) else None,
+            "realtime": got,
+        }
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")
