@@ -15,11 +15,13 @@ from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfagent import records, sockets, stamp, timestamps
+from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
-from perfagent.records import ABSENT, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, REMOTE, STAMP, USER
+from perfagent.records import KERNEL, USER
 from perfagent.sender import RecordsInPlace
+from perfagent.stamp.packet import OPEN
+from perfagent.stamp.sending import Sending, Stream
 from perfagent.wire import Code, Fault
 
 _TICK_NS = 1_000_000_000
@@ -27,6 +29,9 @@ _SETTLED_WAIT_NS = 200_000_000
 """How long a duplicate is waited for when all answers are there."""
 _STOPPED_WAIT_NS = 3_000_000_000
 """For stragglers after a request to stop: the agent kills a job that has not ended 5 s after it."""
+
+OTHER_FLOW = "other flow"
+"""Why a packet is no reply of ours, beside the reasons of ``stamp.sending``."""
 
 
 def bind_flows(source: str, first_port: int, flows: int) -> list[socket.socket]:
@@ -61,44 +66,31 @@ def bind_flows(source: str, first_port: int, flows: int) -> list[socket.socket]:
 class Sweep:
     """Sends each packet through the socket of its flow, reads what comes, and counts what is not ours."""
 
-    def __init__(
-        self,
-        job: Job,
-        socks: Sequence[socket.socket],
-        order: Sequence[int],
-        peer: tuple[str, int],
-        ssid: int,
-        packet_bytes: int,
-        wait_ns: int,
-    ) -> None:
+    def __init__(self, job: Job, socks: Sequence[socket.socket], order: Sequence[int], stream: Stream) -> None:
         """``order[seq]`` is the flow, an index of ``socks``, of the packet of that number."""
         self._job = job
         self._socks = socks
         self._order = order
-        self._peer = peer
-        self._ssid = ssid
-        self._wait_ns = wait_ns
-        self._packet = bytearray(packet_bytes)
-        self._reply = bytearray(packet_bytes)
+        self._stream = stream
+        self._reply = bytearray(stream.packet_bytes)
         self._buffers = (self._reply,)
-        self._records = RecordsInPlace(job.folder / "sender.rec", len(order))
-        self._map = self._records.map
+        self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
+        self.session = Sending(OPEN, stream, self._records.map)
         self._duplicates_path = job.folder / "duplicates.rec"
-        self._stamps = [timestamps.TransmitStamps(sock, *stamp.mark(ssid)) for sock in socks]
+        mark = OPEN.mark(stream.error_word, stream.ssid)
+        self._stamps = [timestamps.TransmitStamps(sock, *mark) for sock in socks]
         self._poll = select.epoll()
         self._flow_of = {}
         for flow, sock in enumerate(socks):
             timestamps.enable(sock)
             sockets.set_ttl(sock, sockets.PROBE_TTL)
-            self._stamps[flow].expect(packet_bytes)
+            self._stamps[flow].expect(stream.packet_bytes)
             self._flow_of[sock.fileno()] = flow
             self._poll.register(sock.fileno(), select.EPOLLIN)  # errors are always told
         self._next_tick_ns = 0
         self.clock: list[tuple[int, int]] = []
-        self.attempted = self.sent = self.missed = self.received = self.late = 0
-        self.duplicates = self.foreign = self.kernel_t1 = self.kernel_t4 = 0
+        self.attempted = self.sent = self.missed = 0
         self.send_errors: Counter[str] = Counter()
-        self.tos_seen: Counter[int] = Counter()
 
     def close(self) -> None:
         self._poll.close()
@@ -147,9 +139,9 @@ class Sweep:
     def _serve_stragglers(self) -> None:
         """The last packets have as long to come back as all others, also if asked to stop."""
         now_ns = monotonic_ns()
-        end_ns = now_ns + (min(self._wait_ns, _STOPPED_WAIT_NS) if self._job.stopping else self._wait_ns)
-        settled_ns = now_ns + min(_SETTLED_WAIT_NS, self._wait_ns)
-        while (left_ns := (end_ns if self.received < self.sent else settled_ns) - monotonic_ns()) > 0:
+        end_ns = now_ns + (min(self._stream.wait_ns, _STOPPED_WAIT_NS) if self._job.stopping else self._stream.wait_ns)
+        settled_ns = now_ns + min(_SETTLED_WAIT_NS, self._stream.wait_ns)
+        while (left_ns := (end_ns if self.session.received < self.sent else settled_ns) - monotonic_ns()) > 0:
             if select.select((self._poll,), (), (), left_ns / 1e9)[0]:
                 self._read_all()
 
@@ -158,22 +150,21 @@ class Sweep:
         self.clock.append(pair)
         self._next_tick_ns = pair[0] + _TICK_NS
         self._records.release(seq)
-        self._job.live({"sent": self.sent, "received": self.received})
+        self._job.live({"sent": self.sent, "received": self.session.received})
 
     # --- one packet
 
     def _send(self, seq: int) -> None:
         flow = self._order[seq]
-        at = HEADER_BYTES + seq * RECORD_BYTES
         now_ns = time_ns()
-        stamp.write_request(self._packet, seq, now_ns, stamp.UNSYNCHRONISED, self._ssid)
+        self.session.write(seq, now_ns)
         try:
-            self._socks[flow].sendto(self._packet, socket.MSG_DONTWAIT, self._peer)
+            self._socks[flow].sendto(self.session.packet, socket.MSG_DONTWAIT, self._stream.peer)
         except OSError as error:
-            RECORD.pack_into(self._map, at, seq, USER, 0, records.SEND_ERROR, 0, now_ns, 0, 0, 0)
+            self.session.sent(seq, now_ns, failed=True)
             self.send_errors[errorcode.get(error.errno or 0, str(error.errno))] += 1
         else:
-            RECORD.pack_into(self._map, at, seq, USER, 0, records.SENT, 0, now_ns, 0, 0, 0)
+            self.session.sent(seq, now_ns)
             self.sent += 1
             self._join_transmit_stamp(flow)  # most often it is back already: spares a turn of the loop
 
@@ -181,11 +172,7 @@ class Sweep:
         joined = self._stamps[flow].read()
         if joined is None:
             return False
-        seq, sent_ns = joined
-        at = HEADER_BYTES + seq * RECORD_BYTES
-        self._map[at + records.SOURCES12] = self._map[at + records.SOURCES12] & 0xF0 | KERNEL
-        STAMP.pack_into(self._map, at + records.T1, sent_ns)
-        self.kernel_t1 += 1
+        self.session.transmitted(*joined)
         return True
 
     def _read_reply(self, flow: int) -> None:
@@ -196,43 +183,21 @@ class Sweep:
         except OSError:  # nothing there after all, or the peer's ICMP
             return
         now_ns = time_ns()
-        reply = self._reply_of_ours(flow, size, address)
-        if reply is None:
-            self.foreign += 1
+        if not self._is_of(flow, size):
+            self.session.refused[OTHER_FLOW] += 1
             return
         kernel_ns, ttl, tos = timestamps.of_received(ancillary)
         t4_ns, source = (kernel_ns, KERNEL) if kernel_ns else (now_ns, USER)
-        self.kernel_t4 += source == KERNEL
-        self.tos_seen[tos] += 1
-        self._record_reply(reply, t4_ns, source, ttl)
+        duplicate = self.session.take(self._reply, size, address, t4_ns, source, ttl, tos)
+        if duplicate is not None:
+            self._keep_duplicate(duplicate)
 
-    def _reply_of_ours(self, flow: int, size: int, address: tuple[Any, ...]) -> stamp.Reply | None:
-        """The reply, if it is one to a packet of this session that was sent through this socket."""
-        if address[:2] != self._peer or size < stamp.BASE_BYTES:
-            return None
-        reply = stamp.read_reply(self._reply)
-        seq = reply.sender_seq
-        if reply.ssid != self._ssid or seq >= len(self._order) or self._order[seq] != flow:
-            return None
-        return reply if self._map[HEADER_BYTES + seq * RECORD_BYTES + records.FLAGS] & records.SENT else None
-
-    def _record_reply(self, reply: stamp.Reply, t4_ns: int, source: int, ttl: int) -> None:
-        at = HEADER_BYTES + reply.sender_seq * RECORD_BYTES
-        seq, sources12, _, flags, _, t1_ns, *_ = RECORD.unpack_from(self._map, at)
-        again = flags & records.REPLIED
-        sources12 = sources12 & 0x0F | (REMOTE << 4 if reply.receive_ns else ABSENT)
-        sources34 = source << 4 | (REMOTE if reply.transmit_ns else ABSENT)
-        flags = records.SENT | records.REPLIED
-        if t4_ns - t1_ns > self._wait_ns:
-            flags |= records.LATE
-        fields = (seq, sources12, sources34, flags, ttl, t1_ns, reply.receive_ns, reply.transmit_ns, t4_ns)
-        if again:
-            self.duplicates += 1
-            self._keep_duplicate(RECORD.pack(*fields))
-            return
-        RECORD.pack_into(self._map, at, *fields)
-        self.received += 1
-        self.late += flags & records.LATE > 0
+    def _is_of(self, flow: int, size: int) -> bool:
+        """Whether the reply names a packet that was sent through the socket that it came to."""
+        if size < OPEN.base_bytes:
+            return True  # the session says what is wrong with it
+        seq = OPEN.read_reply(self._reply).sender_seq
+        return seq >= len(self._order) or self._order[seq] == flow
 
     def _keep_duplicate(self, record: bytes) -> None:
         """Rare enough to open the file each time."""
@@ -243,22 +208,18 @@ class Sweep:
 
     def figures(self) -> dict[str, Any]:
         """The counts, for ``result.json``. ``sent`` + ``missed`` + ``send_errors`` = ``attempted``."""
-        received = self.received + self.duplicates
+        session = self.session
+        replies = session.received + session.duplicates
         return {
             "attempted": self.attempted,
             "sent": self.sent,
             "missed": self.missed,
             "send_errors": sum(self.send_errors.values()),
             "send_error_names": dict(self.send_errors),
-            "received": self.received,
-            "late": self.late,
-            "duplicates": self.duplicates,
-            "foreign": self.foreign,
-            "tx_stamps": self.kernel_t1,
+            **session.figures(),
             "stamps": {
-                "t1": {"kernel": self.kernel_t1, "user": self.sent - self.kernel_t1},
-                "t4": {"kernel": self.kernel_t4, "user": received - self.kernel_t4},
+                "t1": {"kernel": session.kernel_t1, "user": self.sent - session.kernel_t1},
+                "t4": {"kernel": session.kernel_t4, "user": replies - session.kernel_t4},
             },
-            "tos_seen": {str(tos): n for tos, n in sorted(self.tos_seen.items())},
             "clock": self.clock,
         }

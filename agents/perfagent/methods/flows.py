@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from perfagent import realtime, schedule, sockets, stamp
+from perfagent import clock, realtime, schedule, sockets
 from perfagent.jobs import Job
+from perfagent.stamp.packet import OPEN
+from perfagent.stamp.sending import Stream
+from perfagent.stamp.times import ErrorEstimate
 from perfagent.sweep import Sweep, bind_flows
 from perfagent.wire import Code, Fault
 
@@ -49,7 +52,7 @@ def send(
     _within("ssid", ssid, 1, 65_535)
     _within("interval_ns", interval_ns, 10_000, 1_000_000_000)
     _within("rounds", rounds, 1, 1_000_000)
-    _within("packet_bytes", packet_bytes, stamp.BASE_BYTES, _LARGEST_PAYLOAD)
+    _within("packet_bytes", packet_bytes, OPEN.base_bytes, _LARGEST_PAYLOAD)
     _within("dscp", dscp, 0, 63)
     _within("wait_ns", wait_ns, 0, 60_000_000_000)
     with contextlib.ExitStack() as stack:
@@ -57,7 +60,16 @@ def send(
         for sock in socks:
             sockets.set_dscp(sock, dscp)
         order = list(schedule.flow_order(flows, rounds, seed))
-        sweep = Sweep(job, socks, order, (sockets.canonical(peer), port), ssid, packet_bytes, wait_ns)
+        stream = Stream(
+            peer=(sockets.canonical(peer), port),
+            ssid=ssid,
+            packet_bytes=packet_bytes,
+            packets=len(order),
+            interval_ns=interval_ns,
+            wait_ns=wait_ns,
+            error_word=ErrorEstimate.of_clock(clock.state()).word,
+        )
+        sweep = Sweep(job, socks, order, stream)
         stack.callback(sweep.close)
         got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
