@@ -66,6 +66,7 @@ def send(
             "schedule": {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed},
             **sender.figures(),
             "rxq_dropped": sockets.receive_drops(sock),
+            "unread": sockets.drain(sock),
             "realtime": got,
         }
 
@@ -82,7 +83,8 @@ def reflect(job: Job, *, address: str, port: int, peer: str, ssid: int) -> dict[
         got = realtime.enter(_REFLECTOR_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run()
-        return {**reflector.figures(), "rxq_dropped": sockets.receive_drops(sock), "realtime": got}
+        drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
+        return {**reflector.figures(), "rxq_dropped": drops, "unread": unread, "realtime": got}
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
