@@ -219,6 +219,8 @@ class LedgerRow:
     counter: str
     shared: bool
     evidence: tuple[str, ...] = ()
+    missing: bool = True
+    """They are among the packets that did not arrive; False for what was never sent."""
 
 
 @dataclass(frozen=True, slots=True)

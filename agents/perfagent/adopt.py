@@ -84,17 +84,10 @@ class Adopted:
                 row["drops"] = drops
         return row
 
-    def drain(self) -> int:
-        """Take what waits in a UDP socket that nobody reads any more; how many packets it was."""
-        count = 0
-        while True:
-            try:
-                self.sock.recv(1, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return count
-            except OSError:
-                continue  # an ICMP error that was pending
-            count += 1
+    def state(self) -> dict[str, int | None]:
+        """What a UDP socket dropped so far and what waits in it, for a row of ``sockets.jsonl``."""
+        queued, drops = sockets.receive_queue_bytes(self.sock), sockets.receive_drops(self.sock)
+        return {"inode": self.inode, "drops": drops, "queued_bytes": queued}
 
 
 class Sockets:

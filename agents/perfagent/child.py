@@ -1,7 +1,8 @@
 """A program under watch: started, its sockets adopted, its scheduling accounted for, ended in time.
 
 Its standard output goes to a file of the job's folder as it is. Every second a line for each TCP connection
-goes to ``tcpinfo.jsonl``.
+goes to ``tcpinfo.jsonl``; several times a second one for each UDP socket, with its drops so far and what waits in it,
+to ``sockets.jsonl``.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from perfagent import procfs, tcpinfo
+from perfagent import procfs, sockets, tcpinfo
 from perfagent.adopt import Sockets
 from perfagent.jobs import Job, bound_child
 
 FORMAT_VERSION = 1
 _SAMPLE_S = 1.0
+_SOCKET_SAMPLE_S = 0.1
 _POLL_S = 0.05
 """Between looks whether it has exited, where the kernel has no pidfd to tell."""
 _TIDY_S = 2.0
@@ -51,10 +53,11 @@ class Child:
         self.ended = "by itself"
         """How it ended, or why it was ended."""
         self.exit_code: int | None = None
-        self._tcpinfo: IO[str] | None = None
+        self._rows: dict[str, IO[str]] = {}
         self._run_delays: dict[str, int] = {}
         self._cpu_before_ns = _children_cpu_ns()
         self._next_sample_s = time.monotonic() + _SAMPLE_S
+        self._next_socket_sample_s = 0.0
         with (job.folder / output).open("wb") as out, (job.folder / "stderr.txt").open("wb") as err:
             self._process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=bound_child()
@@ -71,8 +74,8 @@ class Child:
         if self.exit_code is None:
             self.end("the watch over it failed")
         self.sockets.close()
-        if self._tcpinfo:
-            self._tcpinfo.close()
+        for file in self._rows.values():
+            file.close()
 
     def running(self) -> bool:
         """Wait a moment, look after the sockets; False once the program has ended. Ends it when the job is stopping."""
@@ -82,6 +85,9 @@ class Child:
             self.end("stopped")
             return False
         self.sockets.look()
+        if time.monotonic() >= self._next_socket_sample_s:
+            self._next_socket_sample_s = time.monotonic() + _SOCKET_SAMPLE_S
+            self._sample_sockets()
         if time.monotonic() >= self._next_sample_s:
             self._next_sample_s += _SAMPLE_S
             self._sample()
@@ -110,7 +116,7 @@ class Child:
         for each in self.sockets.data:
             row = each.account()
             if each.kind == "udp":
-                row["unread"] = each.drain()
+                row["unread"] = sockets.drain(each.sock)
             rows.append(row)
         return {
             "argv": self.argv,
@@ -140,15 +146,20 @@ class Child:
         self._note_run_delays()
         for each in self.sockets.data:
             if each.kind == "tcp":
-                row = {"t_ns": time.time_ns(), "mono_ns": time.monotonic_ns(), "inode": each.inode}
-                self._write({**row, **each.ends(), **tcpinfo.read(each.sock)})
+                row = {"inode": each.inode, **each.ends(), **tcpinfo.read(each.sock)}
+                self._write("tcpinfo.jsonl", row)
 
-    def _write(self, row: dict[str, Any]) -> None:
-        if self._tcpinfo is None:
-            self._tcpinfo = (self._job.folder / "tcpinfo.jsonl").open("w", encoding="utf-8")
-            self._tcpinfo.write(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
-        self._tcpinfo.write(json.dumps(row) + "\n")
-        self._tcpinfo.flush()
+    def _sample_sockets(self) -> None:
+        for each in self.sockets.data:
+            if each.kind == "udp":
+                self._write("sockets.jsonl", each.state())
+
+    def _write(self, name: str, row: dict[str, Any]) -> None:
+        if name not in self._rows:
+            self._rows[name] = (self._job.folder / name).open("w", encoding="utf-8")
+            self._rows[name].write(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+        self._rows[name].write(json.dumps({"t_ns": time.time_ns(), "mono_ns": time.monotonic_ns(), **row}) + "\n")
+        self._rows[name].flush()
 
     def _note_run_delays(self) -> None:
         """How long each thread has waited for a CPU so far; an ended one keeps what was seen last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
@@ -41,13 +41,15 @@ def snmp6(text: str) -> dict[str, dict[str, int]]:
     return tables
 
 
-def softnet(text: str) -> dict[str, int]:
+def softnet(text: str) -> dict[str, Any]:
     """What the CPUs of the machine dropped before the protocol saw it, and how often they ran out of budget.
 
-    /proc/net/softnet_stat has a row of hexadecimal columns for each CPU: processed, dropped, time_squeeze, …
+    /proc/net/softnet_stat has a row of hexadecimal columns for each CPU: processed, dropped, time_squeeze, …; since
+    Linux 5.10 column 12 is the CPU's number. ``by_cpu`` names those that ever dropped.
     """
-    rows = [[int(column, 16) for column in line.split()[:3]] for line in text.splitlines()]
-    return {"dropped": sum(row[1] for row in rows), "time_squeeze": sum(row[2] for row in rows)}
+    rows = [[int(column, 16) for column in line.split()] for line in text.splitlines()]
+    by_cpu = {str(row[12] if len(row) > 12 else place): row[1] for place, row in enumerate(rows) if row[1]}
+    return {"dropped": sum(row[1] for row in rows), "time_squeeze": sum(row[2] for row in rows), "by_cpu": by_cpu}
 
 
 def cpu(text: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from perfagent.wire import Code, Fault
 
 # Absent from Python's socket module; the values of Linux on every architecture that Python is packaged for.
 _SO_RCVBUFFORCE = 33
-_SO_MEMINFO, _SK_MEMINFO_DROPS, _SK_MEMINFO_FIELDS = 55, 8, 9
+_SO_MEMINFO, _SK_MEMINFO_RMEM_ALLOC, _SK_MEMINFO_DROPS, _SK_MEMINFO_FIELDS = 55, 0, 8, 9
 _SO_SELECT_ERR_QUEUE = 45
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 IP_RECVERR, IPV6_RECVERR = 11, 25
@@ -22,6 +22,9 @@ IP_RECVERR, IPV6_RECVERR = 11, 25
 EXTENDED_ERROR = struct.Struct("=IBBBBII")
 """struct sock_extended_err: error number, origin, type, code, padding, info, data. An address may follow."""
 _ORIGIN_LOCAL = 1
+
+_MOST_QUEUED = 1 << 20
+"""Packets; no receive buffer holds as many, so that whoever goes on sending does not keep us."""
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 """Asked for; the kernel grants it to root, and up to ``net.core.rmem_max`` to others."""
@@ -83,12 +86,38 @@ def receive_drops(sock: socket.socket) -> int | None:
     The counter of SO_RXQ_OVFL, but read at any time: that option tells only with the next packet, so that
     drops at the end would stay unknown.
     """
+    fields = _memory(sock)
+    return None if fields is None else fields[_SK_MEMINFO_DROPS]
+
+
+def receive_queue_bytes(sock: socket.socket) -> int | None:
+    """What waits to be read, as the kernel books it; None if it (< 4.12) cannot say."""
+    fields = _memory(sock)
+    return None if fields is None else fields[_SK_MEMINFO_RMEM_ALLOC]
+
+
+def _memory(sock: socket.socket) -> tuple[int, ...] | None:
+    """The fields of SO_MEMINFO."""
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _SK_MEMINFO_FIELDS)
     except OSError:
         return None
     fields = struct.unpack(f"={len(raw) // 4}I", raw)
-    return fields[_SK_MEMINFO_DROPS] if len(fields) > _SK_MEMINFO_DROPS else None
+    return fields if len(fields) >= _SK_MEMINFO_FIELDS else None
+
+
+def drain(sock: socket.socket) -> int:
+    """Take what waits in a socket that nobody reads any more; how many packets had arrived and were never read."""
+    count = 0
+    while count < _MOST_QUEUED:
+        try:
+            sock.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            break
+        except OSError:
+            continue  # an ICMP error that was pending
+        count += 1
+    return count
 
 
 def set_receive_timeout(sock: socket.socket, seconds: float) -> None:

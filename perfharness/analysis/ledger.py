@@ -1,86 +1,136 @@
 """The ledger: which stage of which host lost packets, so that the circuit is blamed only for its own.
 
-Counters of an interface, a queue or a whole host also count other traffic: what they saw is the most that
-they can have lost of ours, the least is 0. A socket's own drop counter is exact. What a host cannot tell is
-unknown, not zero: such a stage may have lost all that is missing.
+Counters of an interface, a queue or a whole host also count other traffic: what they saw in the moments of the loss
+is the most that they can have lost of ours, the least is 0. What a socket or our own program counts is exact. What a
+host cannot tell is unknown, not zero: such a stage may have lost all that is missing. Not seen at all: what XDP or a
+netdev-family rule of netfilter drops before the IP layer, unless the driver counts it, and what a hypervisor drops
+outside its guest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
+import numpy as np
+
+from perfharness.analysis.counters import INGRESS, UNACCOUNTED, UNACCOUNTED6, Moments, Path, Recording, Rises
+from perfharness.analysis.statistics import CONFIDENCE, Ints, clopper_pearson
 from perfharness.model import Interval, LedgerRow, Scope, Segment, Window
 
 Row = Mapping[str, Any]
-Gone = Mapping[tuple[str, ...], int]
-"""What each counter, named by its path in a row, rose by."""
-Found = tuple[int, str] | None
-"""The most packets a stage can have lost and the counter that says so; None when none does."""
+Found = tuple[Ints, str] | None
+"""The most packets a stage can have lost in each run of time, and the counter that says so; None when none does."""
 
+SENDER_APPLICATION = "sender application"
+SENDER_HELD = "sender application (answered too late)"
+SENDER_IP = "sender ip"
 SENDER_QDISC = "sender qdisc"
 SENDER_NIC = "sender nic"
 RECEIVER_NIC = "receiver nic"
+RECEIVER_DAMAGED = "receiver nic (damaged frames)"
 RECEIVER_SOFTNET = "receiver softnet"
+RECEIVER_IP = "receiver ip"
+RECEIVER_FIREWALL = "receiver firewall"
+RECEIVER_PORT = "receiver udp (no socket)"
 RECEIVER_BUFFERS = "receiver udp buffers (namespace)"
 RECEIVER_SOCKET = "receiver socket"
+RECEIVER_APPLICATION = "receiver application"
+DAMAGED = "arrived damaged (UDP checksum)"
+BETWEEN = "between the hosts"
 
-INGRESS = ("ingress", "drops")
-COUNTED = (
-    ("qdisc", "drops"),
-    INGRESS,
-    *(("nic", name) for name in ("tx_dropped", "tx_errors", "rx_dropped", "rx_missed_errors")),
-    *(("nic", name) for name in ("rx_fifo_errors", "rx_over_errors")),
-    ("softnet", "dropped"),
-    *(("snmp", family, name) for family in ("Udp", "Udp6") for name in ("RcvbufErrors", "MemErrors")),
-)
-"""The counters that the stages read, by their path in a row."""
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The packets that one direction of a UDP stream lost, and what its own programs know of them."""
+
+    packets: int
+    window: Window
+    """Of the stream."""
+    sockets: Sequence[Row] = ()
+    """What the receiving sockets say of themselves: ``drops``, exact (None if it could not be read), and whether
+    ``others`` sent to them too; empty = nothing known."""
+    at_sender: Moments | None = None
+    at_receiver: Moments | None = None
+    """When they were lost, by each host's clock; None = at any time of the recording."""
+    untransmitted: int | None = None
+    """Of them, those without a transmit stamp of the kernel, when stamps were asked for: the others have left the
+    sender's queue."""
+    held: int = 0
+    """Of them, those that their sender kept for longer than a packet may take."""
+    unread: int = 0
+    """What waited in the receiving socket when nobody read it any more."""
+    part: bool = False
+    """There were others: counts without a time are those of all together."""
 
 
 def book(
+    missing: Missing,
+    sender: Recording,
+    receiver: Recording,
     *,
-    sender: Sequence[Row],
-    receiver: Sequence[Row],
-    window: Window,
-    sockets: Sequence[Row],
-    lost: int,
     scope: Scope,
     sender_segment: Segment,
     receiver_segment: Segment,
-    untransmitted: int | None = None,
     evidence: tuple[str, ...] = (),
 ) -> tuple[LedgerRow, ...]:
-    """The stages of one direction of a UDP stream that lost ``lost`` packets.
+    """The stages of one direction, from the sender's application to the receiver's."""
+    out = sender.rises(missing.window, missing.packets, missing.at_sender)
+    into = receiver.rises(missing.window, missing.packets, missing.at_receiver)
 
-    ``sender``, ``receiver``: rows of counters.jsonl. ``sockets``: what the receiving sockets say of
-    themselves, each with its exact ``drops`` (None if it could not be read); empty = nothing known.
-    ``untransmitted``: lost packets without a transmit stamp of the kernel, when stamps were asked for:
-    the others have left the sender's queue.
-    """
-    out, into = _gone(sender, window), _gone(receiver, window)
-    drops = socket_drops(sockets)
+    def row(stage: str, segment: Segment, rises: Rises, found: Found, most: int | None = None) -> LedgerRow:
+        if found is None:
+            host = "sender" if rises is out else "receiver"
+            high, counter = missing.packets, f"unknown: no such counters of the {host}"
+        else:
+            high, counter = min(missing.packets, int(np.minimum(found[0], rises.lost).sum())), found[1]
+        if most is not None and most < high:
+            high, counter = most, f"lost packets without a transmit stamp ({counter})"
+        return LedgerRow(scope, stage, segment, 0, high, counter, True, evidence)
 
-    def row(stage: str, segment: Segment, found: Found, missing: str) -> LedgerRow:
-        most, counter = (lost, f"unknown: {missing}") if found is None else found
-        return LedgerRow(scope, stage, segment, 0, most, counter, True, evidence)
+    def exact(stage: str, segment: Segment, least: int, most: int, counter: str) -> LedgerRow:
+        least, most = min(least, missing.packets), min(most, missing.packets)
+        return LedgerRow(scope, stage, segment, least, most, counter, False, evidence)
 
+    untransmitted, v6 = missing.untransmitted, scope.family == "ipv6"
     rows = [
-        row(SENDER_QDISC, sender_segment, _qdisc(out, untransmitted), "no queue counters of the sender"),
-        row(SENDER_NIC, sender_segment, _transmit(out), "no interface counters of the sender"),
-        row(RECEIVER_NIC, receiver_segment, _receive(into), "no interface counters of the receiver"),
-        row(RECEIVER_SOFTNET, receiver_segment, _softnet(into), "no softnet counters of the receiver"),
-        row(
-            RECEIVER_BUFFERS,
-            receiver_segment,
-            _buffers(into, scope.family, drops),
-            "no UDP counters of the receiver",
-        ),
+        row(SENDER_IP, sender_segment, out, _sent_by_ip(out, v6), untransmitted),
+        row(SENDER_QDISC, sender_segment, out, _qdisc(out), untransmitted),
+        row(SENDER_NIC, sender_segment, out, _transmit(out)),
+        row(RECEIVER_NIC, receiver_segment, into, _receive(into)),
+        row(RECEIVER_DAMAGED, receiver_segment, into, _damaged_frames(into)),
+        row(RECEIVER_SOFTNET, receiver_segment, into, _softnet(into)),
+        row(RECEIVER_IP, receiver_segment, into, _ip(into, v6)),
+        row(RECEIVER_FIREWALL, receiver_segment, into, _firewall(into, v6)),
+        row(RECEIVER_PORT, receiver_segment, into, _udp(into, v6, "NoPorts")),
+        row(DAMAGED, Segment.BETWEEN, into, _udp(into, v6, "InCsumErrors")),
+        row(RECEIVER_BUFFERS, receiver_segment, into, _buffers(into, v6, socket_drops(missing.sockets))),
     ]
+    if missing.held:
+        said = "time between arrival and answer, exact"
+        rows.insert(0, exact(SENDER_HELD, sender_segment, missing.held, missing.held, said))
+    drops = _socket(missing, into, v6)
     if drops is not None:
-        counter = "drops of the receiving sockets, exact"
-        rows.append(LedgerRow(scope, RECEIVER_SOCKET, receiver_segment, drops, drops, counter, False, evidence))
+        rows.append(exact(RECEIVER_SOCKET, receiver_segment, *drops, "drops of the receiving sockets, exact"))
+    if missing.unread:
+        said = "packets left in the socket unread, exact"
+        least = 0 if missing.part or _others(missing.sockets) else missing.unread
+        rows.append(exact(RECEIVER_APPLICATION, receiver_segment, least, missing.unread, said))
     return tuple(rows)
+
+
+def unsent(packets: int, scope: Scope, segment: Segment, counter: str, evidence: tuple[str, ...]) -> LedgerRow:
+    """What the schedule asked for and the sender's program did not hand to the kernel, or the kernel refused: never
+    offered to the path."""
+    return LedgerRow(scope, SENDER_APPLICATION, segment, packets, packets, counter, False, evidence, missing=False)
+
+
+def rest(lost: int, rows: Sequence[LedgerRow], scope: Scope) -> LedgerRow:
+    """What none of these rows explains was lost between the hosts."""
+    evidence = tuple(dict.fromkeys(path for row in rows for path in row.evidence))
+    least, most = remaining(lost, host_loss(rows))
+    return LedgerRow(scope, BETWEEN, Segment.BETWEEN, least, most, "what no host explains", False, evidence)
 
 
 def socket_drops(sockets: Sequence[Row]) -> int | None:
@@ -91,8 +141,9 @@ def socket_drops(sockets: Sequence[Row]) -> int | None:
 
 
 def host_loss(rows: Sequence[LedgerRow]) -> tuple[int, int]:
-    """(least, most) packets that the hosts themselves lost."""
-    return sum(row.packets_lo for row in rows), sum(row.packets_hi for row in rows)
+    """(least, most) packets that the hosts themselves lost of those that are missing."""
+    own = [row for row in rows if row.missing and row.segment is not Segment.BETWEEN]
+    return sum(row.packets_lo for row in own), sum(row.packets_hi for row in own)
 
 
 def remaining(lost: int, host: tuple[int, int]) -> tuple[int, int]:
@@ -130,83 +181,123 @@ def loss_interval(
 # --- stages ---------------------------------------------------------------------------------------
 
 
-def _qdisc(gone: Gone, untransmitted: int | None) -> Found:
-    drops = gone.get(("qdisc", "drops"))
+def _paths(group: str, *names: str) -> tuple[Path, ...]:
+    return tuple((group, name) for name in names)
+
+
+def _of(table: str, *names: str) -> tuple[Path, ...]:
+    return tuple(("snmp", table, name) for name in names)
+
+
+def _sent_by_ip(gone: Rises, v6: bool) -> Found:
+    """IP's and UDP's own counts hold what the queue dropped as well, which is booked there."""
+    ip, udp = ("Ip6", "Udp6") if v6 else ("Ip", "Udp")
+    discarded, refused = gone.total(_of(ip, "OutDiscards")), gone.total(_of(udp, "SndbufErrors"))
+    homeless, queue = gone.total(_of(ip, "OutNoRoutes")), gone.total((("qdisc", "drops"), INGRESS))
+    if discarded is None or refused is None or homeless is None or queue is None:
+        return None
+    said = f"{ip} OutDiscards, {udp} SndbufErrors (less qdisc) + OutNoRoutes"
+    return np.maximum(0, np.maximum(discarded, refused) - queue) + homeless, said
+
+
+def _qdisc(gone: Rises) -> Found:
+    """A clsact qdisc counts what it drops on the way out with what it drops on the way in."""
+    drops = gone.total((("qdisc", "drops"), INGRESS))
     if drops is None:
-        return None if untransmitted is None else (untransmitted, "lost packets without a transmit stamp")
-    if untransmitted is not None and untransmitted < drops:
-        return untransmitted, f"lost packets without a transmit stamp (qdisc drops: {drops})"
-    return drops, "qdisc drops"
-
-
-def _transmit(gone: Gone) -> Found:
-    dropped = gone.get(("nic", "tx_dropped"))
-    if dropped is None:
         return None
-    return dropped + (gone.get(("nic", "tx_errors")) or 0), "tx_dropped + tx_errors"
+    requeues = gone.whole.get(("qdisc", "requeues"), 0)
+    return drops, f"qdisc drops: {int(drops.sum())}" + (f", requeues: {requeues}" if requeues else "")
 
 
-def _receive(gone: Gone) -> Found:
+def _transmit(gone: Rises) -> Found:
+    driver = gone.driver("tx", "bw_out", "pps_allowance", "ring full")
+    dropped = gone.total(_paths("nic", "tx_dropped"), (("nic", "tx_errors"), *driver))
+    return (
+        None if dropped is None else (dropped, " + ".join(("tx_dropped", "tx_errors", *(path[1] for path in driver))))
+    )
+
+
+def _receive(gone: Rises) -> Found:
     """``rx_dropped`` holds the backlog's drops as well, which are booked at softnet."""
-    dropped, missed = gone.get(("nic", "rx_dropped")), gone.get(("nic", "rx_missed_errors"))
-    filtered = gone.get(INGRESS)
-    if dropped is None or missed is None or filtered is None:
-        return None
+    driver = gone.driver("rx", "bw_in", "pps_allowance")
+    dropped, softnet = gone.total(_paths("nic", "rx_dropped")), gone.total((), (("softnet", "dropped"),))
+    missed = gone.total((("nic", "rx_missed_errors"), INGRESS), driver)
     # Drivers use fifo and over for the same event.
-    full = max(gone.get(("nic", name)) or 0 for name in ("rx_fifo_errors", "rx_over_errors"))
-    rest = max(0, dropped - (gone.get(("softnet", "dropped")) or 0))
-    return rest + missed + full + filtered, "rx_dropped (less softnet) + rx_missed_errors + rx_fifo_errors + ingress"
+    fifo, over = (gone.total((), (("nic", name),)) for name in ("rx_fifo_errors", "rx_over_errors"))
+    if dropped is None or softnet is None or missed is None or fifo is None or over is None:
+        return None
+    names = (
+        "rx_dropped (less softnet)",
+        "rx_missed_errors",
+        "rx_fifo_errors",
+        "ingress",
+        *(path[1] for path in driver),
+    )
+    return np.maximum(0, dropped - softnet) + missed + np.maximum(fifo, over), " + ".join(names)
 
 
-def _softnet(gone: Gone) -> Found:
-    dropped = gone.get(("softnet", "dropped"))
-    return None if dropped is None else (dropped, "softnet_stat dropped, all interfaces")
+def _damaged_frames(gone: Rises) -> Found:
+    """A frame check sequence is checked on every link anew: it was damaged on the host's own."""
+    parts = gone.total((), _paths("nic", "rx_length_errors", "rx_crc_errors", "rx_frame_errors"))
+    errors = gone.total((("nic", "rx_errors"),))
+    return None if errors is None or parts is None else (np.maximum(errors, parts), "rx_errors (length, CRC, frame)")
 
 
-def _buffers(gone: Gone, family: str, drops: int | None) -> Found:
+def _softnet(gone: Rises) -> Found:
+    dropped = gone.total((("softnet", "dropped"),))
+    return None if dropped is None else (dropped, "softnet_stat dropped, all CPUs and interfaces")
+
+
+def _ip(gone: Rises, v6: bool) -> Found:
+    name = "Ip6" if v6 else "Ip"
+    more = _of("Ip6", "InTruncatedPkts", "InNoRoutes") if v6 else _of("IpExt", "InNoRoutes", "InTruncatedPkts")
+    filtered = () if v6 else _of("TcpExt", "IPReversePathFilter")
+    told = _of(name, "InDiscards", "InHdrErrors", "InAddrErrors", "ReasmFails")
+    discarded = gone.total(told, (*more, *filtered))
+    said = f"{name} InDiscards + InHdrErrors + InAddrErrors + ReasmFails + InNoRoutes + reverse path filter"
+    return None if discarded is None else (discarded, said)
+
+
+def _firewall(gone: Rises, v6: bool) -> Found:
+    vanished = gone.total((UNACCOUNTED6 if v6 else UNACCOUNTED,))
+    said = "received by IP and neither delivered, forwarded nor discarded (netfilter)"
+    return None if vanished is None else (vanished, said)
+
+
+def _udp(gone: Rises, v6: bool, counter: str) -> Found:
+    name = "Udp6" if v6 else "Udp"
+    rose = gone.total(_of(name, counter))
+    return None if rose is None else (rose, f"{name} {counter}")
+
+
+def _buffers(gone: Rises, v6: bool, drops: int | None) -> Found:
     """The namespace's count holds our sockets' own drops too: what is booked there is not booked again."""
-    name = "Udp6" if family == "ipv6" else "Udp"
-    full = gone.get(("snmp", name, "RcvbufErrors"))
+    name = "Udp6" if v6 else "Udp"
+    told, more = _of(name, "RcvbufErrors"), _of(name, "MemErrors")  # the latter not before Linux 5.11
+    full = gone.total(told, more)
     if full is None:
-        return None if drops is None else (0, "our sockets count their own drops")
-    full += gone.get(("snmp", name, "MemErrors")) or 0  # not counted before Linux 5.11
+        return None if drops is None else (np.zeros_like(gone.lost), "our sockets count their own drops")
     if drops is None:
         return full, f"{name} RcvbufErrors"
-    return max(0, full - drops), f"{name} RcvbufErrors less our sockets' own drops"
+    others = max(0, sum(gone.whole.get(path, 0) for path in (*told, *more)) - drops)
+    return np.minimum(full, others), f"{name} RcvbufErrors less our sockets' own drops"
 
 
-# --- counters over a window -----------------------------------------------------------------------
+def _others(sockets: Sequence[Row]) -> bool:
+    return any(socket.get("others") for socket in sockets)
 
 
-def _gone(rows: Sequence[Row], window: Window) -> Gone:
-    """What each counter rose by over the recording; empty if that is shorter than the window.
-
-    The recording is not clipped to the window: the window may be told by another host's clock, and a task has
-    its hosts to itself. So a bound may be a little loose, but no drop is missed.
-    """
-    clock = "mono_ns" if all("mono_ns" in row for row in rows) else "t_ns"  # Unix time may be set meanwhile
-    timed = [row for row in rows if isinstance(row.get(clock), int)]
-    if len(timed) < 2 or timed[-1][clock] - timed[0][clock] < abs(window.end_ns - window.start_ns):
-        return {}
-    first, last = _read(timed[0]), _read(timed[-1])
-    before, fell = first, set()
-    for row in timed[1:]:
-        now = {**before, **_read(row)}
-        fell |= {key for key, was in before.items() if now[key] < was}
-        before = now
-    # There is no row of the ingress qdisc where none is attached: one that comes begins at 0.
-    first, last = {INGRESS: 0, **first}, {INGRESS: before.get(INGRESS, 0), **last}
-    # A counter that fell on the way was reset, or is 32 bits wide and ran over: what it missed is unknown.
-    return {key: last[key] - was for key, was in first.items() if key in last and key not in fell}
-
-
-def _read(row: Row) -> dict[tuple[str, ...], int]:
-    """The counters of :data:`COUNTED` that this row has."""
-    found: dict[tuple[str, ...], int] = {}
-    for key in COUNTED:
-        value: Any = row
-        for name in key:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if isinstance(value, int):
-            found[key] = value
-    return found
+def _socket(missing: Missing, gone: Rises, v6: bool) -> tuple[int, int] | None:
+    """(least, most) that the receiving sockets dropped of the missing packets. Their count has no times: the
+    namespace's, which holds it, says when."""
+    drops = socket_drops(missing.sockets)
+    if drops is None:
+        return None
+    least = 0 if _others(missing.sockets) else drops
+    if not missing.part:
+        return least, drops
+    errors = _of("Udp6" if v6 else "Udp", "RcvbufErrors")
+    here, whole = gone.total(errors), gone.whole.get(errors[0], 0)
+    if here is None or drops > whole:
+        return 0, drops
+    return max(0, int(here.sum()) - (whole - least)), min(int(here.sum()), drops)

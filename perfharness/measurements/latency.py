@@ -21,7 +21,7 @@ from perfharness.analysis.statistics import (
     share_interval,
 )
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe
+from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -103,7 +103,10 @@ class Latency:
         found = probe.read(task, files, context)
         if isinstance(found, str):
             return failed(task, files, found)
-        rows = {way: probe.book(context, task.scope, way, files, found) for way in WAYS}
+        counted = probe_ledger.counters(files, context)
+        booked = {way: probe_ledger.book(context, task.scope, way, counted, found) for way in WAYS}
+        rows = {way: each for way, (each, _) in booked.items()}
+        events = [event for _, told in booked.values() for event in told]
         rtt = delay.rtt_ns(found.samples)
         host = probe.host_lost(found, rows)
         observations = (
@@ -118,9 +121,9 @@ class Latency:
             window=window_of(files.outcome()),
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
-            fitness=probe.fitness_of(context, task, found),
+            fitness=probe_ledger.fitness_of(context, task, found, rows),
             series=probe.series(rtt, found),
-            facts=_facts(rtt, found),
+            facts={**_facts(rtt, found), "loss_events": events},
         )
 
 

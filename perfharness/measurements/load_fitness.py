@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from perfharness.analysis.ledger import host_loss
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe
+from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import COUNTERS, Context, segment_of
 from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried
 from perfharness.model import Direction, Fitness, LedgerRow, Task
@@ -22,12 +22,18 @@ Ledgers = Mapping[Direction, Sequence[LedgerRow]]
 
 
 def fitness(
-    flows: Sequence[Carried], ledgers: Ledgers, task: Task, files: TaskFiles, context: Context, found: probe.Probe
+    flows: Sequence[Carried],
+    ledgers: Ledgers,
+    probes: Ledgers,
+    task: Task,
+    files: TaskFiles,
+    context: Context,
+    found: probe.Probe,
 ) -> tuple[Fitness, ...]:
     """Whether each host can be believed. What a sender withheld is inside the intervals: it is unfit when that may
     be all that is missing. A receiver is unfit when most of what is missing had reached it."""
     rows = []
-    for base in probe.fitness_of(context, task, found):
+    for base in probe_ledger.fitness_of(context, task, found, probes):
         reasons = list(base.reasons)
         for flow in flows:
             sender, receiver = (end.name for end in context.ends(flow.way))
@@ -64,9 +70,7 @@ def _dropped(flow: Carried, rows: Sequence[LedgerRow], context: Context) -> list
     lost, _ = host_loss([row for row in rows if row.segment is segment_of(context, receiver)])
     arrived = sum(part.packets or 0 for each in flow.received for part in each.kept)
     missing = sum(part.lost or 0 for each in flow.received for part in each.kept)
-    if lost <= (1 - LEAST_OFFERED) * arrived or 2 * lost <= missing:
-        return []
-    return [f"it dropped {lost:,} of the {missing:,} packets that are missing ({flow.way.value})"]
+    return probe_ledger.lost_most(lost, missing, arrived, flow.way)
 
 
 def _waited(host: str, flow: Carried) -> list[str]:

@@ -14,6 +14,7 @@ from perfharness.analysis.statistics import Floats, Ints
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
+from perfharness.measurements.load_sockets import Trace, traces
 from perfharness.model import Direction, Layer, Role, Task, Window
 
 OUTPUT = "iperf3.json"
@@ -36,6 +37,8 @@ class Carried:
     """By endpoint."""
     sockets: tuple[Mapping[str, Any], ...]
     """Of the receiving processes."""
+    traces: tuple[Trace, ...]
+    """The same over time; empty unless all of them were sampled."""
     waited: Mapping[str, float]
     """By endpoint, the share of the test for which iperf3 was ready to run and had no CPU, its threads together."""
     args: Mapping[str, Any]
@@ -88,10 +91,12 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     """Both ends' reports of one direction. Raises ToolFailed."""
     reports: dict[str, list[Iperf3Result]] = {context.a.name: [], context.z.name: []}
     sent, received, sockets, evidence = [], [], [], []
+    sampled: list[tuple[Trace, ...]] = []
     waited_ns: dict[str, int] = {}
     receiver = context.ends(way)[1].name
     starts, ends = [], []
     warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
+    rate_bps = max(float(job.args.get("rate_bps") or 0) for job in task.jobs)
     for job in task.jobs:
         if not job.method.startswith("iperf3.") or f"-{way.value}-" not in job.id:
             continue
@@ -108,7 +113,10 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         waited_ns[job.endpoint] = waited_ns.get(job.endpoint, 0) + int(data.get("run_delay_ns") or 0)
         if job.endpoint == receiver:
             received.append(flow)
-            sockets += [row for row in data.get("sockets", ()) if row.get("kind") == "udp"]
+            own = [row for row in data.get("sockets", ()) if row.get("kind") == "udp"]
+            sockets += own
+            rows = files.rows(job.endpoint, job.id, "sockets.jsonl")
+            sampled.append(traces(flow, rows, own, rate_bps))
         else:
             sent.append(flow)
         if job.role is Role.DRIVE:
@@ -128,6 +136,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         received=tuple(received),
         reports={name: tuple(each) for name, each in reports.items()},
         sockets=tuple(sockets),
+        traces=tuple(trace for each in sampled for trace in each) if all(sampled) else (),
         waited={name: waited / 1e9 / (args["duration_s"] + warm_up_s) for name, waited in waited_ns.items()},
         args=args,
         window=Window(min(starts), max(ends)),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from perfharness.analysis import delay, pacing
-from perfharness.analysis.ledger import RECEIVER_SOCKET
+from perfharness.analysis.counters import Moments
+from perfharness.analysis.ledger import RECEIVER_SOCKET, Missing, rest, socket_drops
+from perfharness.analysis.timeline import merged, passage_ns
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
 from perfharness.measurements.base import COUNTERS, Context, segment_of
 from perfharness.measurements.load_flow import Carried, at_layer, ip_bytes, loss_blocks
-from perfharness.model import Layer, LedgerRow, Task
+from perfharness.measurements.load_sockets import at_sender, moments
+from perfharness.measurements.probe_ledger import Counters, event
+from perfharness.model import Direction, Layer, LedgerRow, Scope, Task
 
 END_S = 0.1
 """iperf3's ends stop within this of one another, the control connection's way not counted."""
@@ -49,33 +54,86 @@ def tail(flow: Carried, found: probe.Probe) -> int:
 
 
 def _within_the_test(rows: tuple[LedgerRow, ...], flow: Carried) -> tuple[LedgerRow, ...]:
-    """A socket counts its drops from its first packet to its last; the loss leaves out the warm-up and what came
-    after the end. As many of the drops as were lost there need not be among the losses that are judged."""
-    omitted = (part for received in flow.received for part in received.slices if part.omitted)
-    elsewhere = sum(max(0, part.lost or 0) for part in omitted) + uncounted(flow)
+    """A socket counts its drops from its first packet to its last; the loss leaves out the warm-up and what came after
+    the end. Where its drops were sampled they say when; else as many of them as were lost there need not be among the
+    losses that are judged."""
+    if flow.traces:
+        each = [trace.kept(uncounted(flow)) for trace in flow.traces]
+        least, most = sum(lo for lo, _ in each), sum(hi for _, hi in each)
+    else:
+        omitted = (part for received in flow.received for part in received.slices if part.omitted)
+        elsewhere = sum(max(0, part.lost or 0) for part in omitted) + uncounted(flow)
+        drops = socket_drops(flow.sockets) or 0
+        least, most = max(0, drops - elsewhere), drops
     return tuple(
-        replace(row, packets_lo=max(0, row.packets_lo - elsewhere)) if row.stage == RECEIVER_SOCKET else row
+        replace(row, packets_lo=min(row.packets_lo, least), packets_hi=min(row.packets_hi, most))
+        if row.stage == RECEIVER_SOCKET
+        else row
         for row in rows
     )
 
 
-def book(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> tuple[LedgerRow, ...]:
-    """UDP only: what TCP loses it sends again, and its rate is no contract."""
+def book(
+    flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe, counted: Counters
+) -> tuple[tuple[LedgerRow, ...], list[dict[str, Any]]]:
+    """The stages of one direction of a load, and its loss events as facts for the report.
+
+    UDP only: what TCP loses it sends again, and its rate is no contract.
+    """
     if not flow.udp:
-        return ()
+        return (), []
     scope = replace(task.scope, direction=flow.way)
     lost = unreceived(flow) if flow.loss_problem else int(loss_blocks(flow)[0].sum()) + tail(flow, found)
-    rows = probe.book_stream(context, scope, files, flow.window, lost=lost, sockets=flow.sockets)
+    missing = Missing(packets=lost, window=flow.window, sockets=flow.sockets)
+    there = None if flow.loss_problem else moments(flow.traces, tail(flow, found))
+    bursts = _bursts(flow, scope, files, context, found, lost)
+    told = []
+    if there is not None:
+        missing = _timed(missing, there, found, flow)
+        told = _events(context, scope, counted, missing, bursts)
+    rows = _within_the_test(counted.book(context, scope, missing, (bursts,)), flow)
+    return (*rows, rest(lost, rows, scope)), told
+
+
+def _timed(missing: Missing, there: Moments, found: probe.Probe, flow: Carried) -> Missing:
+    passage = passage_ns(found.samples, flow.way)
+    return replace(missing, at_receiver=there, at_sender=None if passage is None else at_sender(there, passage))
+
+
+def _bursts(
+    flow: Carried, scope: Scope, files: TaskFiles, context: Context, found: probe.Probe, lost: int
+) -> LedgerRow:
+    """What the sender offered above the rate."""
     sender = context.ends(flow.way)[0].name
     rate = at_layer(flow.args["rate_bps"] * len(flow.sent), flow, context, Layer.L2)
     rate += found.stream.rate_bps(Layer.L2, context.tagged)
     above = pacing.excess_packets(files.rows(sender, COUNTERS, "counters.jsonl"), rate, ip_bytes(flow, context) + 14)
-    evidence = (files.path(sender, COUNTERS, "counters.jsonl"),)
     counter = (
         "unknown: no interface counters of the sender" if above is None else "tx_bytes above the rate, each 100 ms"
     )
     most = lost if above is None else min(above, lost)
-    return (
-        LedgerRow(scope, BURSTS, segment_of(context, sender), 0, most, counter, False, evidence),
-        *_within_the_test(rows, flow),
-    )
+    evidence = (files.path(sender, COUNTERS, "counters.jsonl"),)
+    return LedgerRow(scope, BURSTS, segment_of(context, sender), 0, most, counter, False, evidence)
+
+
+def _events(
+    context: Context, scope: Scope, counted: Counters, missing: Missing, bursts: LedgerRow
+) -> list[dict[str, Any]]:
+    """Intervals of iperf3's with losses, merged where they follow upon one another."""
+    there, here = missing.at_receiver, missing.at_sender
+    if there is None or not len(there.start_ns):
+        return []
+    told = []
+    for chosen in merged(there.start_ns, there.end_ns):
+        packets = int(there.packets[chosen].sum())
+        some = replace(
+            missing,
+            packets=packets,
+            at_receiver=there.part(chosen),
+            at_sender=None if here is None else here.part(chosen),
+            part=packets < missing.packets,
+        )
+        rows = counted.book(context, scope, some, (replace(bursts, packets_hi=min(bursts.packets_hi, packets)),))
+        span = int(there.start_ns[chosen].min()), int(there.end_ns[chosen].max())
+        told.append(event(context.ends(scope.direction or Direction.A_Z)[1].name, scope, span, packets, rows))
+    return told

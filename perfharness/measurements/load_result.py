@@ -14,7 +14,7 @@ from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.statistics import effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_figures, load_fitness, load_ledger, probe
+from perfharness.measurements import load_figures, load_fitness, load_ledger, probe, probe_ledger
 from perfharness.measurements.base import Context, failed, window_of
 from perfharness.measurements.load_flow import Carried, at_layer, carried, ip_bytes, loss_blocks
 from perfharness.model import (
@@ -52,9 +52,11 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     except ToolFailed as error:
         return failed(task, files, str(error))
     rtt = delay.rtt_ns(found.samples)
-    ledgers = {flow.way: load_ledger.book(flow, task, files, context, found) for flow in flows}
+    counted = probe_ledger.counters(files, context)
+    booked = {flow.way: load_ledger.book(flow, task, files, context, found, counted) for flow in flows}
+    ledgers = {way: rows for way, (rows, _) in booked.items()}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
-    probes = {way: probe.book(context, task.scope, way, files, found) for way in (Direction.A_Z, Direction.Z_A)}
+    probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
     host = probe.host_lost(found, probes)
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, host)]
     for flow in flows:
@@ -67,9 +69,12 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         window=window_of(files.outcome()),
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
-        fitness=load_fitness.fitness(flows, ledgers, task, files, context, found),
+        fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
         series=(*(_series(flow, context) for flow in flows), *probe.series(rtt, found)),
-        facts=load_figures.facts(task, files),
+        facts={
+            **load_figures.facts(task, files),
+            "loss_events": [event for _, told in booked.values() for event in told],
+        },
     )
 
 

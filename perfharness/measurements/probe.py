@@ -19,10 +19,9 @@ from perfharness.analysis.loss import by_direction
 from perfharness.analysis.samples import Samples, join
 from perfharness.analysis.statistics import Floats, quantile
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import COUNTERS, SETUP_S, Context, fitness, segment_of
+from perfharness.measurements.base import SETUP_S, Context
 from perfharness.model import (
     Direction,
-    Fitness,
     Job,
     Layer,
     LedgerRow,
@@ -193,20 +192,12 @@ def quantiles(
     return tuple(observations)
 
 
-def fitness_of(context: Context, task: Task, found: Probe) -> tuple[Fitness, Fitness]:
-    """Whether both ends of the stream can be believed."""
-    return (
-        fitness(context.a.name, task, unfit_sender(found), found.evidence),
-        fitness(context.z.name, task, unfit_reflector(found), found.evidence),
-    )
-
-
-def unfit_sender(found: Probe) -> list[str]:
+def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     """Why the sender's figures cannot be believed; empty when they can."""
     reasons = []
     sent = found.sent["sent"]
     due = sent + found.sent["missed"] + found.sent["send_errors"]
-    if sent < LEAST_KEPT * due:
+    if sent < least_kept * due:
         reasons.append(f"it offered {sent:,} of the {due:,} packets of its schedule")
     kernel = found.samples.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
@@ -236,46 +227,4 @@ def series(rtt: Floats, found: Probe) -> tuple[Series, ...]:
         Series("RTT", x, rtt, "ns", "delay", both, start),
         Series("lost", x[samples.lost], np.ones(int(samples.lost.sum())), "packets", "loss", both, start),
         Series("RTT", ordered, share, "1", "ccdf", both, start, x_unit="ns"),
-    )
-
-
-def book(context: Context, scope: Scope, way: Direction, files: TaskFiles, found: Probe) -> tuple[LedgerRow, ...]:
-    """What the hosts lost of the probes in one direction."""
-    losses = by_direction(found.samples)
-    stream = losses.forward if way is Direction.A_Z else losses.backward
-    receiver = found.reflected if way is Direction.A_Z else found.sent
-    return book_stream(
-        context,
-        replace(scope, direction=way),
-        files,
-        found.window,
-        lost=stream.count if stream else 0,
-        sockets=[{"drops": receiver.get("rxq_dropped")}],
-        untransmitted=found.samples.untransmitted(way),
-    )
-
-
-def book_stream(
-    context: Context,
-    scope: Scope,
-    files: TaskFiles,
-    window: Window,
-    *,
-    lost: int,
-    sockets: Sequence[Mapping[str, Any]],
-    untransmitted: int | None = None,
-) -> tuple[LedgerRow, ...]:
-    """The ledger of one direction from both hosts' counters and the receiving sockets' exact drops."""
-    sender, receiver = context.ends(scope.direction or Direction.A_Z)
-    return ledger.book(
-        sender=files.rows(sender.name, COUNTERS, "counters.jsonl"),
-        receiver=files.rows(receiver.name, COUNTERS, "counters.jsonl"),
-        window=window,
-        sockets=sockets,
-        lost=lost,
-        untransmitted=untransmitted,
-        scope=scope,
-        sender_segment=segment_of(context, sender.name),
-        receiver_segment=segment_of(context, receiver.name),
-        evidence=tuple(files.path(end.name, COUNTERS, "counters.jsonl") for end in (sender, receiver)),
     )

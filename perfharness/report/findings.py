@@ -136,6 +136,7 @@ def _ledger(row: LedgerRow) -> dict[str, Any]:
         "packets": {"lo": int(row.packets_lo), "hi": int(row.packets_hi)},
         "counter": row.counter,
         "shared": bool(row.shared),
+        "missing": bool(row.missing),
     }
 
 

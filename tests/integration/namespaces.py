@@ -20,18 +20,23 @@ AGENTS = Path(__file__).parents[2] / "agents"
 ADDRESSES = {4: {"a": "10.1.0.2", "z": "10.2.0.2"}, 6: {"a": "fd01::2", "z": "fd02::2"}}
 _ROUTERS = {4: {"a": "10.1.0.1", "z": "10.2.0.1"}, 6: {"a": "fd01::1", "z": "fd02::1"}}
 
+PLAIN = ("-m", "perfagent")
+"""The agent as it is."""
+
 
 class Running:
     """A job in a process of its own."""
 
-    def __init__(self, namespace: str, folder: Path, method: str, args: dict[str, Any]) -> None:
+    def __init__(
+        self, namespace: str, folder: Path, method: str, args: dict[str, Any], program: Sequence[str] = PLAIN
+    ) -> None:
         self.folder = folder
         job = folder.name
         folder.mkdir(parents=True)
         deadline_ns = time.monotonic_ns() + 60_000_000_000
         spec = {"job": job, "method": method, "args": args, "deadline_mono_ns": deadline_ns}
         (folder / "spec.json").write_text(json.dumps({**spec, "worker_pid": os.getpid()}))
-        argv = ["ip", "netns", "exec", namespace, sys.executable, "-m", "perfagent", "job"]
+        argv = ["ip", "netns", "exec", namespace, sys.executable, *program, "job"]
         self.process = subprocess.Popen(
             [*argv, str(folder.parents[1]), job],
             stdout=subprocess.PIPE,
@@ -145,8 +150,9 @@ class Path3:
         answer = json.loads(self.run(end, "nft", "-j", "list", "counter", "inet", "test", counter))
         return int(answer["nftables"][1]["counter"]["packets"])
 
-    def start(self, end: str, job: str, method: str, **args: Any) -> Running:
-        running = Running(self._names[end], self.spool / "jobs" / job, method, args)
+    def start(self, end: str, job: str, method: str, program: Sequence[str] = PLAIN, **args: Any) -> Running:
+        """``program``: what Python runs as the agent."""
+        running = Running(self._names[end], self.spool / "jobs" / job, method, args, program)
         self._jobs.append(running)
         return running
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from perfagent import records, sockets, stamp
+from perfagent import records, sockets
 from perfagent.jobs import Job
+from perfagent.stamp.packet import OPEN
+from perfagent.stamp.sending import Stream
+from perfagent.stamp.times import UNSYNCHRONISED
 from perfagent.sweep import Sweep, bind_flows
 from perfagent.wire import Fault
 from perfharness import evidence
@@ -87,20 +90,21 @@ def test_a_reply_counts_only_for_its_own_flow(job: Job) -> None:
     """A reply that comes to the port of another flow, or from another address, is foreign."""
     socks = bind_flows("127.0.0.1", 64_100, 2)
     with sockets.bind_udp("127.0.0.1") as peer, sockets.bind_udp("127.0.0.2") as stranger:
-        sweep = Sweep(job, socks, [0, 1], peer.getsockname(), 7, 64, 100_000_000)
+        sweep = Sweep(job, socks, [0, 1], Stream(peer.getsockname(), 7, 64, 2, 1_000_000, 100_000_000, UNSYNCHRONISED))
         for seq in (0, 1):
             sweep._send(seq)
+        sent = [peer.recv(64) for _ in (0, 1)]
         for seq, to in ((0, 1), (1, 1), (1, 1)):
-            packet = bytearray(64)
-            stamp.write_request(packet, seq, 1, stamp.UNSYNCHRONISED, 7)
-            stamp.turn_into_reply(packet, 0, 1, 2, 64, stamp.UNSYNCHRONISED)
+            packet = bytearray(sent[seq])
+            OPEN.turn_into_reply(packet, 0, 1, 2, 64, UNSYNCHRONISED)
             peer.sendto(packet, socks[to].getsockname())
             stranger.sendto(packet, socks[to].getsockname())
         sweep.run([], 0)
         sweep.close()
     for sock in socks:
         sock.close()
-    assert (sweep.sent, sweep.received, sweep.duplicates, sweep.foreign) == (2, 1, 1, 4)
+    assert (sweep.sent, sweep.session.received, sweep.session.duplicates) == (2, 1, 1)
+    assert sweep.session.refused == {"other flow": 2, "other peer": 2}
     first, second = records.read((job.folder / "sender.rec").read_bytes())
     assert (first.flags, second.flags) == (records.SENT, records.SENT | records.REPLIED)
 

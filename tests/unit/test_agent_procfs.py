@@ -66,7 +66,7 @@ def test_snmp6_lines_are_sorted_into_tables() -> None:
 
 def test_softnet_is_the_sum_over_the_cpus() -> None:
     """The columns are hexadecimal."""
-    assert procfs.softnet(SOFTNET) == {"dropped": 0x5B5, "time_squeeze": 13}
+    assert procfs.softnet(SOFTNET) == {"dropped": 0x5B5, "time_squeeze": 13, "by_cpu": {"0": 0x5B5}}
 
 
 def test_cpu_keeps_steal_and_each_cpu() -> None:

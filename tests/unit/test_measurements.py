@@ -25,6 +25,12 @@ CIRCUIT = load_circuit(find_shipped("circuits/lab"))
 CONTEXT = Context(CIRCUIT, CIRCUIT.endpoint("onprem-a"), CIRCUIT.endpoint("ecs-a"))
 LOSS = Criterion("loss", "ratio", "<=", 1e-3, "1", "test")
 
+IP = dict.fromkeys(("InReceives", "InDelivers", "InHdrErrors", "InAddrErrors", "InDiscards", "ReasmFails"), 0) | {
+    "OutDiscards": 0,
+    "OutNoRoutes": 0,
+}
+UDP = {"InCsumErrors": 0, "NoPorts": 0, "SndbufErrors": 0}
+
 
 def task_of(measure: str, **params: Any) -> Task:
     kind = REGISTRY[measure]
@@ -39,10 +45,16 @@ def counters(seconds: int = 12, step_bytes: int = 0, **rise: int) -> bytes:
         half = i > seconds * 5
         row = {
             "t_ns": START_UNIX_NS - 2_000_000_000 + i * 100_000_000,
-            "nic": {"tx_bytes": i * step_bytes, "tx_dropped": 0, "rx_dropped": 0, "rx_missed_errors": 0},
+            "nic": {
+                "tx_bytes": i * step_bytes,
+                "tx_dropped": 0,
+                "rx_dropped": 0,
+                "rx_missed_errors": 0,
+                "rx_errors": 0,
+            },
             "qdisc": {"drops": 0},
             "softnet": {"dropped": 0},
-            "snmp": {"Udp": {"RcvbufErrors": rise.get("rcvbuf", 0) * half, "MemErrors": 0}},
+            "snmp": {"Udp": {**UDP, "RcvbufErrors": rise.get("rcvbuf", 0) * half, "MemErrors": 0}, "Ip": IP},
             "cpu": {"total": {"user": i, "idle": i, "steal": rise.get("steal", 0) * i}},
         }
         lines.append(json.dumps(row))

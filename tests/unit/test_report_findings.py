@@ -35,7 +35,7 @@ def test_the_document_has_exactly_the_documented_keys() -> None:
     assert set(data["diagnosis"][0]) == {
         "cause", "certainty", "segment", "owner", "because", "against", "checklist", "next",
     }  # fmt: skip
-    assert set(data["ledger"][0]) == {"scope", "stage", "segment", "packets", "counter", "shared"}
+    assert set(data["ledger"][0]) == {"scope", "stage", "segment", "packets", "counter", "shared", "missing"}
     assert set(data["ledger"][0]["packets"]) == {"lo", "hi"}
     assert set(data["fitness"][0]) == {"host", "measurement", "fit", "reasons"}
 

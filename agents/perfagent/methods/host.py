@@ -43,7 +43,10 @@ SYSCTLS = (
 
 _SNMP_TABLES = ("Ip", "Udp", "Tcp")
 _SNMP6_TABLES = ("Ip6", "Udp6")
+_DRIVER_NS = 1_000_000_000
+"""Between looks at the driver's statistics: some drivers ask the card's firmware for them."""
 _NETSTAT_FIELDS = (
+    "IPReversePathFilter",
     "PruneCalled",
     "RcvPruned",
     "OfoPruned",
@@ -196,12 +199,13 @@ def counters(job: Job, *, interface: str, period_ms: int) -> dict[str, Any]:
         out.write(json.dumps(header) + "\n")
         next_ns = time.monotonic_ns()
         while True:
-            row = sampler.row()
+            last = job.stopping
+            row = sampler.row(whole=last)
             out.write(json.dumps(row, separators=(",", ":")) + "\n")
             rows += 1
             if rows == 1:
                 job.ready({})
-            if job.stopping:
+            if last:
                 return {"rows": rows}
             speed.tell(row)
             now_ns = time.monotonic_ns()  # once: on a busy host the next reading may be much later
@@ -216,12 +220,15 @@ class Sampler:
         """Raises OSError if there is no such interface."""
         self._index = socket.if_nametoindex(interface)
         self._netlink = Counters()
+        self._card = Card(interface)
+        self._next_driver_ns = 0
         self.hz = os.sysconf("SC_CLK_TCK")
         names = ("stat", "net/softnet_stat", "net/snmp", "net/snmp6", "net/netstat")
         self._files = {name: _open(f"/proc/{name}") for name in names}
 
-    def row(self) -> dict[str, Any]:
-        """One row; what cannot be read just now, like a card that has gone, is absent from it."""
+    def row(self, *, whole: bool = False) -> dict[str, Any]:
+        """One row; what cannot be read just now, like a card that has gone, is absent from it. The driver's own
+        statistics are in the first row, in one a second and in a ``whole`` one."""
         row: dict[str, Any] = {"t_ns": time.time_ns(), "mono_ns": time.monotonic_ns()}
         try:
             row["nic"] = self._netlink.link(self._index)
@@ -231,6 +238,9 @@ class Sampler:
         for name, parent in (("qdisc", ROOT), ("ingress", INGRESS)):
             if parent in qdiscs:
                 row[name] = qdiscs[parent]
+        if whole or row["mono_ns"] >= self._next_driver_ns:
+            self._next_driver_ns = row["mono_ns"] + _DRIVER_NS
+            row["driver"] = self._card.statistics_of_loss()
         softnet = self._read("net/softnet_stat")
         if softnet:
             row["softnet"] = procfs.softnet(softnet)

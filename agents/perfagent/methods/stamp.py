@@ -107,6 +107,7 @@ def send(
             "schedule": {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed},
             **sender.figures(),
             "rxq_dropped": sockets.receive_drops(sock),
+            "unread": sockets.drain(sock),
             "realtime": got,
         }
 
@@ -147,10 +148,12 @@ def reflect(
         got = realtime.enter(_REFLECTOR_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
+        drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
         return {
             **reflector.figures(),
             "error_word": word,
-            "rxq_dropped": sockets.receive_drops(sock),
+            "rxq_dropped": drops,
+            "unread": unread,
             "realtime": got,
         }
 

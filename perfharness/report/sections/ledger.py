@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfharness.model import LedgerRow, Measurement
-from perfharness.report import text, words
+from perfharness.report import loss_events, text, words
 from perfharness.report.blocks import Block, Cell, Para, Row, Section, Table, absent
 from perfharness.report.dossier import Dossier
 
@@ -26,16 +26,18 @@ def build(dossier: Dossier) -> Section:
         )
     else:
         blocks.append(Para("No packet was lost at any stage that has a counter."))
+    blocks += loss_events.build(dossier.run.measurements)
     still = [row for _, row in booked if row.packets_hi == 0]
     if still:
         names = ", ".join(dict.fromkeys(f"{row.stage} ({row.counter})" if row.counter else row.stage for row in still))
         blocks.append(Para(f"{len(still)} bookings of zero are left out: {names}.", "note"))
     blocks.append(
         Para(
-            "Packets that a host's own counters explain are the host's. A counter that is shared with other "
-            "traffic gives a "
-            "range. What is left lies between the hosts: the LAN, the CE router, the circuit and the cloud's edge, "
-            "as long as nothing narrows it down.",
+            "Packets that a host's own counters explain are the host's. A counter that is shared with other traffic "
+            "gives a range: what it rose by when packets were lost. What is left lies between the hosts: the LAN, the "
+            "CE router, the circuit and the cloud's edge, as long as nothing narrows it down. Not seen: what a host "
+            "drops before its IP layer by XDP or a netfilter rule of the netdev family, and what a hypervisor drops "
+            "outside its guest.",
             "note",
         )
     )
@@ -49,9 +51,15 @@ def _row(dossier: Dossier, item: Measurement, row: LedgerRow) -> Row:
         (
             Cell(row.stage, kind="head"),
             Cell(words.SEGMENTS[row.segment]),
-            Cell(low if low == high else f"{low} to {high}", "shared counter" if row.shared else "", "num"),
+            Cell(low if low == high else f"{low} to {high}", _about(row), "num"),
             Cell(row.counter or text.NONE),
             Cell("", refs=dossier.refs(row.evidence)),
         ),
         group=", ".join(part for part in (item.task.id, where) if part),
     )
+
+
+def _about(row: LedgerRow) -> str:
+    if not row.missing:
+        return "never sent"
+    return "shared counter" if row.shared else ""

@@ -1,0 +1,163 @@
+"""What the hosts lost of a probe stream, direction by direction and event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perfharness.analysis import ledger, timeline
+from perfharness.analysis.counters import Recording, record
+from perfharness.analysis.loss import by_direction
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import COUNTERS, Context, fitness, segment_of
+from perfharness.measurements.probe import LEAST_KEPT, WAIT_NS, Probe, unfit_reflector, unfit_sender
+from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
+
+WAYS = (Direction.A_Z, Direction.Z_A)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the hosts' counters said beside a task, by endpoint."""
+
+    recordings: Mapping[str, Recording]
+    paths: Mapping[str, str]
+
+    def book(
+        self, context: Context, scope: Scope, missing: ledger.Missing, more: Sequence[LedgerRow] = ()
+    ) -> tuple[LedgerRow, ...]:
+        """One direction's stages, ``more`` that the caller knows of before them."""
+        sender, receiver = (end.name for end in context.ends(scope.direction or Direction.A_Z))
+        rows = ledger.book(
+            missing,
+            self.recordings[sender],
+            self.recordings[receiver],
+            scope=scope,
+            sender_segment=segment_of(context, sender),
+            receiver_segment=segment_of(context, receiver),
+            evidence=(self.paths[sender], self.paths[receiver]),
+        )
+        return (*more, *rows)
+
+
+def counters(files: TaskFiles, context: Context) -> Counters:
+    """Both hosts' counters beside this task."""
+    return Counters(
+        {host: record(files.rows(host, COUNTERS, "counters.jsonl")) for host in context.hosts},
+        {host: files.path(host, COUNTERS, "counters.jsonl") for host in context.hosts},
+    )
+
+
+def book(
+    context: Context, scope: Scope, way: Direction, counted: Counters, found: Probe
+) -> tuple[tuple[LedgerRow, ...], list[dict[str, Any]]]:
+    """The stages of this direction, and its loss events as facts for the report."""
+    scope = replace(scope, direction=way)
+    losses = by_direction(found.samples)
+    stream = losses.forward if way is Direction.A_Z else losses.backward
+    lost = stream.count if stream else 0
+    receiver = found.reflected if way is Direction.A_Z else found.sent
+    missing = ledger.Missing(
+        packets=lost,
+        window=found.window,
+        sockets=[{"drops": receiver.get("rxq_dropped"), "others": receiver.get("foreign", 0) > 0}],
+        untransmitted=found.samples.untransmitted(way),
+        unread=int(receiver.get("unread", 0)),
+    )
+    when = timeline.departures(found.samples, way, WAIT_NS)
+    if when is not None:
+        here, there = when.moments()
+        missing = replace(missing, at_sender=here, at_receiver=there, held=int(when.held.sum()))
+    rows = counted.book(context, scope, missing, _unsent(context, scope, way, found))
+    told = [] if when is None else _events(context, scope, counted, missing, when)
+    return (*rows, ledger.rest(lost, rows, scope)), told
+
+
+def _unsent(context: Context, scope: Scope, way: Direction, found: Probe) -> tuple[LedgerRow, ...]:
+    """What the schedule asked for, or the other end's probes, and this direction's sender did not send."""
+    host = context.ends(way)[0].name
+    if way is Direction.A_Z:
+        packets, counter = (
+            found.sent["missed"] + found.sent["send_errors"],
+            "missed by the schedule, refused on sending",
+        )
+    else:
+        packets, counter = by_direction(found.samples).unanswered, "received and not answered"
+    path = found.evidence[0 if way is Direction.A_Z else 1]
+    return (ledger.unsent(packets, scope, segment_of(context, host), counter, (path,)),) if packets else ()
+
+
+def _events(
+    context: Context, scope: Scope, counted: Counters, missing: ledger.Missing, when: timeline.Departures
+) -> list[dict[str, Any]]:
+    told = []
+    for chosen in timeline.events(when):
+        here, there = when.moments(chosen)
+        packets = chosen.stop - chosen.start
+        some = replace(
+            missing,
+            packets=packets,
+            at_sender=here,
+            at_receiver=there,
+            untransmitted=int(when.untransmitted[chosen].sum()),
+            held=int(when.held[chosen].sum()),
+            part=packets < missing.packets,
+        )
+        rows = counted.book(context, scope, some)
+        span = int(when.t_ns[chosen.start]), int(when.t_ns[chosen.stop - 1])
+        told.append(event(context.ends(scope.direction or Direction.A_Z)[0].name, scope, span, packets, rows))
+    return told
+
+
+def event(
+    clock: str, scope: Scope, span_ns: tuple[int, int], packets: int, rows: Sequence[LedgerRow]
+) -> dict[str, Any]:
+    """One loss event as plain facts: when by this host's clock, how many, and who may have lost them."""
+    least, most = ledger.remaining(packets, ledger.host_loss(rows))
+    stages = [row for row in rows if row.missing and row.packets_hi]
+    return {
+        "direction": (scope.direction or Direction.A_Z).value,
+        "clock": clock,
+        "start_ns": span_ns[0],
+        "end_ns": span_ns[1],
+        "packets": packets,
+        "between": [least, most],
+        "stages": {row.stage: [row.packets_lo, row.packets_hi] for row in stages},
+    }
+
+
+def fitness_of(
+    context: Context,
+    task: Task,
+    found: Probe,
+    rows: Mapping[Direction, Sequence[LedgerRow]],
+    least_kept: float = LEAST_KEPT,
+) -> tuple[Fitness, Fitness]:
+    """Whether both ends of the stream can be believed; ``least_kept``: the share of its schedule that was sent."""
+    of_a = unfit_sender(found, least_kept) + dropped(context.a.name, rows, found, context)
+    of_z = unfit_reflector(found) + dropped(context.z.name, rows, found, context)
+    return (
+        fitness(context.a.name, task, of_a, found.evidence),
+        fitness(context.z.name, task, of_z, found.evidence),
+    )
+
+
+def dropped(host: str, rows: Mapping[Direction, Sequence[LedgerRow]], found: Probe, context: Context) -> list[str]:
+    """Why the host that receives cannot be believed: most of what is missing had reached it, or its own program kept
+    it. Empty when it can."""
+    losses = by_direction(found.samples)
+    reasons = []
+    for way, stream in ((Direction.A_Z, losses.forward), (Direction.Z_A, losses.backward)):
+        if stream is None:
+            continue
+        own = [row for row in rows[way] if row.segment is segment_of(context, host)]
+        reasons += lost_most(ledger.host_loss(own)[0], stream.count, stream.offered - stream.count, way)
+    return reasons
+
+
+def lost_most(lost: int, missing: int, arrived: int, way: Direction) -> list[str]:
+    """The reason against a host that lost so many of what is missing; none where that is a trifle or a lesser part."""
+    if lost <= (1 - LEAST_KEPT) * arrived or 2 * lost <= missing:
+        return []
+    return [f"it dropped {lost:,} of the {missing:,} packets that are missing ({way.value})"]

@@ -1,0 +1,190 @@
+"""Starved hosts: what they lose of a probe stream is booked to them by the right stage, and is never the circuit's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfharness import evidence
+from perfharness.analysis import ledger
+from perfharness.judge.verdict import decide
+from perfharness.measurements import REGISTRY, Context
+from perfharness.model import Criterion, Direction, LedgerRow, Measurement, Role, Segment, Verdict
+from perfharness.order.circuit import load_circuit
+from perfharness.order.scenario import find_shipped
+from tests.integration.namespaces import ADDRESSES, Path3, Running
+
+LOSS = Criterion("loss", "ratio", "<=", 1e-3, "1", "test")
+CIRCUIT = load_circuit(find_shipped("circuits/lab"))
+SMALL_BUFFER = """
+import sys
+from perfagent import __main__, sockets
+sockets.RECEIVE_BUFFER_BYTES = 4096
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+"""An agent whose sockets hold a handful of packets."""
+
+
+@pytest.fixture(scope="module")
+def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
+    with Path3(tmp_path_factory.mktemp("spool"), tag="ledger") as path:
+        yield path
+
+
+TBF = ("rate", "300kbit", "burst", "2000", "limit", "3000")
+
+
+def context() -> Context:
+    """The lab's circuit with the ends of the namespaces."""
+    ends = {
+        side: CIRCUIT.endpoint(name).model_copy(update={"interface": "eth0", "address": ADDRESSES[4][side]})
+        for side, name in (("a", "onprem-a"), ("z", "ecs-a"))
+    }
+    return Context(CIRCUIT, ends["a"], ends["z"])
+
+
+def measure(
+    path: Path3, tmp_path: Path, during: Callable[[Running], None] = lambda _: None, program: Any = None, **params: Any
+) -> Measurement:
+    """A latency task with real jobs at both ends; ``during`` is given the reflector once the stream runs."""
+    here = context()
+    kind = REGISTRY["latency"]
+    (task,) = kind.tasks(kind.parameters.model_validate(params), "step", here)
+    running: dict[tuple[str, str], Running] = {}
+    for role in (Role.WATCH, Role.SERVE, Role.DRIVE):
+        for job in (job for job in task.jobs if job.role is role):
+            end = "a" if job.endpoint == here.a.name else "z"
+            more = {"program": program} if program and job.method == "stamp.reflect" else {}
+            started = path.start(end, f"{job.endpoint}.{job.id}", job.method, **more, **job.args)
+            running[job.endpoint, job.id] = started
+            if role is not Role.DRIVE:
+                started.wait_ready()
+    sender, reflector = running[here.a.name, "probe"], running[here.z.name, "reflector"]
+    during(reflector)
+    sender.data()
+    reflector.stop()
+    folder = evidence.create(tmp_path, "c", "r", {})
+    for (endpoint, job_id), each in running.items():
+        if job_id == "counters":
+            each.stop()
+        shutil.copytree(each.folder, folder.path / f"raw/step/{endpoint}.{job_id}")
+    folder.write_json("raw/step/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    return kind.analyse(task, folder.files("step"), here)
+
+
+def verdict(found: Measurement, way: Direction) -> tuple[Verdict, str]:
+    loss = next(seen for seen in found.observations if (seen.metric, seen.scope.direction) == ("loss", way))
+    return decide(loss, LOSS, found.fitness)
+
+
+def booked(found: Measurement, way: Direction) -> dict[str, LedgerRow]:
+    """The stages that may have lost something that is missing."""
+    return {row.stage: row for row in found.ledger if row.scope.direction is way and row.missing and row.packets_hi}
+
+
+def stop_for(seconds: float, times: int = 1) -> Callable[[Running], None]:
+    """Takes the CPU from the reflector, beginning half a second after the stream."""
+
+    def during(reflector: Running) -> None:
+        time.sleep(1.0)
+        for _ in range(times):
+            os.kill(reflector.process.pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            os.kill(reflector.process.pid, signal.SIGCONT)
+            time.sleep(0.2)
+
+    return during
+
+
+def test_loss_on_the_way_is_not_the_hosts(path: Path3, tmp_path: Path) -> None:
+    """A router that drops: no stage of a host is booked, all is left between them, and it fails."""
+    path.rules("forward", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",))
+    found = measure(path, tmp_path, duration="3s")
+    there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
+    assert set(there) == set(back) == {ledger.BETWEEN}
+    total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
+    assert total == path.counted("lost") > 0
+    assert there[ledger.BETWEEN].packets_lo == there[ledger.BETWEEN].packets_hi
+    assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.FAIL
+    assert sum(event["packets"] for event in found.facts["loss_events"]) == total
+    assert all(not event["stages"] for event in found.facts["loss_events"])
+
+
+def test_a_small_receive_buffer_is_the_receivers(path: Path3, tmp_path: Path) -> None:
+    """Packets that found the reflector's buffer full are its socket's, to the packet."""
+    found = measure(path, tmp_path, stop_for(0.1, times=6), ("-c", SMALL_BUFFER), duration="4s")
+    there = booked(found, Direction.A_Z)
+    assert set(there) == {ledger.RECEIVER_SOCKET}
+    socket = there[ledger.RECEIVER_SOCKET]
+    assert socket.packets_lo == socket.packets_hi > 100 and socket.segment is Segment.HOST_Z
+    said, why = verdict(found, Direction.A_Z)
+    assert said is Verdict.INCONCLUSIVE and "dropped" in why
+    assert verdict(found, Direction.Z_A)[0] is Verdict.INCONCLUSIVE
+    assert all(set(event["stages"]) == {ledger.RECEIVER_SOCKET} for event in found.facts["loss_events"])
+
+
+def test_a_full_queue_is_the_senders(path: Path3, tmp_path: Path) -> None:
+    """What a qdisc of the sender drops has no transmit stamp: booked to it, and nothing is said of the circuit."""
+    path.run("a", "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", *TBF)
+    try:
+        found = measure(path, tmp_path, duration="3s")
+    finally:
+        path.run("a", "tc", "qdisc", "del", "dev", "eth0", "root")
+    there = booked(found, Direction.A_Z)
+    assert {ledger.SENDER_QDISC, ledger.BETWEEN} == set(there)
+    queue = there[ledger.SENDER_QDISC]
+    assert queue.segment is Segment.HOST_A and queue.packets_hi == there[ledger.BETWEEN].packets_hi > 100
+    assert there[ledger.BETWEEN].packets_lo == 0
+    assert verdict(found, Direction.A_Z)[0] is Verdict.INCONCLUSIVE
+
+
+def test_the_firewall_of_the_receiver_is_the_receivers(path: Path3, tmp_path: Path) -> None:
+    """A host's own netfilter has no counter of its drops, but IP misses them: the circuit is not blamed."""
+    path.rules("input", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",), end="z")
+    found = measure(path, tmp_path, duration="3s")
+    there = booked(found, Direction.A_Z)
+    assert set(there) == {ledger.RECEIVER_FIREWALL, ledger.BETWEEN}
+    firewall = there[ledger.RECEIVER_FIREWALL]
+    assert firewall.packets_hi == path.counted("lost", end="z") and firewall.segment is Segment.HOST_Z
+    assert verdict(found, Direction.A_Z)[0] is Verdict.INCONCLUSIVE
+
+
+def test_answers_of_a_reflector_without_a_cpu_are_the_reflectors(path: Path3, tmp_path: Path) -> None:
+    """Stopped for longer than a packet may take, it answers too late: the way back has lost nothing."""
+    found = measure(path, tmp_path, stop_for(3.0), duration="6s")
+    back = booked(found, Direction.Z_A)
+    held = back[ledger.SENDER_HELD]
+    assert held.packets_lo == held.packets_hi > 500 and held.segment is Segment.HOST_Z
+    assert set(back) == {ledger.SENDER_HELD}
+    assert verdict(found, Direction.Z_A)[0] is Verdict.INCONCLUSIVE
+
+
+def test_what_a_reflector_never_read_is_the_reflectors(path: Path3, tmp_path: Path) -> None:
+    """Stopped until the end of the stream, it leaves in its socket what had arrived: the way there has lost nothing."""
+    stopped: list[Running] = []
+
+    def during(reflector: Running) -> None:
+        time.sleep(1.5)
+        os.kill(reflector.process.pid, signal.SIGSTOP)
+        stopped.append(reflector)
+
+    def stop(self: Running) -> dict[str, Any]:
+        self.process.terminate()
+        if self in stopped:
+            os.kill(self.process.pid, signal.SIGCONT)
+        return self.result()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Running, "stop", stop)
+        found = measure(path, tmp_path, during, duration="3s")
+    there = booked(found, Direction.A_Z)
+    unread = there[ledger.RECEIVER_APPLICATION]
+    assert unread.packets_lo == unread.packets_hi > 500 and unread.segment is Segment.HOST_Z
+    assert verdict(found, Direction.A_Z)[0] is Verdict.INCONCLUSIVE
