@@ -6,20 +6,14 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from perfharness.analysis import delay, loss
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
-from perfharness.analysis.statistics import (
-    Floats,
-    block_counts,
-    clopper_pearson,
-    effective_n,
-    share_interval,
-)
+from perfharness.analysis.loss import Account
+from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
 from perfharness.measurements.base import (
@@ -45,8 +39,6 @@ from perfharness.order.units import Duration, Size
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
-PDV_WINDOW_BLOCKS = 10
-"""The minimum is taken over 10 s: a reroute is a step in delay, not variation (RFC 5481 section 6)."""
 WAYS = (Direction.A_Z, Direction.Z_A)
 
 
@@ -104,11 +96,12 @@ class Latency:
         if isinstance(found, str):
             return failed(task, files, found)
         rows = {way: probe.book(context, task.scope, way, files, found) for way in WAYS}
-        rtt = delay.rtt_ns(found.samples)
         host = probe.host_lost(found, rows)
+        found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
+        rtt, pdv = found.summary.rtt, found.summary.pdv
         observations = (
             *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
-            *_variations(rtt, task, context, found, host),
+            *probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, task.scope, context, found, host),
             *_losses(task, context, found, rows),
             *_disorder(task, context, found),
         )
@@ -119,26 +112,19 @@ class Latency:
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe.fitness_of(context, task, found),
-            series=probe.series(rtt, found),
-            facts=_facts(rtt, found),
+            series=probe.series(found),
+            facts=_facts(found),
         )
-
-
-def _variations(rtt: Floats, task: Task, context: Context, found: probe.Probe, host: int) -> tuple[Observation, ...]:
-    """PDV of the round trip over the minimum of each window."""
-    window = found.samples.block // PDV_WINDOW_BLOCKS
-    return probe.quantiles("variation.pdv", delay.pdv(rtt, window), PDV_QUANTILES, task.scope, context, found, host)
 
 
 def _losses(
     task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
 ) -> list[Observation]:
     """Loss of each direction, less what the hosts lost of it."""
-    losses = loss.by_direction(found.samples)
     observations = []
-    for direction, way in ((Direction.A_Z, losses.forward), (Direction.Z_A, losses.backward)):
+    for direction, way in found.summary.ways.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
-        if way is None or not way.offered:
+        if way is None or not way.packets:
             why = (
                 "The reflector left no log: loss there cannot be told from loss back."
                 if way is None
@@ -153,9 +139,9 @@ def _losses(
                 statistic="ratio",
                 scope=scope,
                 unit="1",
-                value=remaining(way.count, host)[1] / way.offered,
-                n=way.offered,
-                interval=loss_interval(way.count, way.offered, host, effective_n(*block_counts(way.lost, way.block))),
+                value=remaining(way.count, host)[1] / way.packets,
+                n=way.packets,
+                interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=found.evidence,
                 reason=_about_loss(way, host),
                 hosts=context.hosts,
@@ -164,40 +150,36 @@ def _losses(
     return observations
 
 
-def _about_loss(way: loss.Way, host: tuple[int, int]) -> str:
+def _about_loss(way: Account, host: tuple[int, int]) -> str:
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
-        return f"None of {way.offered:,} packets was lost."
-    lengths, _ = loss.periods(way.lost)
-    said = f"{way.count:,} of {way.offered:,} packets were lost in {len(lengths):,} periods of up to {lengths.max():,}"
+        return f"None of {way.packets:,} packets was lost."
+    periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
+    said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
     return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
 
 
 def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
     """Reordering each way (RFC 4737) and replies that came twice."""
-    samples = found.samples
-    arrived = samples.seq[samples.replied]
-    back = arrived[np.argsort(samples.t4[samples.replied], kind="stable")]
     observations = []
-    for direction, arrivals in ((Direction.A_Z, samples.arrivals), (Direction.Z_A, back)):
+    for direction, (late, arrived) in found.summary.reordering.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
-        late = loss.reordered(arrivals)
-        if not len(late):
+        count, n = int(late.sum()), int(arrived.sum())
+        if not n:
             why = "No packet is known to have arrived."
             observations.append(Observation("reordering", "ratio", scope, "1", None, 0, reason=why))
             continue
-        block = np.arange(len(late)) * found.interval_ns // 1_000_000_000
         observations.append(
             Observation(
                 metric="reordering",
                 statistic="ratio",
                 scope=scope,
                 unit="1",
-                value=float(late.mean()),
-                n=len(late),
-                interval=share_interval(late, block),
+                value=count / n,
+                n=n,
+                interval=counts_interval(late, arrived),
                 evidence=found.evidence,
-                reason=f"{int(late.sum()):,} of {len(late):,} packets arrived after one that was sent later.",
+                reason=f"{count:,} of {n:,} packets arrived after one that was sent later.",
                 hosts=context.hosts,
             )
         )
@@ -205,7 +187,7 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
 
 
 def _duplication(task: Task, context: Context, found: probe.Probe) -> Observation:
-    n, twice = int(found.samples.replied.sum()), found.samples.duplicates
+    n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
     if share is not None:
@@ -224,20 +206,19 @@ def _duplication(task: Task, context: Context, found: probe.Probe) -> Observatio
     )
 
 
-def _facts(rtt: Floats, found: probe.Probe) -> dict[str, object]:
+def _facts(found: probe.Probe) -> dict[str, object]:
     """For the report: percentiles, timer error, and where the stamps come from."""
-    arrived = rtt[np.isfinite(rtt)]
-    late = delay.timer_error_ns(found.samples)
-    late = late[~np.isnan(late)]
+    rtt, late = found.summary.rtt, found.summary.timer_error
     facts: dict[str, object] = {
-        "stamps": delay.rtt_sources(found.samples),
+        "stamps": found.summary.stamps,
         "sent": found.sent["sent"],
         "missed": found.sent["missed"],
     }
-    if len(arrived):
-        named = {name: float(np.quantile(rtt[~np.isnan(rtt)], q, method="higher")) for name, q in QUANTILES.items()}
-        figures = {"min": float(arrived.min()), **named, "max": float(arrived.max())}
-        facts["percentiles"] = {name: value for name, value in figures.items() if np.isfinite(value)}
-    if len(late):
-        facts["timer_error_ns"] = {name: float(np.quantile(late, q)) for name, q in QUANTILES.items()}
+    ends = rtt.ends()
+    if ends is not None:
+        named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
+        figures = {"min": ends[0], **named, "max": ends[1]}
+        facts["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
+    if late.n:
+        facts["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
     return facts

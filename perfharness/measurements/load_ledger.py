@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
-from perfharness.analysis import delay, pacing
+from perfharness.analysis import pacing
 from perfharness.analysis.ledger import RECEIVER_SOCKET
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
@@ -42,9 +40,8 @@ def tail(flow: Carried, found: probe.Probe) -> int:
     the longest round trip of the probes hold. So the loss is that up to the last packet that arrived, unless
     nothing arrived for longer than that.
     """
-    rtt = delay.rtt_ns(found.samples)
-    arrived = rtt[np.isfinite(rtt)]
-    longest_s = END_S + (float(arrived.max()) / 1e9 if len(arrived) else 0.0)
+    ends = found.summary.rtt.ends()
+    longest_s = END_S + (ends[1] / 1e9 if ends else 0.0)
     return max(0, uncounted(flow) - math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import delay
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.statistics import effective_n, mean_rate
 from perfharness.errors import ToolFailed
@@ -51,11 +50,12 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         flows = [carried(way, task, files, context) for way in ways if way is not None]
     except ToolFailed as error:
         return failed(task, files, str(error))
-    rtt = delay.rtt_ns(found.samples)
     ledgers = {flow.way: load_ledger.book(flow, task, files, context, found) for flow in flows}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe.book(context, task.scope, way, files, found) for way in (Direction.A_Z, Direction.Z_A)}
     host = probe.host_lost(found, probes)
+    found = probe.with_intervals(found, host, LOADED_QUANTILES.values())
+    rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, host)]
     for flow in flows:
         observations.append(_rate(flow, task, files, context, ledgers[flow.way], found))
@@ -68,7 +68,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(flows, ledgers, task, files, context, found),
-        series=(*(_series(flow, context) for flow in flows), *probe.series(rtt, found)),
+        series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
         facts=load_figures.facts(task, files),
     )
 
