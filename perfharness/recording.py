@@ -34,6 +34,7 @@ MAGIC = b"PHCOLS"
 HEAD = MAGIC + struct.pack("<H", columns.VERSION)
 _SIZE = struct.Struct("<Q")
 RAW, PACKED = ".rec", ".columns"
+_SENDER, _LOG = "sender.rec", "reflector.rec"
 _ALIKE = 0.5
 """A sender's file foretells a log if at least this share of the log's first chunk has its stamps of the replies."""
 
@@ -82,7 +83,7 @@ class Raw:
         except OSError as error:
             raise EvidenceBroken(f"{path} cannot be read: {error.strerror}.") from None
         self.whole = (path.stat().st_size - records.HEADER_BYTES) % records.RECORD_BYTES == 0
-        self.index = _by_arrival(self) if path.name.startswith("reflector") else _by_place(self.count)
+        self.index = _by_arrival(self) if path.name == _LOG else _by_place(self.count)
 
     def rows(self, start: int, size: int) -> columns.Records:
         offset = records.HEADER_BYTES + start * records.RECORD_BYTES
@@ -132,20 +133,20 @@ def open_recording(path: Path) -> Recording | None:
 
 
 def pack_all(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Pack the sample files among these files of one task; raw → packed.
+    """Pack the senders' files and the reflectors' logs among these files of one task; raw → packed.
 
     What holds no records of this version, or would not come back bit for bit, stays as it is.
     """
     senders: list[tuple[Raw, str]] = []
     packed = {}
-    for path in sorted((path for path in paths if path.suffix == RAW), key=lambda path: path.name != "sender.rec"):
+    for path in [path for name in (_SENDER, _LOG) for path in paths if path.name == name]:
         try:
             raw = Raw(path)
         except EvidenceBroken:
             continue
         digest = sha256_of(path)
         teller = None
-        if path.name == "sender.rec":
+        if path.name == _SENDER:
             senders.append((raw, digest))
         else:
             teller = next((each for each in senders if _tells(each[0], raw)), None)
