@@ -7,15 +7,17 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.loss import Account
-from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n
+from perfharness.analysis.patterns import availability
+from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe
+from perfharness.measurements import latency_patterns, probe
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -82,6 +84,7 @@ class Latency:
                     "delay.rtt": (Direction.ROUND_TRIP,),
                     "variation.pdv": (Direction.ROUND_TRIP,),
                     "loss": WAYS,
+                    "availability": WAYS,
                     "reordering": WAYS,
                     "duplication": (Direction.ROUND_TRIP,),
                 },
@@ -103,6 +106,7 @@ class Latency:
             *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
             *probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, task.scope, context, found, host),
             *_losses(task, context, found, rows),
+            *_availabilities(task, context, found, rows),
             *_disorder(task, context, found),
         )
         return Measurement(
@@ -113,7 +117,7 @@ class Latency:
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe.fitness_of(context, task, found),
             series=probe.series(found),
-            facts=_facts(found),
+            facts=_facts(found) | latency_patterns.facts(found, _dscp(task)),
         )
 
 
@@ -157,6 +161,45 @@ def _about_loss(way: Account, host: tuple[int, int]) -> str:
     periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
     said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
     return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+
+
+def _availabilities(
+    task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
+) -> list[Observation]:
+    """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them."""
+    observations = []
+    for direction, way in found.summary.ways.items():
+        scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
+        if way is None or not way.packets:
+            why = "Nobody knows what entered this direction."
+            observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
+            continue
+        seconds = availability(way.offered, way.lost)
+        interval = share_interval(~seconds.unavailable, way.block // 60)
+        about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
+        about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
+        if host_loss(rows[direction])[1] and seconds.unavailable.any():
+            interval = replace(interval, hi=1.0)
+            about += " The hosts may have lost some of the packets."
+        observations.append(
+            Observation(
+                metric="availability",
+                statistic="ratio",
+                scope=scope,
+                unit="1",
+                value=1 - float(seconds.unavailable.mean()),
+                n=seconds.seconds,
+                interval=interval,
+                evidence=found.evidence,
+                reason=about,
+                hosts=context.hosts,
+            )
+        )
+    return observations
+
+
+def _dscp(task: Task) -> int:
+    return next((int(job.args["dscp"]) for job in task.jobs if job.id == probe.SENDER), 0)
 
 
 def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
