@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from perfagent.wire import Code
+from perfharness import recording
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import Fleet
@@ -177,7 +178,7 @@ def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
 
 
 def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> None:
-    """All at once, since each is mostly waiting; entered in the manifest in the order of the jobs."""
+    """All at once, since each is mostly waiting; entered in the manifest in the order of the jobs, samples packed."""
 
     def fetch(job: Job) -> list[str] | None:
         target = folder.path / job_folder(task.id, job.endpoint, job.id)
@@ -187,9 +188,15 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
         return None if files is None else [file.name for file in files]
 
     with ThreadPoolExecutor(max_workers=PARALLEL_FETCHES) as pool:
-        for job, files in zip(jobs, pool.map(fetch, jobs), strict=True):
-            for file in files or ():
-                folder.register(f"{job_folder(task.id, job.endpoint, job.id)}/{file}", task.id, job.endpoint)
+        fetched = [
+            (job, f"{job_folder(task.id, job.endpoint, job.id)}/{file}")
+            for job, files in zip(jobs, pool.map(fetch, jobs), strict=True)
+            for file in files or ()
+        ]
+    packed = recording.pack_all([folder.path / path for _, path in fetched])
+    for job, path in fetched:
+        kept = packed.get(folder.path / path, folder.path / path)
+        folder.register(str(kept.relative_to(folder.path)), task.id, job.endpoint)
 
 
 def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:

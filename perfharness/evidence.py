@@ -7,7 +7,7 @@
         order/circuit.yaml, scenario.yaml    as the user wrote them
         plan.json                    the tasks, with every argument
         hosts/<endpoint>.json        what each agent said of itself
-        raw/<task>/<endpoint>.<job>/…        the agents' files, untouched
+        raw/<task>/<endpoint>.<job>/…        the agents' files, untouched; their samples as columns (``recording``)
         raw/<task>/task.json         how the task went
         end.json                     when and how the run ended (absent: it was cut short)
         manifest.jsonl               one line per file above: path, sha256, size, when, task, host
@@ -18,7 +18,6 @@ Nothing is overwritten. A folder of an unknown format version is refused with a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from typing import Any
 
 from perfharness.errors import EvidenceBroken
 from perfharness.model import Evidence
+from perfharness.recording import PACKED, RAW, Recording, open_recording, sha256_of
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.jsonl"
@@ -77,8 +77,8 @@ class RunFolder:
 
     def register(self, relative: str, task: str = "", host: str = "") -> Evidence:
         """Enter a file that is already in its place (fetched from an agent) in the manifest."""
-        data = self._inside(relative).read_bytes()
-        entry = Evidence(relative, hashlib.sha256(data).hexdigest(), len(data), utc(), task, host)
+        path = self._inside(relative)
+        entry = Evidence(relative, sha256_of(path), path.stat().st_size, utc(), task, host)
         with (self.path / MANIFEST).open("ab") as stream:
             stream.write(json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
         return entry
@@ -117,10 +117,14 @@ class RunFolder:
         """One sentence for each entry whose file is missing or is no longer what was written."""
         wrong = []
         for entry in self.manifest():
-            data = self.read(entry.path)
-            if data is None:
+            try:
+                changed = sha256_of(self._inside(entry.path)) != entry.sha256
+            except (FileNotFoundError, NotADirectoryError):
                 wrong.append(f"{entry.path} is missing.")
-            elif hashlib.sha256(data).hexdigest() != entry.sha256:
+                continue
+            except OSError as error:
+                raise EvidenceBroken(f"{self.path / entry.path} cannot be read: {error.strerror}.") from None
+            if changed:
                 wrong.append(f"{entry.path} was changed after it was written.")
         return wrong
 
@@ -147,6 +151,15 @@ class TaskFiles:
 
     def bytes(self, endpoint: str, job: str, name: str) -> bytes | None:
         return self.folder.read(self.path(endpoint, job, name))
+
+    def recording(self, endpoint: str, job: str, name: str) -> Recording | None:
+        """The sample file of this name without its ending, or None when the job left none. Raises EvidenceBroken."""
+        return open_recording(self.folder.path / self.path(endpoint, job, name))
+
+    def sample_path(self, endpoint: str, job: str, name: str) -> str:
+        """Its evidence path, whether or not it is there."""
+        packed = self.path(endpoint, job, name + PACKED)
+        return packed if (self.folder.path / packed).exists() else self.path(endpoint, job, name + RAW)
 
     def result(self, endpoint: str, job: str) -> Mapping[str, Any] | None:
         """The job's result.json, or None when the job left none."""

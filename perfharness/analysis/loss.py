@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfharness.analysis.samples import Samples
-from perfharness.analysis.statistics import Bools, Ints
+from perfharness.analysis.blocks import Blocked
+from perfharness.analysis.samples import BLOCK_NS, Samples
+from perfharness.analysis.statistics import Bools, Ints, block_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,73 @@ def by_direction(samples: Samples) -> Losses:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What entered one direction of a whole run and was lost there."""
+
+    offered: Ints
+    lost: Ints
+    """Packets and lost packets of each 1 s block in which any were offered."""
+    block: Ints
+    """Its index, s since the first packet."""
+    lengths: Ints
+    distances: Ints
+    """Of the loss periods, see :func:`periods`."""
+    places: Ints
+    """Where each period begins, in packets that entered."""
+
+    @property
+    def packets(self) -> int:
+        return int(self.offered.sum())
+
+    @property
+    def count(self) -> int:
+        return int(self.lost.sum())
+
+
+class Accountant:
+    """Makes an account out of pieces, in the order of sending."""
+
+    def __init__(self) -> None:
+        self._offered, self._lost = Blocked(), Blocked()
+        self._first: list[Ints] = []
+        self._after: list[Ints] = []
+        self._count = 0
+
+    def add(self, lost: Bools, block: Ints, starts: Ints) -> None:
+        """``lost``: which of the packets that entered, with their blocks and where each of these begins."""
+        which = block[starts]
+        self._offered.add(which, np.diff(starts, append=len(block)))
+        if lost.any():
+            self._lost.add(which, np.add.reduceat(lost, starts, dtype=np.int64))
+            first, after = _runs(lost)
+            self._first.append(first + self._count)
+            self._after.append(after + self._count)
+        self._count += len(lost)
+
+    def result(self) -> Account:
+        first, after = (np.concatenate(each) if each else np.empty(0, np.int64) for each in (self._first, self._after))
+        apart = first[1:] != after[:-1]  # a period that goes on in the next piece is one
+        first, after = first[np.append(True, apart)[: len(first)]], after[np.append(apart, True)[: len(after)]]
+        lost = self._lost.of(self._offered)
+        distances = first[1:] - (after[:-1] - 1)
+        return Account(self._offered.of(self._offered), lost, self._offered.blocks(), after - first, distances, first)
+
+
 def periods(lost: Bools) -> tuple[Ints, Ints]:
     """(lengths, distances) of loss periods, RFC 3357, from (n,) packets in the order of sending.
 
     A period is a run of losses (section 5.4.2). Its distance is from the last loss of the period before to
     its first one, in packets (section 6.4): a single packet received between two periods makes it 2.
     """
-    edges = np.diff(lost.astype(np.int8), prepend=0, append=0)
-    first, after = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    first, after = _runs(lost)
     return after - first, first[1:] - (after[:-1] - 1)
+
+
+def _runs(lost: Bools) -> tuple[Ints, Ints]:
+    """Where each run of losses begins, and where the first packet after it is."""
+    edges = np.diff(lost.astype(np.int8), prepend=0, append=0)
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
 def reordered(arrivals: Ints) -> Bools:
@@ -78,3 +137,65 @@ def reordered(arrivals: Ints) -> Bools:
     _, first = np.unique(arrivals, return_index=True)
     once = arrivals[np.sort(first)]
     return once < np.maximum.accumulate(once)
+
+
+class Reordering:
+    """:func:`reordered` for arrivals that come piece by piece, counted per second of arrivals at their mean rate."""
+
+    _PAGE = 1 << 16
+
+    def __init__(self, interval_ns: int) -> None:
+        self._interval_ns = interval_ns
+        self._highest = -1
+        self._count = 0
+        self._pages: dict[int, Bools | None] = {}
+        """Which sequence numbers have arrived; None: all of that page."""
+        self._late, self._all = Blocked(), Blocked()
+
+    def add(self, seq: Ints) -> None:
+        """The next arrivals, duplicates included."""
+        if not len(seq):
+            return
+        once, late = seq, None
+        if seq[0] <= self._highest or (np.diff(seq) <= 0).any():
+            _, first = np.unique(seq, return_index=True)
+            once = seq[np.sort(first)]
+            once = once[~self._seen(once)]
+            late = once < np.maximum.accumulate(once).clip(min=self._highest)
+        if not len(once):
+            return
+        self._mark(once)
+        self._highest = max(self._highest, int(once.max()))
+        block = (self._count + np.arange(len(once))) * self._interval_ns // BLOCK_NS
+        self._count += len(once)
+        starts = block_starts(block)
+        self._all.add(block[starts], np.diff(starts, append=len(block)))
+        if late is not None:
+            self._late.add(block[starts], np.add.reduceat(late, starts, dtype=np.int64))
+
+    def result(self) -> tuple[Ints, Ints]:
+        """(reordered, packets) of each block."""
+        return self._late.of(self._all), self._all.of(self._all)
+
+    def _pages_of(self, seq: Ints) -> list[int]:
+        pages = seq // self._PAGE
+        return sorted({int(pages[0]), *pages[1:][np.diff(pages) != 0].tolist()})
+
+    def _seen(self, seq: Ints) -> Bools:
+        seen = np.zeros(len(seq), np.bool_)
+        for number in self._pages_of(seq):
+            if number in self._pages:
+                at = seq // self._PAGE == number
+                page = self._pages[number]
+                seen[at] = True if page is None else page[seq[at] % self._PAGE]
+        return seen
+
+    def _mark(self, seq: Ints) -> None:
+        numbers = self._pages_of(seq)
+        for number in numbers:
+            page = self._pages.setdefault(number, np.zeros(self._PAGE, np.bool_))
+            if page is not None:
+                mine = seq if len(numbers) == 1 else seq[seq // self._PAGE == number]
+                page[mine - number * self._PAGE] = True
+                if page.all():
+                    self._pages[number] = None

@@ -6,15 +6,17 @@ offered to the path, so it can be neither lost nor late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from perfagent import records
-from perfagent.schedule import offsets_ns
+from perfagent.schedule import PERIODIC, offsets_ns
+from perfharness.analysis.columns import RECORD_DTYPE, Columns, from_records
 from perfharness.analysis.statistics import Bools, Ints
 from perfharness.errors import EvidenceBroken
 from perfharness.model import Direction
@@ -23,9 +25,10 @@ BLOCK_NS = 1_000_000_000
 """Length of the blocks from which the correlation of packets is estimated."""
 
 Sources = npt.NDArray[np.uint8]
-Records = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
-_DTYPE = np.dtype(records.DTYPE_FIELDS)
+_READINGS_AROUND_NS = 10_000_000_000
+_ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,14 @@ class Samples:
     """(k, 2): CLOCK_MONOTONIC and Unix time of the sender, read together about once a second."""
 
     @property
+    def when_ns(self) -> Ints:
+        """When each packet was due or, where nobody knows, when it left; never decreases."""
+        return np.maximum.accumulate(self.t1) if self.schedule_ns is None else self.schedule_ns
+
+    @property
     def block(self) -> Ints:
         """Index of the 1 s block of each packet; never decreases."""
-        when = np.maximum.accumulate(self.t1) if self.schedule_ns is None else self.schedule_ns
+        when = self.when_ns
         return (when - when[0]) // BLOCK_NS if len(when) else when
 
     @property
@@ -88,12 +96,27 @@ class Samples:
         return int((self.lost_forward & (self.s1 != records.KERNEL) & (self.s1 != records.HARDWARE)).sum())
 
     @property
-    def kernel_share(self) -> float | None:
-        """Share of round trips with all four stamps from the kernel or the card; None without any reply."""
-        good = np.ones(len(self.seq), np.bool_)
+    def kernel_stamped(self) -> int:
+        """Round trips with all four stamps from the kernel or the card."""
+        good = self.replied.copy()
         for source in (self.s1, self.s2, self.s3, self.s4):
             good &= (source == records.KERNEL) | (source == records.HARDWARE)
-        return float(good[self.replied].mean()) if self.replied.any() else None
+        return int(good.sum())
+
+    @property
+    def kernel_share(self) -> float | None:
+        """Their share; None without any reply."""
+        return self.kernel_stamped / int(self.replied.sum()) if self.replied.any() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the reflector's log as a whole can tell."""
+
+    last_seq: int = -1
+    """The largest number in it; -1 without one."""
+    complete: bool = False
+    """It tells of every packet. Else it says nothing of packets after its last one."""
 
 
 def join(
@@ -103,50 +126,75 @@ def join(
 
     ``result`` is the ``data`` of the sender's result. ``reflector_complete``: the reflector ended tidily. Else,
     or when its file ends within a record, its log says nothing of packets after the last one in it.
-    T2 and T3 are the log's (kernel stamps), unless they are of two sources and the reply's are not.
     Raises EvidenceBroken.
     """
-    mine = _read(sender, "sender.rec")
-    if mine["seq"].max(initial=0) >= max(len(mine), 1):
-        raise EvidenceBroken("sender.rec cannot be read: it has sequence numbers beyond its own length.")
-    sent = mine[(mine["flags"] & records.SENT) != 0]
-    s1, s2 = _nibbles(sent["sources12"])
-    s3, s4 = _nibbles(sent["sources34"])
-    t2, t3 = sent["t2"].copy(), sent["t3"].copy()
-    seen = (sent["flags"] & records.REPLIED) != 0
-    reflected = seen.copy()
-
     log = _read(reflector or records.HEADER, "reflector.rec")
-    entry = _first_entry(sent["seq"], log["seq"])
-    found = entry >= 0
-    his = log[entry[found]]
-    log2, log3 = _nibbles(his["sources12"])[1], _nibbles(his["sources34"])[0]
-    better = like(log2, log3) | ~like(s2[found], s3[found])
-    at = np.flatnonzero(found)[better]
-    t2[at], t3[at], s2[at], s3[at] = his["t2"][better], his["t3"][better], log2[better], log3[better]
-    reflected[found] |= (his["flags"] & records.SENT) != 0
-
     whole = reflector is not None and (len(reflector) - records.HEADER_BYTES) % records.RECORD_BYTES == 0
-    last = int(log["seq"].max()) if len(log) else -1
+    told = Log(int(log.seq.max()) if len(log) else -1, whole and reflector_complete)
+    mine = _read(sender, "sender.rec")
+    due = schedule(result, (len(mine),))
+    return match(mine, 0, log, told, result, None if due is None else next(due))
+
+
+def match(
+    mine: Columns, first: int, log: Columns, told: Log, result: Mapping[str, Any], due_ns: Ints | None
+) -> Samples:
+    """The samples among packets ``first``, ``first`` + 1, … of the schedule: ``mine`` as the sender noted them.
+
+    ``log``: of the reflector's log at least all of these packets; others are left alone. ``due_ns``: when these packets
+    were due. T2 and T3 are the log's (kernel stamps), unless they are of two sources and the reply's are not.
+    Raises EvidenceBroken.
+    """
+    is_sent = (mine.flags & records.SENT) != 0
+    sent = mine if is_sent.all() else _chosen(mine, is_sent)
+    place = sent.seq.astype(np.int64) - first
+    if len(place) and (place.min() < 0 or place.max() >= len(mine)):
+        raise EvidenceBroken("sender.rec cannot be read: it has sequence numbers beyond its own length.")
+    s1, s2 = _nibbles(sent.sources12)
+    s3, s4 = _nibbles(sent.sources34)
+    seen = (sent.flags & records.REPLIED) != 0
+    found, his = _entries(place, len(mine), log, first)
+    log2, log3 = _nibbles(his.sources12)[1], _nibbles(his.sources34)[0]
+    better = like(log2, log3) | ~like(s2[found], s3[found])
     return Samples(
-        seq=sent["seq"].astype(np.int64),
-        t1=sent["t1"],
-        t2=t2,
-        t3=t3,
-        t4=sent["t4"],
+        seq=sent.seq.astype(np.int64),
+        t1=sent.t1,
+        t2=_replaced(sent.t2, his.t2, found, better),
+        t3=_replaced(sent.t3, his.t3, found, better),
+        t4=sent.t4,
         s1=s1,
-        s2=s2,
-        s3=s3,
+        s2=_replaced(s2, log2, found, better),
+        s3=_replaced(s3, log3, found, better),
         s4=s4,
-        replied=(sent["flags"] & (records.REPLIED | records.LATE)) == records.REPLIED,
+        replied=(sent.flags & (records.REPLIED | records.LATE)) == records.REPLIED,
         seen=seen | found,
-        reflected=reflected,
-        logged=(sent["seq"] <= last) | (whole and reflector_complete),
-        arrivals=log["seq"].astype(np.int64),
+        reflected=seen | _replaced(np.zeros(len(seen), np.bool_), (his.flags & records.SENT) != 0, found),
+        logged=(sent.seq <= told.last_seq) | told.complete,
+        arrivals=log.seq.astype(np.int64),
         duplicates=int(result.get("duplicates", 0)),
-        schedule_ns=_due(sent["seq"], result),
-        clock=np.array(result.get("clock") or np.empty((0, 2)), np.int64).reshape(-1, 2),
+        schedule_ns=None if due_ns is None else due_ns[place],
+        clock=_readings(result.get("clock"), due_ns),
     )
+
+
+def schedule(result: Mapping[str, Any], sizes: Iterable[int]) -> Iterator[Ints] | None:
+    """When packets were due by the sender's CLOCK_MONOTONIC, drawn again from pattern and seed, in pieces of these
+    sizes; None when the sender did not say."""
+    if "schedule" not in result or "start_mono_ns" not in result:
+        return None
+    return _due(int(result["start_mono_ns"]), result["schedule"], sizes)
+
+
+def _due(start_ns: int, drawn: Mapping[str, Any], sizes: Iterable[int]) -> Iterator[Ints]:
+    periodic = drawn.get("pattern") == PERIODIC
+    offsets = offsets_ns(**{**drawn, "count": 1 if periodic else _ENDLESS})
+    first = start_ns + next(offsets) if periodic else 0
+    for size in sizes:
+        if periodic:
+            yield first + np.arange(size) * int(drawn["interval_ns"])
+            first += size * int(drawn["interval_ns"])
+        else:
+            yield start_ns + np.fromiter(islice(offsets, size), np.int64, size)
 
 
 def like(one: Sources, other: Sources) -> Bools:
@@ -155,31 +203,56 @@ def like(one: Sources, other: Sources) -> Bools:
     return same
 
 
-def _read(data: bytes, name: str) -> Records:
+def _read(data: bytes, name: str) -> Columns:
     try:
         count = records.count(data)
     except records.BrokenRecords as error:
         raise EvidenceBroken(f"{name} cannot be read: {error}.") from None
-    return np.frombuffer(data, _DTYPE, count, records.HEADER_BYTES)
+    return from_records(np.frombuffer(data, RECORD_DTYPE, count, records.HEADER_BYTES))
+
+
+def _chosen(columns: Columns, which: Bools | npt.NDArray[np.intp]) -> Columns:
+    return Columns(**{field.name: getattr(columns, field.name)[which] for field in fields(columns)})
 
 
 def _nibbles(packed: Sources) -> tuple[Sources, Sources]:
     return packed & np.uint8(0x0F), packed >> np.uint8(4)
 
 
-def _first_entry(seq: npt.NDArray[np.uint32], log: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
-    """For each sequence number its first place in the log, -1 if it is not there."""
-    entry = np.full(int(seq.max(initial=0)) + 1, -1, np.intp)
-    backwards = np.flatnonzero(log < len(entry))[::-1]  # of duplicates the first is written last, and stays
-    entry[log[backwards]] = backwards
-    return entry[seq]
+def _entries(place: Ints, count: int, log: Columns, first: int) -> tuple[Bools, Columns]:
+    """Which of the packets at ``place`` are in the log, and their first entries there."""
+    there = log.seq.astype(np.int64) - first
+    if len(log) and there[0] >= 0 and there[-1] < count and (np.diff(there) > 0).all():  # most of the time
+        in_log = np.zeros(count, np.bool_)
+        in_log[there] = True
+        found: Bools = in_log[place]
+        if np.count_nonzero(found) == len(log):
+            return found, log
+    mine = np.flatnonzero((there >= 0) & (there < count))
+    entry = np.full(count, -1, np.intp)
+    entry[there[mine[::-1]]] = mine[::-1]  # of duplicates the first is written last, and stays
+    entries = entry[place]
+    found = entries >= 0
+    return found, _chosen(log, entries[found])
 
 
-def _due(seq: npt.NDArray[np.uint32], result: Mapping[str, Any]) -> Ints | None:
-    """When the packets were due: the schedule drawn again from its pattern and seed."""
-    if "schedule" not in result or "start_mono_ns" not in result:
-        return None
-    count = int(seq.max()) + 1 if len(seq) else 0
-    schedule = {**result["schedule"], "count": count}
-    offsets = np.fromiter(offsets_ns(**schedule), np.int64, count)
-    return int(result["start_mono_ns"]) + offsets[seq]
+def _replaced(own: AnyArray, his: AnyArray, found: Bools, better: Bools | None = None) -> AnyArray:
+    """``own`` with ``his`` values where they were found, and are better."""
+    if found.all() and (better is None or better.all()):
+        return his
+    replaced = own.copy()
+    if better is None or better.all():
+        replaced[found] = his
+    else:
+        replaced[np.flatnonzero(found)[better]] = his[better]
+    return replaced
+
+
+def _readings(clock: npt.ArrayLike | None, due_ns: Ints | None) -> Ints:
+    """(k, 2): the readings of the sender's clocks that concern packets due then, and those just before and after."""
+    read = np.asarray([] if clock is None else clock, np.int64).reshape(-1, 2)
+    if due_ns is None or not len(due_ns):
+        return read
+    ends = due_ns[0] - _READINGS_AROUND_NS, due_ns[-1] + _READINGS_AROUND_NS
+    lo, hi = np.searchsorted(read[:, 0], ends)
+    return read[max(0, lo - 1) : hi + 1]

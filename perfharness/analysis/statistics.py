@@ -128,14 +128,7 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     sides = (values > estimate, values >= estimate)
     n_eff = min(effective_n(*block_counts(side, block), confidence) for side in sides)
 
-    def too_many(later: int) -> bool:
-        return clopper_pearson(later / n, n_eff, confidence)[1] > 1 - q
-
-    def enough(later: int) -> bool:
-        return clopper_pearson(later / n, n_eff, confidence)[0] >= 1 - q
-
-    hi_index = n - _first(n, too_many)
-    lo_index = n - _first(n + 1, enough)
+    lo_index, hi_index = rank_bounds(n, n_eff, q, confidence)
     inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
     ordered = np.partition(values, inside) if inside else values
     hi = float(ordered[hi_index]) if hi_index < n else _latest(values, block, 1 - q, confidence)
@@ -143,11 +136,27 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
 
+def rank_bounds(n: int, n_eff: float, q: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """(lo, hi), indices from 0 of the ordered ``n`` values that bound the q-quantile; -1 and n if none does."""
+
+    def too_many(later: int) -> bool:
+        return clopper_pearson(later / n, n_eff, confidence)[1] > 1 - q
+
+    def enough(later: int) -> bool:
+        return clopper_pearson(later / n, n_eff, confidence)[0] >= 1 - q
+
+    return n - _first(n + 1, enough), n - _first(n, too_many)
+
+
+def few_lost(lost: Ints, packets: Ints, share: float, confidence: float = CONFIDENCE) -> bool:
+    """Surely at most ``share`` of the packets are lost, from counts per block."""
+    n_eff = effective_n(lost, packets, confidence)
+    return clopper_pearson(int(lost.sum()) / int(packets.sum()), n_eff, confidence)[1] <= share
+
+
 def _latest(values: Floats, block: Blocks, share: float, confidence: float) -> float:
     """The latest of the values, if surely at most ``share`` of the packets are lost; else ``inf``."""
-    counts = block_counts(np.isinf(values), block)
-    lost = int(counts[0].sum())
-    if clopper_pearson(lost / len(values), effective_n(*counts, confidence), confidence)[1] > share:
+    if not few_lost(*block_counts(np.isinf(values), block), share, confidence):
         return math.inf
     return float(values[np.isfinite(values)].max())
 

@@ -6,7 +6,7 @@ two hosts' own clocks: how far these are apart is contained in that, and need no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -50,23 +50,50 @@ class Departures:
         return here, Moments(left + shortest - SLACK_NS, left + longest + SLACK_NS, ones)
 
 
-def departures(samples: Samples, way: Direction, wait_ns: int) -> Departures | None:
-    """Of the packets lost in this direction; None when their times are not known.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a piece of the stream adds to the departures of one direction."""
 
-    ``wait_ns``: a packet without an answer for this long is lost.
-    """
+    lost: Departures | None
+    """None when the times of its lost packets are not known."""
+    passage_ns: tuple[int, int] | None
+
+
+def part(samples: Samples, way: Direction, wait_ns: int) -> Part:
+    """``wait_ns``: a packet without an answer for this long is lost."""
     s = samples
+    passage = _passage_ns(s, way)
     there = way is Direction.A_Z
     lost, left, source = (s.lost_forward, s.t1, s.s1) if there else (s.lost_backward, s.t3, s.s3)
     if (source[lost] == ABSENT).any():
-        return None
-    held = np.zeros(len(s.seq), np.bool_) if there else _held(s, wait_ns)
-    order = np.flatnonzero(lost)[np.argsort(left[lost], kind="stable")]
-    kernel = (source == KERNEL) | (source == HARDWARE)
-    return Departures(left[order], passage_ns(s, way), ~kernel[order], held[order])
+        return Part(None, passage)
+    at = np.flatnonzero(lost)
+    held = np.zeros(len(at), np.bool_) if there or not len(at) else _held(s, wait_ns)[at]
+    kernel = (source[at] == KERNEL) | (source[at] == HARDWARE)
+    return Part(Departures(left[at], passage, ~kernel, held), passage)
 
 
-def passage_ns(samples: Samples, way: Direction) -> tuple[int, int] | None:
+def joined(parts: Sequence[Part]) -> tuple[Departures | None, tuple[int, int] | None]:
+    """The departures of the whole stream, None when some of their times are not known; and
+    the shortest and the longest passage."""
+    known = [part.passage_ns for part in parts if part.passage_ns is not None]
+    passage = (min(least for least, _ in known), max(most for _, most in known)) if known else None
+    told = [part.lost for part in parts if part.lost is not None]
+    if len(told) < len(parts) or not parts:
+        return None, passage
+    left = np.concatenate([lost.t_ns for lost in told])
+    order = np.argsort(left, kind="stable")
+    untransmitted = np.concatenate([lost.untransmitted for lost in told])
+    held = np.concatenate([lost.held for lost in told])
+    return Departures(left[order], passage, untransmitted[order], held[order]), passage
+
+
+def departures(samples: Samples, way: Direction, wait_ns: int) -> Departures | None:
+    """Of the packets lost in this direction; None when their times are not known. See :func:`part`."""
+    return joined([part(samples, way, wait_ns)])[0]
+
+
+def _passage_ns(samples: Samples, way: Direction) -> tuple[int, int] | None:
     """(shortest, longest) time from the one host's stamp to the other's; None when no packet has both."""
     s = samples
     if way is Direction.A_Z:

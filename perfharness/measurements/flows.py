@@ -19,6 +19,7 @@ from perfagent.schedule import flow_order
 from perfharness.analysis import delay, loss
 from perfharness.analysis import flows as spread
 from perfharness.analysis.ledger import host_loss
+from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats, Ints
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe, probe_ledger
@@ -100,7 +101,8 @@ class Flows:
         counted = probe_ledger.counters(files, context)
         rows = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in WAYS}
         random = np.random.default_rng(seed)
-        sides = [side for way in WAYS if (side := _side(way, found, order, flows, rows[way], random))]
+        samples = found.pieces.whole()
+        sides = [side for way in WAYS if (side := _side(way, samples, order, flows, rows[way], random))]
         return Measurement(
             task,
             Status.COMPLETED,
@@ -108,7 +110,7 @@ class Flows:
             observations=tuple(_observations(task, context, found, sides)),
             ledger=tuple(row for way in WAYS for row in rows[way]),
             fitness=probe_ledger.fitness_of(context, task, found, rows, LEAST_KEPT),
-            facts=_facts(context, found, sides, order, flows),
+            facts=_facts(context, found, samples, sides, order, flows),
         )
 
 
@@ -144,22 +146,22 @@ class Side:
 
 def _side(
     way: Direction,
-    found: probe.Probe,
+    samples: Samples,
     order: Ints,
     flows: int,
     rows: tuple[LedgerRow, ...],
     random: np.random.Generator,
 ) -> Side | None:
     """None where nothing entered this direction, or nobody can tell what did."""
-    losses = loss.by_direction(found.samples)
+    losses = loss.by_direction(samples)
     stream = losses.forward if way is Direction.A_Z else losses.backward
     if stream is None or not stream.offered:
         return None
     flow = order[stream.seq]
     sent = np.bincount(flow, minlength=flows)
     lost = np.bincount(flow[stream.lost], minlength=flows)
-    seq = found.samples.seq
-    offsets = spread.offsets(delay.one_way_raw_ns(found.samples, way), seq // flows, order[seq], flows)
+    seq = samples.seq
+    offsets = spread.offsets(delay.one_way_raw_ns(samples, way), seq // flows, order[seq], flows)
     by_loss = spread.split_by_loss(lost, sent, random)
     return Side(
         way,
@@ -209,7 +211,7 @@ def _figure(
         scope=scope,
         unit="1",
         value=value,
-        n=len(found.samples.seq),
+        n=found.summary.sent,
         interval=interval,
         evidence=found.evidence,
         reason=reason,
@@ -285,11 +287,13 @@ def _slow(scope: Scope, context: Context, found: probe.Probe, side: Side) -> Obs
 # --- the flows one by one, for report and diagnosis -------------------------------------------------
 
 
-def _facts(context: Context, found: probe.Probe, sides: list[Side], order: Ints, flows: int) -> dict[str, Any]:
+def _facts(
+    context: Context, found: probe.Probe, samples: Samples, sides: list[Side], order: Ints, flows: int
+) -> dict[str, Any]:
     """``flows``: one entry each, with its source port and what befell it in each direction."""
-    rtt = delay.rtt_ns(found.samples)
+    rtt = delay.rtt_ns(samples)
     there = np.isfinite(rtt)
-    of = order[found.samples.seq]
+    of = order[samples.seq]
     ports = found.sent["source_ports"]
     each = [
         {

@@ -6,22 +6,18 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from perfharness.analysis import delay, loss
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
-from perfharness.analysis.statistics import (
-    Floats,
-    block_counts,
-    clopper_pearson,
-    effective_n,
-    share_interval,
-)
+from perfharness.analysis.loss import Account
+from perfharness.analysis.patterns import availability
+from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe, probe_ledger
+from perfharness.measurements import latency_patterns, probe, probe_ledger
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -45,8 +41,6 @@ from perfharness.order.units import Duration, Size
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
-PDV_WINDOW_BLOCKS = 10
-"""The minimum is taken over 10 s: a reroute is a step in delay, not variation (RFC 5481 section 6)."""
 WAYS = (Direction.A_Z, Direction.Z_A)
 
 
@@ -90,6 +84,7 @@ class Latency:
                     "delay.rtt": (Direction.ROUND_TRIP,),
                     "variation.pdv": (Direction.ROUND_TRIP,),
                     "loss": WAYS,
+                    "availability": WAYS,
                     "reordering": WAYS,
                     "duplication": (Direction.ROUND_TRIP,),
                 },
@@ -107,12 +102,14 @@ class Latency:
         booked = {way: probe_ledger.book(context, task.scope, way, counted, found) for way in WAYS}
         rows = {way: each for way, (each, _) in booked.items()}
         events = [event for _, told in booked.values() for event in told]
-        rtt = delay.rtt_ns(found.samples)
         host = probe.host_lost(found, rows)
+        found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
+        rtt, pdv = found.summary.rtt, found.summary.pdv
         observations = (
             *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
-            *_variations(rtt, task, context, found, host),
+            *probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, task.scope, context, found, host),
             *_losses(task, context, found, rows),
+            *_availabilities(task, context, found, rows),
             *_disorder(task, context, found),
         )
         return Measurement(
@@ -122,26 +119,19 @@ class Latency:
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe_ledger.fitness_of(context, task, found, rows),
-            series=probe.series(rtt, found),
-            facts={**_facts(rtt, found), "loss_events": events},
+            series=probe.series(found),
+            facts={**_facts(found), **latency_patterns.facts(found, _dscp(task)), "loss_events": events},
         )
-
-
-def _variations(rtt: Floats, task: Task, context: Context, found: probe.Probe, host: int) -> tuple[Observation, ...]:
-    """PDV of the round trip over the minimum of each window."""
-    window = found.samples.block // PDV_WINDOW_BLOCKS
-    return probe.quantiles("variation.pdv", delay.pdv(rtt, window), PDV_QUANTILES, task.scope, context, found, host)
 
 
 def _losses(
     task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
 ) -> list[Observation]:
     """Loss of each direction, less what the hosts lost of it."""
-    losses = loss.by_direction(found.samples)
     observations = []
-    for direction, way in ((Direction.A_Z, losses.forward), (Direction.Z_A, losses.backward)):
+    for direction, way in found.summary.ways.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
-        if way is None or not way.offered:
+        if way is None or not way.packets:
             why = (
                 "The reflector left no log: loss there cannot be told from loss back."
                 if way is None
@@ -156,9 +146,9 @@ def _losses(
                 statistic="ratio",
                 scope=scope,
                 unit="1",
-                value=remaining(way.count, host)[1] / way.offered,
-                n=way.offered,
-                interval=loss_interval(way.count, way.offered, host, effective_n(*block_counts(way.lost, way.block))),
+                value=remaining(way.count, host)[1] / way.packets,
+                n=way.packets,
+                interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=found.evidence,
                 reason=_about_loss(way, host),
                 hosts=context.hosts,
@@ -167,40 +157,75 @@ def _losses(
     return observations
 
 
-def _about_loss(way: loss.Way, host: tuple[int, int]) -> str:
+def _about_loss(way: Account, host: tuple[int, int]) -> str:
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
-        return f"None of {way.offered:,} packets was lost."
-    lengths, _ = loss.periods(way.lost)
-    said = f"{way.count:,} of {way.offered:,} packets were lost in {len(lengths):,} periods of up to {lengths.max():,}"
+        return f"None of {way.packets:,} packets was lost."
+    periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
+    said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
     return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+
+
+def _availabilities(
+    task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
+) -> list[Observation]:
+    """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them."""
+    observations = []
+    for direction, way in found.summary.ways.items():
+        scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
+        if way is None or not way.packets:
+            why = "Nobody knows what entered this direction."
+            observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
+            continue
+        seconds = availability(way.offered, way.lost)
+        interval = share_interval(~seconds.unavailable, way.block // 60)
+        about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
+        about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
+        if host_loss(rows[direction])[1] and seconds.unavailable.any():
+            interval = replace(interval, hi=1.0)
+            about += " The hosts may have lost some of the packets."
+        observations.append(
+            Observation(
+                metric="availability",
+                statistic="ratio",
+                scope=scope,
+                unit="1",
+                value=1 - float(seconds.unavailable.mean()),
+                n=seconds.seconds,
+                interval=interval,
+                evidence=found.evidence,
+                reason=about,
+                hosts=context.hosts,
+            )
+        )
+    return observations
+
+
+def _dscp(task: Task) -> int:
+    return next((int(job.args["dscp"]) for job in task.jobs if job.id == probe.SENDER), 0)
 
 
 def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
     """Reordering each way (RFC 4737) and replies that came twice."""
-    samples = found.samples
-    arrived = samples.seq[samples.replied]
-    back = arrived[np.argsort(samples.t4[samples.replied], kind="stable")]
     observations = []
-    for direction, arrivals in ((Direction.A_Z, samples.arrivals), (Direction.Z_A, back)):
+    for direction, (late, arrived) in found.summary.reordering.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
-        late = loss.reordered(arrivals)
-        if not len(late):
+        count, n = int(late.sum()), int(arrived.sum())
+        if not n:
             why = "No packet is known to have arrived."
             observations.append(Observation("reordering", "ratio", scope, "1", None, 0, reason=why))
             continue
-        block = np.arange(len(late)) * found.interval_ns // 1_000_000_000
         observations.append(
             Observation(
                 metric="reordering",
                 statistic="ratio",
                 scope=scope,
                 unit="1",
-                value=float(late.mean()),
-                n=len(late),
-                interval=share_interval(late, block),
+                value=count / n,
+                n=n,
+                interval=counts_interval(late, arrived),
                 evidence=found.evidence,
-                reason=f"{int(late.sum()):,} of {len(late):,} packets arrived after one that was sent later.",
+                reason=f"{count:,} of {n:,} packets arrived after one that was sent later.",
                 hosts=context.hosts,
             )
         )
@@ -208,7 +233,7 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
 
 
 def _duplication(task: Task, context: Context, found: probe.Probe) -> Observation:
-    n, twice = int(found.samples.replied.sum()), found.samples.duplicates
+    n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
     if share is not None:
@@ -227,20 +252,19 @@ def _duplication(task: Task, context: Context, found: probe.Probe) -> Observatio
     )
 
 
-def _facts(rtt: Floats, found: probe.Probe) -> dict[str, object]:
+def _facts(found: probe.Probe) -> dict[str, object]:
     """For the report: percentiles, timer error, and where the stamps come from."""
-    arrived = rtt[np.isfinite(rtt)]
-    late = delay.timer_error_ns(found.samples)
-    late = late[~np.isnan(late)]
+    rtt, late = found.summary.rtt, found.summary.timer_error
     facts: dict[str, object] = {
-        "stamps": delay.rtt_sources(found.samples),
+        "stamps": found.summary.stamps,
         "sent": found.sent["sent"],
         "missed": found.sent["missed"],
     }
-    if len(arrived):
-        named = {name: float(np.quantile(rtt[~np.isnan(rtt)], q, method="higher")) for name, q in QUANTILES.items()}
-        figures = {"min": float(arrived.min()), **named, "max": float(arrived.max())}
-        facts["percentiles"] = {name: value for name, value in figures.items() if np.isfinite(value)}
-    if len(late):
-        facts["timer_error_ns"] = {name: float(np.quantile(late, q)) for name, q in QUANTILES.items()}
+    ends = rtt.ends()
+    if ends is not None:
+        named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
+        figures = {"min": ends[0], **named, "max": ends[1]}
+        facts["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
+    if late.n:
+        facts["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
     return facts

@@ -6,12 +6,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from perfharness.analysis import delay, pacing
+from perfharness.analysis import pacing
 from perfharness.analysis.counters import Moments
 from perfharness.analysis.ledger import RECEIVER_SOCKET, Missing, rest, socket_drops
-from perfharness.analysis.timeline import merged, passage_ns
+from perfharness.analysis.timeline import merged
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
 from perfharness.measurements.base import COUNTERS, Context, segment_of
@@ -47,9 +45,8 @@ def tail(flow: Carried, found: probe.Probe) -> int:
     the longest round trip of the probes hold. So the loss is that up to the last packet that arrived, unless
     nothing arrived for longer than that.
     """
-    rtt = delay.rtt_ns(found.samples)
-    arrived = rtt[np.isfinite(rtt)]
-    longest_s = END_S + (float(arrived.max()) / 1e9 if len(arrived) else 0.0)
+    ends = found.summary.rtt.ends()
+    longest_s = END_S + (ends[1] / 1e9 if ends else 0.0)
     return max(0, uncounted(flow) - math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s))
 
 
@@ -96,7 +93,7 @@ def book(
 
 
 def _timed(missing: Missing, there: Moments, found: probe.Probe, flow: Carried) -> Missing:
-    passage = passage_ns(found.samples, flow.way)
+    passage = found.summary.passage_ns[flow.way]
     return replace(missing, at_receiver=there, at_sender=None if passage is None else at_sender(there, passage))
 
 

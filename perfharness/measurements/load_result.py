@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import delay
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.statistics import effective_n, mean_rate
 from perfharness.errors import ToolFailed
@@ -51,13 +50,14 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         flows = [carried(way, task, files, context) for way in ways if way is not None]
     except ToolFailed as error:
         return failed(task, files, str(error))
-    rtt = delay.rtt_ns(found.samples)
     counted = probe_ledger.counters(files, context)
     booked = {flow.way: load_ledger.book(flow, task, files, context, found, counted) for flow in flows}
     ledgers = {way: rows for way, (rows, _) in booked.items()}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
     host = probe.host_lost(found, probes)
+    found = probe.with_intervals(found, host, LOADED_QUANTILES.values())
+    rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, host)]
     for flow in flows:
         observations.append(_rate(flow, task, files, context, ledgers[flow.way], found))
@@ -70,7 +70,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
-        series=(*(_series(flow, context) for flow in flows), *probe.series(rtt, found)),
+        series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
             "loss_events": [event for _, told in booked.values() for event in told],

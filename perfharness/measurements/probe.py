@@ -5,21 +5,22 @@ Shared by ``latency`` (the stream alone) and ``throughput`` (the stream beside a
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
-from perfharness.analysis.delay import ccdf
-from perfharness.analysis.loss import by_direction
-from perfharness.analysis.samples import Samples, join
-from perfharness.analysis.statistics import Floats, quantile
+from perfharness.analysis.delay import rtt_ns
+from perfharness.analysis.distribution import Distribution
+from perfharness.analysis.samples import Samples
+from perfharness.analysis.statistics import Floats
+from perfharness.analysis.summary import MOST_HELD, Summary, piece, settled, summarise
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import SETUP_S, Context
+from perfharness.measurements.pieces import Pieces, open_pieces
 from perfharness.model import (
     Direction,
     Job,
@@ -102,7 +103,8 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
 class Probe:
     """What came of a probe stream."""
 
-    samples: Samples
+    pieces: Pieces
+    summary: Summary
     sent: Mapping[str, Any]
     """``data`` of the sender's result."""
     reflected: Mapping[str, Any]
@@ -115,7 +117,7 @@ class Probe:
     @property
     def stream(self) -> Stream:
         """What was asked for, for its rate."""
-        return Stream(self.interval_ns, len(self.samples.seq), self.packet_bytes)
+        return Stream(self.interval_ns, self.summary.sent, self.packet_bytes)
 
 
 def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
@@ -125,55 +127,68 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
         return f"{context.a.name} left no result of its probe stream."
     if reflected is None:
         return f"{context.z.name} left no result of its reflector."
-    raw = files.bytes(context.a.name, SENDER, "sender.rec")
-    if raw is None:
+    sender = files.recording(context.a.name, SENDER, "sender")
+    if sender is None:
         return f"{context.a.name} left no samples."
-    log = files.bytes(context.z.name, REFLECTOR, "reflector.rec")
-    samples = join(raw, log, sent["data"], reflector_complete=reflected["status"] == "completed")
-    if not len(samples.seq):
+    log = files.recording(context.z.name, REFLECTOR, "reflector")
+    pieces = open_pieces(sender, log, sent["data"], reflected["status"] == "completed")
+    interval_ns, hold = int(sent["args"]["interval_ns"]), pieces.packets <= MOST_HELD
+    summary = summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
+    if not summary.sent:
         return f"{context.a.name} sent no probe at all."
-    start_ns, due = int(sent["data"]["start_unix_ns"]), samples.schedule_ns
-    span_ns = 0 if due is None else int(due[-1] - due[0])  # a clock that is set back meanwhile shortens nothing
+    start_ns = int(sent["data"]["start_unix_ns"])
     return Probe(
-        samples=samples,
+        pieces=pieces,
+        summary=summary,
         sent=sent["data"],
         reflected=reflected["data"],
-        window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + span_ns)),
-        interval_ns=int(sent["args"]["interval_ns"]),
+        # A clock that is set back meanwhile shortens nothing.
+        window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + summary.span_ns)),
+        interval_ns=interval_ns,
         packet_bytes=int(sent["args"]["packet_bytes"]),
         evidence=(
-            files.path(context.a.name, SENDER, "sender.rec"),
-            files.path(context.z.name, REFLECTOR, "reflector.rec"),
+            files.sample_path(context.a.name, SENDER, "sender"),
+            files.sample_path(context.z.name, REFLECTOR, "reflector"),
         ),
     )
 
 
+def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
+    """The stream of which :func:`quantiles` can ask these; ``host`` as there."""
+
+    def delays() -> Iterator[tuple[Samples, Floats]]:
+        return found.pieces.each(lambda samples: (samples, rtt_ns(samples)))
+
+    return replace(found, summary=settled(found.summary, delays, rtt, pdv, host))
+
+
 def host_lost(found: Probe, rows: Mapping[Direction, Sequence[LedgerRow]]) -> int:
     """The most round trips that the hosts themselves may have lost, both ways together."""
-    most = sum(ledger.host_loss(each)[1] for each in rows.values())
-    return most + by_direction(found.samples).unanswered
+    return sum(ledger.host_loss(each)[1] for each in rows.values()) + found.summary.unanswered
 
 
 def quantiles(
-    metric: str, values: Floats, which: Mapping[str, float], scope: Scope, context: Context, found: Probe, host: int
+    metric: str,
+    values: Distribution,
+    which: Mapping[str, float],
+    scope: Scope,
+    context: Context,
+    found: Probe,
+    host: int,
 ) -> tuple[Observation, ...]:
     """An observation for each quantile of per-packet values in ns; lost packets are infinitely late.
 
     As many of them as ``host`` the hosts may have lost: the lower bound is that without them, so that no host's loss
     makes a path late.
     """
-    measured = ~np.isnan(values)
-    nothing = "" if measured.any() else "No packet has stamps that can be compared."
-    excused = np.flatnonzero(np.isinf(values))[:host]
-    path = values.copy()
-    path[excused] = np.nan
-    about = f"The hosts may have lost {len(excused):,} of the packets that count as late." if len(excused) else nothing
+    n, excused = values.n, min(host, values.lost)
+    path = values.without_lost(excused)
+    about = f"The hosts may have lost {excused:,} of the packets that count as late." if excused else ""
     observations = []
     for name, q in which.items():
-        value, interval = (None, None) if nothing else quantile(values, found.samples.block, q)
-        if interval is not None and len(excused):
-            left = not np.isnan(path).all()
-            lo = quantile(path, found.samples.block, q)[1].lo if left else -np.inf
+        value, interval = values.quantile(q) if n else (None, None)
+        if interval is not None and excused:
+            lo = path.quantile(q)[1].lo if path.n else -math.inf
             interval = replace(interval, lo=min(lo, interval.lo))
         observations.append(
             Observation(
@@ -182,10 +197,10 @@ def quantiles(
                 scope=scope,
                 unit="ns",
                 value=value,
-                n=int(measured.sum()),
+                n=n,
                 interval=interval,
                 evidence=found.evidence,
-                reason=about,
+                reason=about if n else "No packet has stamps that can be compared.",
                 hosts=context.hosts,
             )
         )
@@ -199,7 +214,7 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     due = sent + found.sent["missed"] + found.sent["send_errors"]
     if sent < least_kept * due:
         reasons.append(f"it offered {sent:,} of the {due:,} packets of its schedule")
-    kernel = found.samples.kernel_share
+    kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
     return reasons
@@ -207,24 +222,20 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
 
 def unfit_reflector(found: Probe) -> list[str]:
     """Why the reflector's figures cannot be believed; empty when they can."""
-    losses = by_direction(found.samples)
+    losses = found.summary
     reasons = []
-    if losses.unanswered > (1 - LEAST_KEPT) * len(found.samples.seq):
+    if losses.unanswered > (1 - LEAST_KEPT) * losses.sent:
         reasons.append(f"it did not answer {losses.unanswered:,} packets that reached it")
     if losses.unknown:
         reasons.append(f"its log ends early: of {losses.unknown:,} lost packets it cannot tell whether they reached it")
     return reasons
 
 
-def series(rtt: Floats, found: Probe) -> tuple[Series, ...]:
+def series(found: Probe) -> tuple[Series, ...]:
     """RTT over time, lost packets over time, and the share of packets later than a delay."""
-    samples = found.samples
-    when = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
-    x = (when - when[0]) / 1e9
-    ordered, share = ccdf(rtt)
-    start, both = found.window.start_ns, Direction.ROUND_TRIP
+    summary, start, both = found.summary, found.window.start_ns, Direction.ROUND_TRIP
     return (
-        Series("RTT", x, rtt, "ns", "delay", both, start),
-        Series("lost", x[samples.lost], np.ones(int(samples.lost.sum())), "packets", "loss", both, start),
-        Series("RTT", ordered, share, "1", "ccdf", both, start, x_unit="ns"),
+        Series("RTT", *summary.drawn, "ns", "delay", both, start),
+        Series("lost", *summary.drawn_losses, "packets", "loss", both, start),
+        Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns"),
     )

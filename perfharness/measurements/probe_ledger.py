@@ -8,10 +8,9 @@ from typing import Any
 
 from perfharness.analysis import ledger, timeline
 from perfharness.analysis.counters import Recording, record
-from perfharness.analysis.loss import by_direction
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, fitness, segment_of
-from perfharness.measurements.probe import LEAST_KEPT, WAIT_NS, Probe, unfit_reflector, unfit_sender
+from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
 from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
 
 WAYS = (Direction.A_Z, Direction.Z_A)
@@ -54,18 +53,17 @@ def book(
 ) -> tuple[tuple[LedgerRow, ...], list[dict[str, Any]]]:
     """The stages of this direction, and its loss events as facts for the report."""
     scope = replace(scope, direction=way)
-    losses = by_direction(found.samples)
-    stream = losses.forward if way is Direction.A_Z else losses.backward
+    stream = found.summary.ways[way]
     lost = stream.count if stream else 0
     receiver = found.reflected if way is Direction.A_Z else found.sent
     missing = ledger.Missing(
         packets=lost,
         window=found.window,
         sockets=[{"drops": receiver.get("rxq_dropped"), "others": receiver.get("foreign", 0) > 0}],
-        untransmitted=found.samples.untransmitted(way),
+        untransmitted=found.summary.untransmitted[way],
         unread=int(receiver.get("unread", 0)),
     )
-    when = timeline.departures(found.samples, way, WAIT_NS)
+    when = found.summary.departures[way]
     if when is not None:
         here, there = when.moments()
         missing = replace(missing, at_sender=here, at_receiver=there, held=int(when.held.sum()))
@@ -83,7 +81,7 @@ def _unsent(context: Context, scope: Scope, way: Direction, found: Probe) -> tup
             "missed by the schedule, refused on sending",
         )
     else:
-        packets, counter = by_direction(found.samples).unanswered, "received and not answered"
+        packets, counter = found.summary.unanswered, "received and not answered"
     path = found.evidence[0 if way is Direction.A_Z else 1]
     return (ledger.unsent(packets, scope, segment_of(context, host), counter, (path,)),) if packets else ()
 
@@ -146,13 +144,12 @@ def fitness_of(
 def dropped(host: str, rows: Mapping[Direction, Sequence[LedgerRow]], found: Probe, context: Context) -> list[str]:
     """Why the host that receives cannot be believed: most of what is missing had reached it, or its own program kept
     it. Empty when it can."""
-    losses = by_direction(found.samples)
     reasons = []
-    for way, stream in ((Direction.A_Z, losses.forward), (Direction.Z_A, losses.backward)):
+    for way, stream in found.summary.ways.items():
         if stream is None:
             continue
         own = [row for row in rows[way] if row.segment is segment_of(context, host)]
-        reasons += lost_most(ledger.host_loss(own)[0], stream.count, stream.offered - stream.count, way)
+        reasons += lost_most(ledger.host_loss(own)[0], stream.count, stream.packets - stream.count, way)
     return reasons
 
 

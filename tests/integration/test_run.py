@@ -154,7 +154,7 @@ def test_loss_in_the_circuit_is_found_where_it_is(tmp_path: Path) -> None:
     assert result.finding("loss", "ratio", "z-a")["verdict"] == "PASS", said
     assert result.causes == {"loss-one-way"}
 
-    (samples,) = result.path.glob("raw/*/*.probe/sender.rec")
+    (samples,) = result.path.glob("raw/*/*.probe/sender.columns")
     altered = bytearray(samples.read_bytes())
     altered[4000] ^= 1
     samples.write_bytes(altered)

@@ -18,7 +18,7 @@ from perfharness.measurements import REGISTRY, Context
 from perfharness.model import Criterion, Direction, Layer, Measurement, Observation, Role, Status, Task, Verdict
 from perfharness.order.circuit import load_circuit
 from perfharness.order.scenario import find_shipped
-from tests.unit.probe_stream import START_UNIX_NS, Packet, files
+from tests.unit.probe_stream import INTERVAL_NS, START_UNIX_NS, Packet, files
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "iperf3"
 CIRCUIT = load_circuit(find_shipped("circuits/lab"))
@@ -71,10 +71,11 @@ def store(
     counts: bytes | None = None,
     cut_log: int = 0,
     waited_s: float = 0.0,
+    interval_ns: int = INTERVAL_NS,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
-    rec, log, result = files(list(packets))
+    rec, log, result = files(list(packets), interval_ns)
     log = log[: len(log) - cut_log]
     count = len(packets)
     probe = {
@@ -236,6 +237,24 @@ def test_latency_tells_loss_there_from_loss_back(tmp_path: Path) -> None:
     assert (back.value, back.n) == (pytest.approx(2 / 1999), 1999)
     assert find(found, "delay.rtt", "p50", Direction.ROUND_TRIP).value == 22_000_000
     assert "2 of 1,999 packets were lost in 1 periods of up to 2" in back.reason
+
+
+def test_latency_says_when_the_path_was_unavailable_and_what_recurs(tmp_path: Path) -> None:
+    """Eleven seconds of loss there are unavailable time of that direction only; a reroute and a period are told."""
+    packets = [Packet(seq, forward_ns=10_000_000 + 500_000 * (seq >= 2_500)) for seq in range(4_000)]
+    for packet in packets[1_000:2_100]:
+        packet.forward_ns = None
+    for packet in packets[50::100]:
+        packet.backward_ns = None
+    found = store(tmp_path, task_of("latency", duration="40s", interval="10ms"), packets, interval_ns=10_000_000)
+    there, back = (find(found, "availability", "ratio", way) for way in (Direction.A_Z, Direction.Z_A))
+    assert (there.value, there.n) == (pytest.approx(29 / 40), 40)
+    assert back.value == 1.0 and back.interval is not None and 0.8 < back.interval.lo < 1
+    assert "11 of 40 seconds were unavailable, 11 severely errored" in there.reason
+    (step,), (periodic,) = found.facts["delay_steps"], found.facts["periodic_loss"]
+    assert "rose by 0.500 ms 25 s after" in step
+    assert "Losses z-a recur every" in periodic
+    assert found.facts["ipdv_ns"]["a-z p50"] == 0.0
 
 
 def test_a_sender_that_missed_its_schedule_is_unfit(tmp_path: Path) -> None:

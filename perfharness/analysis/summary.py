@@ -1,0 +1,336 @@
+"""A whole probe stream in figures, from pieces that fit into memory, however long it was.
+
+One pass reads the pieces in the order of sending and gathers everything but intervals on quantiles of a long run,
+which need the packets per block above values that only the first pass can find: :func:`settled` counts those in a
+second pass. A run of up to ``MOST_HELD`` packets is held, and its figures are exact; of a longer one quantiles are
+known to within a bin (``distribution``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perfharness.analysis import delay, timeline
+from perfharness.analysis.blocks import Blocked
+from perfharness.analysis.distribution import Binned, Counter, Distribution, edge
+from perfharness.analysis.loss import Account, Accountant, Reordering
+from perfharness.analysis.samples import BLOCK_NS, Samples
+from perfharness.analysis.statistics import Blocks, Floats, Ints, block_starts
+from perfharness.model import Direction
+
+MOST_HELD = 4_000_000
+"""Packets whose values are all held: 150 MB; an hour at 1 kHz."""
+PDV_WINDOW_BLOCKS = 10
+"""The minimum is taken over 10 s: a reroute is a step in delay, not variation (RFC 5481 section 6)."""
+DRAWN = 200
+"""Round trips of a piece of a long run that are drawn."""
+Array = npt.NDArray[Any]
+WAYS = (Direction.A_Z, Direction.Z_A)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive packets with what can be said of each by itself; ``nan`` = not measured, ``inf`` = lost, in ns."""
+
+    samples: Samples
+    rtt: Floats
+    timer_error: Floats
+    one_way_raw: Mapping[Direction, Floats]
+    losses: Mapping[Direction, timeline.Part]
+    drawn: Ints
+    """Which round trips stand for all in a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A probe stream as a whole."""
+
+    sent: int
+    span_ns: int
+    """From the first packet to the last, by the sender's schedule."""
+    replied: int
+    kernel_stamped: int
+    """Of them, with all four stamps from the kernel or the card."""
+    duplicates: int
+    stamps: Mapping[str, int]
+    """See :func:`delay.rtt_sources`."""
+    round_trip: Account
+    ways: Mapping[Direction, Account | None]
+    """None: without the reflector's log nobody can tell there from back."""
+    unknown: int
+    """Packets without a reply of which nobody knows whether the reflector saw them."""
+    unanswered: int
+    """Seen by the reflector, which then failed to answer: its host's failure, not the path's."""
+    untransmitted: Mapping[Direction, int]
+    departures: Mapping[Direction, timeline.Departures | None]
+    """Of the lost packets; None where their times are not known."""
+    passage_ns: Mapping[Direction, tuple[int, int] | None]
+    """(shortest, longest) from the one host's stamp to the other's, the difference of their clocks included."""
+    rtt: Distribution
+    pdv: Distribution
+    ipdv: Mapping[Direction, Distribution]
+    timer_error: Distribution
+    reordering: Mapping[Direction, tuple[Ints, Ints]]
+    """(reordered, arrived) of each second of arrivals."""
+    least: tuple[Ints, Floats]
+    """(blocks, the least round trip in each, ns)."""
+    window_least: Floats
+    """The least round trip of each window of PDV_WINDOW_BLOCKS, ns; ``nan`` where none was measured."""
+    drawn: tuple[Floats, Floats]
+    """(s since the first packet, round trip in ns) for pictures."""
+    drawn_losses: tuple[Floats, Floats]
+    """(s since the first packet, lost packets there)."""
+
+    @property
+    def kernel_share(self) -> float | None:
+        return self.kernel_stamped / self.replied if self.replied else None
+
+
+def piece(samples: Samples, hold: bool, wait_ns: int) -> Piece:
+    """What can be said of these packets by themselves. ``hold``: the run is short enough to draw every packet;
+    ``wait_ns``: a packet without an answer for this long is lost."""
+    rtt = delay.rtt_ns(samples)
+    drawn = np.arange(len(rtt)) if hold else _drawn(rtt)
+    ways = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
+    losses = {way: timeline.part(samples, way, wait_ns) for way in WAYS}
+    return Piece(samples, rtt, delay.timer_error_ns(samples), ways, losses, drawn)
+
+
+def _drawn(rtt: Floats) -> Ints:
+    """DRAWN of these, at equal ranks of every 16th, so that their percentiles are those of all; and both extremes."""
+    some = np.arange(0, len(rtt), 16)
+    at_ranks = some[np.argsort(rtt[some])[np.linspace(0, len(some) - 1, min(DRAWN, len(some))).astype(np.int64)]]
+    arrived = np.isfinite(rtt)
+    ends = [int(np.where(arrived, rtt, np.inf).argmin()), int(np.where(arrived, rtt, -np.inf).argmax())]
+    return np.unique(np.append(at_ranks, ends)) if len(rtt) else some
+
+
+def summarise(pieces: Iterable[Piece], packets: int, interval_ns: int) -> Summary:
+    """The stream of about ``packets`` packets, from its pieces in order."""
+    gathering = _Gathering(packets <= MOST_HELD, interval_ns)
+    for each in pieces:
+        if len(each.samples.seq) or len(each.samples.arrivals):
+            gathering.add(each)
+    return gathering.result()
+
+
+def settled(
+    summary: Summary,
+    pieces: Callable[[], Iterable[tuple[Samples, Floats]]],
+    rtt: Iterable[float],
+    pdv: Iterable[float],
+    host: int,
+) -> Summary:
+    """The summary of which these quantiles can be asked with their intervals, also without ``host`` lost packets.
+
+    Reads the pieces again (samples with their round trips), if the run was too long to hold.
+    """
+    if not isinstance(summary.rtt, Binned) or not isinstance(summary.pdv, Binned):
+        return summary
+    counted = [_wanted(summary.rtt, rtt, host), _wanted(summary.pdv, pdv, host)]
+    seconds = _Seconds()
+    for samples, values in pieces():
+        if not len(values):
+            continue
+        block = seconds.of(samples)
+        starts = block_starts(block)
+        least = summary.window_least[block[starts] // PDV_WINDOW_BLOCKS]
+        above = values - np.repeat(np.nan_to_num(least), np.diff(starts, append=len(block)))
+        for delays, counts in zip((values, above), counted, strict=True):
+            for at, blocked in counts.items():
+                blocked.add(block[starts], np.add.reduceat(delays >= edge(at), starts, dtype=np.int64))
+    rtt_later, pdv_later = ({at: blocked.at(summary.rtt.block) for at, blocked in each.items()} for each in counted)
+    return replace(summary, rtt=replace(summary.rtt, later=rtt_later), pdv=replace(summary.pdv, later=pdv_later))
+
+
+def _wanted(found: Binned, quantiles: Iterable[float], host: int) -> dict[int, Blocked]:
+    both = (found, found.without_lost(host))
+    return {at: Blocked() for q in quantiles for each in both for at in each.bins_at(q)}
+
+
+class _Seconds:
+    """The 1 s block of each packet since the first of all, piece by piece."""
+
+    def __init__(self) -> None:
+        self.first_ns: int | None = None
+        self.last_ns = 0
+
+    def of(self, samples: Samples) -> Ints:
+        when = samples.when_ns
+        if self.first_ns is None:
+            self.first_ns = int(when[0])
+        elif when[0] < self.last_ns:  # without a schedule, beside a clock that was set back
+            when = np.maximum(when, self.last_ns)
+        self.last_ns = int(when[-1])
+        return (when - self.first_ns) // BLOCK_NS
+
+
+class _Windows:
+    """PDV: delays above the least of their window, which is known when the next window begins."""
+
+    def __init__(self, hold: bool) -> None:
+        self.above = Counter(hold)
+        self.least = np.full(1024, np.nan)
+        self._waiting: list[tuple[Floats, Blocks]] = []
+
+    def add(self, values: Floats, block: Blocks) -> None:
+        window = block // PDV_WINDOW_BLOCKS
+        whole = int(np.searchsorted(window, window[-1]))
+        if whole or (self._waiting and self._waiting[-1][1][-1] // PDV_WINDOW_BLOCKS != window[0]):
+            self._waiting.append((values[:whole], block[:whole]))
+            self.finish()
+        self._waiting.append((values[whole:], block[whole:]))
+
+    def finish(self) -> None:
+        """No more packets will come in the windows so far."""
+        values, block = (np.concatenate(each) for each in zip(*self._waiting, strict=True))
+        self._waiting = []
+        window = block // PDV_WINDOW_BLOCKS
+        starts = block_starts(window)
+        if not len(starts):
+            return
+        if (last := int(window[-1])) >= len(self.least):
+            self.least = np.append(self.least, np.full(max(last + 1, len(self.least)), np.nan))
+        least = np.fmin.reduceat(values, starts)
+        self.least[window[starts]] = np.where(np.isinf(least), np.nan, least)
+        self.above.add(delay.pdv(values, window), block, block_starts(block))
+
+
+class _Replies:
+    """Sequence numbers of replies as they arrived: the last ones of a piece may come after the next one's first."""
+
+    def __init__(self) -> None:
+        self._seq, self._t4 = np.empty(0, np.int64), np.empty(0, np.int64)
+
+    def add(self, samples: Samples) -> Ints:
+        """Those that came before any packet that is still to be sent."""
+        came = samples.replied
+        seq, t4 = np.append(self._seq, samples.seq[came]), np.append(self._t4, samples.t4[came])
+        if (np.diff(t4) < 0).any():
+            order = np.argsort(t4, kind="stable")
+            seq, t4 = seq[order], t4[order]
+        done = int(np.searchsorted(t4, samples.t1[-1], side="right")) if len(samples.t1) else 0
+        self._seq, self._t4 = seq[done:], t4[done:]
+        return seq[:done]
+
+    def rest(self) -> Ints:
+        return self._seq
+
+
+class _Gathering:
+    """The summary in the making."""
+
+    def __init__(self, hold: bool, interval_ns: int) -> None:
+        self._hold = hold
+        self._seconds = _Seconds()
+        self._sums: Tally[str] = Tally()
+        self._stamps: Tally[str] = Tally()
+        self._untransmitted: Tally[Direction] = Tally()
+        self._round_trip = Accountant()
+        self._ways = {way: Accountant() for way in WAYS}
+        self._rtt, self._timer_error, self._windows = Counter(hold), Counter(hold), _Windows(hold)
+        self._ipdv = {way: Counter(hold) for way in WAYS}
+        self._last_delay: dict[Direction, Floats] = {}
+        self._reordering = {way: Reordering(interval_ns) for way in WAYS}
+        self._replies = _Replies()
+        self._least: list[tuple[Ints, Floats]] = []
+        self._drawn: list[tuple[Floats, Floats]] = []
+        self._lost_at: list[Floats] = []
+        self._losses: list[Mapping[Direction, timeline.Part]] = []
+
+    def add(self, piece: Piece) -> None:
+        s = piece.samples
+        self._reordering[Direction.A_Z].add(s.arrivals)
+        if not len(s.seq):
+            return
+        block = self._seconds.of(s)
+        starts = block_starts(block)
+        self._count(s)
+        self._account(s, block, starts)
+        self._losses.append(piece.losses)
+        self._rtt.add(piece.rtt, block, starts)
+        self._windows.add(piece.rtt, block)
+        self._least.append((block[starts], np.fmin.reduceat(piece.rtt, starts)))
+        self._timer_error.count(piece.timer_error[~np.isnan(piece.timer_error)])
+        for way, raw in piece.one_way_raw.items():
+            before = self._last_delay.get(way, raw[:0])
+            self._ipdv[way].count(delay.ipdv(raw))
+            self._ipdv[way].count(delay.ipdv(np.append(before, raw[:1])))
+            self._last_delay[way] = raw[-1:]
+        self._reordering[Direction.Z_A].add(self._replies.add(s))
+        x = (s.when_ns - int(self._seconds.first_ns or 0)) / 1e9
+        self._drawn.append((x[piece.drawn], piece.rtt[piece.drawn]))
+        if self._hold:
+            self._lost_at.append(x[s.lost])
+
+    def _count(self, s: Samples) -> None:
+        self._sums["sent"] += len(s.seq)
+        self._sums["replied"] += int(s.replied.sum())
+        self._sums["kernel"] += s.kernel_stamped
+        self._sums["duplicates"] = s.duplicates
+        self._sums["logged"] += int(s.logged.sum())
+        self._sums["unknown"] += int((~(s.seen | s.logged)).sum())
+        self._sums["unanswered"] += int((s.seen & ~s.reflected).sum())
+        self._stamps.update(delay.rtt_sources(s))
+        for way in WAYS:
+            self._untransmitted[way] += s.untransmitted(way)
+
+    def _account(self, s: Samples, block: Ints, starts: Ints) -> None:
+        self._round_trip.add(s.lost, block, starts)
+        told = s.seen | s.logged
+        for way, entered, lost in ((WAYS[0], told, s.lost_forward), (WAYS[1], s.reflected, s.lost_backward)):
+            if entered.all():
+                self._ways[way].add(lost, block, starts)
+            else:
+                self._ways[way].add(lost[entered], block[entered], block_starts(block[entered]))
+
+    def result(self) -> Summary:
+        if self._sums["sent"]:
+            self._windows.finish()
+        self._reordering[Direction.Z_A].add(self._replies.rest())
+        round_trip = self._round_trip.result()
+        least_in, least = _joined(self._least)
+        seconds, at = np.unique(least_in, return_index=True)
+        lost_at = np.concatenate(self._lost_at) if self._lost_at else np.empty(0)
+        drawn_losses: tuple[Floats, Floats] = (lost_at, np.ones(len(lost_at)))
+        if not self._hold:
+            some = round_trip.lost > 0
+            drawn_losses = (round_trip.block[some].astype(np.float64), round_trip.lost[some].astype(np.float64))
+        left = {way: timeline.joined([each[way] for each in self._losses]) for way in WAYS}
+        return Summary(
+            sent=self._sums["sent"],
+            span_ns=self._seconds.last_ns - (self._seconds.first_ns or 0) if self._sums["sent"] else 0,
+            replied=self._sums["replied"],
+            kernel_stamped=self._sums["kernel"],
+            duplicates=self._sums["duplicates"],
+            stamps=dict(sorted(self._stamps.items())),
+            round_trip=round_trip,
+            ways={way: each.result() if self._sums["logged"] else None for way, each in self._ways.items()},
+            unknown=self._sums["unknown"],
+            unanswered=self._sums["unanswered"],
+            untransmitted={way: self._untransmitted[way] for way in WAYS},
+            departures={way: departures for way, (departures, _) in left.items()},
+            passage_ns={way: passage for way, (_, passage) in left.items()},
+            rtt=self._rtt.result(),
+            pdv=self._windows.above.result(),
+            ipdv={way: each.result() for way, each in self._ipdv.items()},
+            timer_error=self._timer_error.result(),
+            reordering={way: each.result() for way, each in self._reordering.items()},
+            least=(seconds, np.fmin.reduceat(least, at) if len(at) else least),
+            window_least=self._windows.least,
+            drawn=_joined(self._drawn),
+            drawn_losses=drawn_losses,
+        )
+
+
+def _joined(parts: list[tuple[Array, Floats]]) -> tuple[Array, Floats]:
+    if not parts:
+        return np.empty(0), np.empty(0)
+    first, second = zip(*parts, strict=True)
+    return np.concatenate(first), np.concatenate(second)

@@ -1,0 +1,59 @@
+"""What a latency stream shows beyond its figures: IPDV, periodic loss, steps in delay, marks that were changed."""
+
+from __future__ import annotations
+
+from perfharness.analysis.loss import Account
+from perfharness.analysis.patterns import Step, marks, periodicity, steps
+from perfharness.measurements.probe import Probe
+from perfharness.model import Direction
+
+IPDV_QUANTILES = {"p0.1": 0.001, "p1": 0.01, "p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+
+
+def facts(found: Probe, dscp: int) -> dict[str, object]:
+    """For the report: figures by name, and sentences where there is something to say. ``dscp``: as it was sent."""
+    ipdv = {
+        f"{way} {name}": values.percentile(q)
+        for way, values in found.summary.ipdv.items()
+        if values.n
+        for name, q in IPDV_QUANTILES.items()
+    }
+    said = {
+        "ipdv_ns": ipdv,
+        "periodic_loss": [
+            sentence
+            for way, account in found.summary.ways.items()
+            if account is not None and (sentence := _periodic(way, account, found.interval_ns))
+        ],
+        "delay_steps": [_step(step) for step in steps(*found.summary.least)],
+        "marks": [sentence for way in found.summary.ways if (sentence := _marked(way, found, dscp))],
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _periodic(way: Direction, account: Account, interval_ns: int) -> str:
+    second = interval_ns / 1e9
+    period = periodicity(account.places * second, account.packets * second)
+    if period is None:
+        return ""
+    return (
+        f"Losses {way} recur every {period.length:.4g} s: {period.events:,} times; "
+        f"losses at random times look so with a chance of at most {period.chance:.1g}."
+    )
+
+
+def _step(step: Step) -> str:
+    way = "rose" if step.size_ns > 0 else "fell"
+    return f"The least round trip {way} by {abs(step.size_ns) / 1e6:.3f} ms {step.block:,} s after the first packet."
+
+
+def _marked(way: Direction, found: Probe, dscp: int) -> str:
+    receiver = found.reflected if way is Direction.A_Z else found.sent
+    seen = marks(receiver.get("tos_seen") or {}, dscp)
+    said = []
+    if seen.remarked:
+        others = ", ".join(str(each) for each in seen.dscps if each != dscp)
+        said.append(f"{seen.remarked:,} of {seen.packets:,} packets {way} came with DSCP {others} instead of {dscp}")
+    if seen.congestion:
+        said.append(f"{seen.congestion:,} of {seen.packets:,} packets {way} were marked for congestion (ECN)")
+    return "; ".join(said) + "." if said else ""

@@ -1,0 +1,105 @@
+"""Patterns over time, against plain Python and against chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from perfharness.analysis.patterns import against_load, availability, marks, periodicity, steps
+
+NAN = float("nan")
+
+
+def plainly_unavailable(severe: list[bool]) -> list[bool]:
+    """Y.1563 second by second."""
+    state, states = False, [False] * len(severe)
+    for at in range(len(severe)):
+        ten = severe[at : at + 10]
+        if len(ten) == 10 and all(one != state for one in ten):
+            state = not state
+        states[at] = state
+    return states
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_availability_is_that_of_the_recommendation(seed: int) -> None:
+    """Unavailable time begins with ten severely errored seconds in a row, and ends with ten others."""
+    random = np.random.default_rng(seed)
+    runs = random.integers(1, 20, 40)
+    severe = np.repeat(np.arange(40) % 2 == seed % 2, runs)
+    offered = np.full(len(severe), 100)
+    found = availability(offered, np.where(severe, 51, 50))
+    assert found.unavailable.tolist() == plainly_unavailable(severe.tolist())
+    assert (found.seconds, found.severely_errored) == (len(severe), int(severe.sum()))
+
+
+def test_nothing_offered_is_no_availability() -> None:
+    """No second was seen."""
+    found = availability(np.empty(0, np.int64), np.empty(0, np.int64))
+    assert (found.seconds, found.severely_errored, found.unavailable.tolist()) == (0, 0, [])
+
+
+def test_a_reroute_is_a_step_with_time_and_size() -> None:
+    """A step up and one down are found to the second and to the microsecond; spikes, noise and gaps are none."""
+    random = np.random.default_rng(1)
+    least = 20e6 + random.exponential(2_000, 200)
+    least[60:120] += 750_000
+    least[150] += 5e6
+    least[[30, 90]] = NAN, np.inf
+    first, second = steps(np.arange(200), least)
+    assert (first.block, second.block) == (60, 120)
+    assert (first.size_ns, second.size_ns) == pytest.approx((750_000, -750_000), abs=10_000)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_has_no_steps(seed: int) -> None:
+    """Independent seconds and short series have none."""
+    least = 20e6 + np.random.default_rng(seed).exponential(50_000, 500)
+    assert steps(np.arange(500), least) == ()
+    assert steps(np.arange(9), least[:9]) == ()
+
+
+def test_regular_losses_name_their_period() -> None:
+    """Losses every 7.3 s, some of them missing and all of them jittered, are periodic; the period is exact to 0.1 %."""
+    random = np.random.default_rng(2)
+    times = 1.9 + 7.3 * np.arange(40) + random.normal(0, 0.2, 40)
+    found = periodicity(times[random.random(40) > 0.2], 300.0)
+    assert found is not None
+    assert found.length == pytest.approx(7.3, rel=1e-3)
+    assert found.chance < 1e-3
+
+
+def test_chance_is_hardly_ever_called_periodic() -> None:
+    """Of 300 streams with random losses, and 300 with random clusters of them, at most 3 each are called periodic."""
+    random = np.random.default_rng(3)
+    alone = [random.uniform(0, 300, int(random.integers(5, 80))) for _ in range(300)]
+    clusters = [
+        (random.uniform(0, 300, 6)[:, None] + random.exponential(0.5, (6, 8)).cumsum(axis=1)).ravel()
+        for _ in range(300)
+    ]
+    for streams in (alone, clusters):
+        assert sum(periodicity(times, 310.0) is not None for times in streams) <= 3
+
+
+def test_too_few_losses_have_no_period() -> None:
+    """Four events prove nothing, however regular; more than are looked at still have their period."""
+    assert periodicity(np.arange(4.0), 4.0) is None
+    many = periodicity(np.arange(5_000) * 0.25, 1250.0)
+    assert many is not None and many.length == pytest.approx(0.25)
+
+
+def test_delay_that_grows_with_load_is_seen() -> None:
+    """Rank correlation: 1 for any monotone relation, about 0 for none, None where nothing can be said."""
+    load = np.random.default_rng(4).uniform(0, 1, 200)
+    assert against_load(1e6 / (1.01 - load), load) == pytest.approx(1.0)
+    assert abs(against_load(np.random.default_rng(5).normal(size=200), load) or 0) < 0.2
+    assert against_load(np.ones(200), load) is None
+    assert against_load(load[:12], np.where(np.arange(12) < 5, NAN, load[:12])) is None
+    tied = against_load(np.repeat([1.0, 2.0, 2.0, 3.0], 5), np.repeat([1.0, 2.0, 3.0, 3.0], 5))
+    assert tied == pytest.approx(np.corrcoef([0, 1.5, 1.5, 3], [0, 1, 2.5, 2.5])[0, 1])
+
+
+def test_marks_are_counted_against_what_was_sent() -> None:
+    """Another DSCP is a remark, ECN 11 is congestion, and each may come with the other."""
+    found = marks({"184": 90, "187": 5, "0": 3, "3": 2}, 46)
+    assert (found.packets, found.remarked, found.congestion, found.dscps) == (100, 5, 7, (0, 46))
