@@ -21,7 +21,7 @@ from perfharness.analysis.statistics import (
     share_interval,
 )
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe
+from perfharness.measurements import latency_oneway, probe
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -80,7 +80,11 @@ class Latency:
                 step=step,
                 measurement=self.name,
                 scope=context.scope(Direction.ROUND_TRIP, frame_bytes=stream.packet_bytes + 42),
-                jobs=counters(context, deadline + SETUP_S) + probe.jobs(context, step, stream, deadline),
+                jobs=(
+                    *counters(context, deadline + SETUP_S),
+                    *latency_oneway.watchers(context, deadline + SETUP_S),
+                    *probe.jobs(context, step, stream, deadline),
+                ),
                 duration_s=duration,
                 load_bps=rate,
                 load_bytes=round(rate / 8 * stream.duration_s) * 2,
@@ -88,7 +92,9 @@ class Latency:
                 privileges=(probe.PRIVILEGE,),
                 yields={
                     "delay.rtt": (Direction.ROUND_TRIP,),
+                    "delay.oneway": WAYS,
                     "variation.pdv": (Direction.ROUND_TRIP,),
+                    "variation.ipdv": WAYS,
                     "loss": WAYS,
                     "reordering": WAYS,
                     "duplication": (Direction.ROUND_TRIP,),
@@ -106,9 +112,11 @@ class Latency:
         rows = {way: probe.book(context, task.scope, way, files, found) for way in WAYS}
         rtt = delay.rtt_ns(found.samples)
         host = probe.host_lost(found, rows)
+        one_way = latency_oneway.observe(task, files, context, found, rows)
         observations = (
             *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
             *_variations(rtt, task, context, found, host),
+            *one_way.observations,
             *_losses(task, context, found, rows),
             *_disorder(task, context, found),
         )
@@ -119,8 +127,8 @@ class Latency:
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe.fitness_of(context, task, found),
-            series=probe.series(rtt, found),
-            facts=_facts(rtt, found),
+            series=(*probe.series(rtt, found), *one_way.series),
+            facts={**_facts(rtt, found), "oneway": one_way.facts},
         )
 
 
