@@ -244,7 +244,7 @@ class Series:
     y: npt.NDArray[np.float64]
     unit: str
     kind: str
-    """``rate``, ``delay``, ``loss`` (y = lost packets at x) or ``ccdf``."""
+    """``rate``, ``delay``, ``loss`` (y = lost packets at x), ``ccdf`` or ``ccdf.oneway``."""
     direction: Direction | None = None
     start_ns: int = 0
     x_unit: str = "s"

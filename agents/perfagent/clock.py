@@ -1,4 +1,4 @@
-"""Who keeps this host's clock, and how far it may be off.
+"""Who keeps this host's clock, from where and by which route, and how far it may be off.
 
 Only a daemon that follows delay and dispersion up to the reference can bound the error: root distance =
 root delay / 2 + root dispersion + offset (RFC 5905, section 11.2). The kernel's ``maxerror`` is no such
@@ -9,29 +9,67 @@ from __future__ import annotations
 
 import ctypes
 import re
+import socket
+from contextlib import closing
 from typing import Any
 
 from perfagent import tools
+from perfagent.netlink import Routes
 
 _OWN_CLOCK = ("7F7F", "127.127.1.", "LOCL", "LOCAL")
 """Reference of a daemon that serves its own undisciplined clock: it is synchronised with nothing."""
+_TIMEOUT_S = 2.0
+
+ASKED = {
+    "chrony": ("chronyc", "-n", "-c", "tracking"),
+    "ntpd": ("ntpq", "-n", "-w", "-c", "rv 0 leap,rootdelay,rootdisp,offset,refid", "-c", "peers"),
+    "ptp": ("pmc", "-u", "-b", "0", "GET TIME_STATUS_NP"),
+    "timesyncd": ("timedatectl", "show-timesync", "-p", "ServerAddress", "--value"),
+}
+"""One short command for each daemon, in the order in which they are asked."""
 
 
-def state() -> dict[str, Any]:
-    """``{source, synchronised, root_distance_ns, offset_ns, reference, reason}`` of the first daemon that answers."""
-    tracking = tools.ask(["chronyc", "-n", "-c", "tracking"])
-    if tracking and tracking.exit_code == 0:
-        return chrony(tracking.text)
-    variables = tools.ask(["ntpq", "-n", "-c", "rv 0 leap,rootdelay,rootdisp,offset,refid"])
-    if variables and "rootdelay=" in variables.text:
-        return ntpd(variables.text)
-    status = tools.ask(["pmc", "-u", "-b", "0", "GET TIME_STATUS_NP"])
-    if status and "master_offset" in status.text:
-        return ptp(status.text)
-    server = tools.ask(["timedatectl", "show-timesync", "-p", "ServerAddress", "--value"])
-    if server and server.exit_code == 0 and server.text.strip():
-        return timesyncd(server.text, _kernel_synchronised())
-    return _nobody(_kernel_synchronised())
+def state(source: str | None = None) -> dict[str, Any]:
+    """``{source, synchronised, root_distance_ns, offset_ns, reference, address, route, reason}``.
+
+    Of the first daemon that answers; with ``source`` only that one is asked, so that watching costs one command.
+    ``address`` is the IP address of the reference, ``route`` how this host reaches it.
+    """
+    for name in ASKED if source is None else (source,):
+        found = _asked(name)
+        if found is not None:
+            return {**found, "route": _route(found["address"])}
+    if source is not None:
+        return {**_state(source, synchronised=None, reason=f"{source} does not answer any more"), "route": None}
+    return {**_nobody(_kernel_synchronised()), "route": None}
+
+
+def _asked(name: str) -> dict[str, Any] | None:
+    """What one daemon says; ``None`` when it is not there or says nothing that can be read."""
+    answer = tools.ask(ASKED[name], _TIMEOUT_S)
+    if answer is None:
+        return None
+    try:
+        if name == "chrony":
+            return chrony(answer.text) if answer.exit_code == 0 else None
+        if name == "ntpd":
+            return ntpd(answer.text) if "rootdelay=" in answer.text else None
+        if name == "ptp":
+            return ptp(answer.text) if "master_offset" in answer.text else None
+        server = answer.text.strip()
+        return timesyncd(server, _kernel_synchronised()) if answer.exit_code == 0 and server else None
+    except (ValueError, IndexError, KeyError):
+        return None
+
+
+def _route(address: str | None) -> dict[str, str | None] | None:
+    if address is None:
+        return None
+    try:
+        with closing(Routes()) as routes:
+            return routes.to(address)
+    except OSError:
+        return None
 
 
 def chrony(text: str) -> dict[str, Any]:
@@ -49,10 +87,15 @@ def chrony(text: str) -> dict[str, Any]:
 
 
 def ntpd(text: str) -> dict[str, Any]:
-    """From ``ntpq -c rv``: ``name=value`` pairs, times in milliseconds; leap 3 (binary 11) = not synchronised."""
+    """From ``ntpq -c rv -c peers``: ``name=value`` pairs, times in milliseconds; leap 3 (binary 11) = not synchronised.
+
+    The reference is the peer that is marked ``*`` (``o`` with a pulse): of IPv6 the refid is only a hash.
+    """
     values = dict(re.findall(r"(\w+)=\"?([^,\s\"]+)", text))
-    reference = values.get("refid", "")
-    if values.get("leap") in ("11", "3") or reference.startswith(_OWN_CLOCK):
+    peer = re.search(r"^[*o]([^\s=]+)\s+\S+\s+\d+\s", text, re.MULTILINE)
+    refid = values.get("refid", "")
+    reference = peer[1] if peer else refid
+    if values.get("leap") in ("11", "3") or refid.startswith(_OWN_CLOCK) or reference.startswith(_OWN_CLOCK):
         return _state("ntpd", synchronised=False, reason=f"ntpd follows no reference but {reference or 'none'}")
     delay, dispersion, offset = (float(values[name]) / 1e3 for name in ("rootdelay", "rootdisp", "offset"))
     distance_s = delay / 2 + dispersion + abs(offset)
@@ -101,12 +144,25 @@ def _state(
 ) -> dict[str, Any]:
     return {
         "source": source,
+        "address": _address(reference),
         "synchronised": synchronised,
         "root_distance_ns": root_distance_ns,
         "offset_ns": offset_ns,
         "reference": reference,
         "reason": reason,
     }
+
+
+def _address(reference: str | None) -> str | None:
+    """The IP address that a reference is; ``None`` for a card, a receiver (127.127.x.y is ntpd's) or a name."""
+    if reference is None or reference.startswith("127.127."):
+        return None
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_ntop(family, socket.inet_pton(family, reference.partition("%")[0]))
+        except OSError:
+            continue
+    return None
 
 
 def _ns(seconds: float) -> int:
@@ -128,11 +184,23 @@ class _Timex(ctypes.Structure):
 
 
 _STA_UNSYNC = 0x40
+_LIBC = ctypes.CDLL(None)
+
+
+def kernel() -> dict[str, int] | None:
+    """``{freq_ppb, status, esterror_us, maxerror_us}`` as the kernel has them; ``None`` when it cannot be asked."""
+    timex = _Timex()
+    if _LIBC.adjtimex(ctypes.byref(timex)) < 0:
+        return None
+    return {
+        "freq_ppb": timex.freq * 1000 >> 16,
+        "status": timex.status,
+        "esterror_us": timex.esterror,
+        "maxerror_us": timex.maxerror,
+    }
 
 
 def _kernel_synchronised() -> bool | None:
     """Whether somebody told the kernel that its clock is synchronised; ``None`` when it cannot be asked."""
-    timex = _Timex()
-    if ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) < 0:
-        return None
-    return not timex.status & _STA_UNSYNC
+    said = kernel()
+    return None if said is None else not said["status"] & _STA_UNSYNC

@@ -1,4 +1,4 @@
-"""Interface counters by raw rtnetlink: two small requests, cheap enough for ten a second.
+"""Interface counters and routes by raw rtnetlink: small requests, cheap enough for ten a second.
 
 pyroute2 knows all of this and more, but takes a second and 40 MB to load. /sys/class/net is no substitute: it
 shows the namespace that mounted it, netlink always the caller's own. Layouts: linux/rtnetlink.h, if_link.h,
@@ -11,16 +11,19 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from sys import byteorder
 
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
 _NLM_F_DUMP = 0x300
+_RTM_GETROUTE = 26
 _RTM_GETQDISC = 38
 _RTM_GETSTATS = 94
 _IFLA_STATS_LINK_64 = 1
 _TCA_STATS2 = 7
 _TCA_STATS_QUEUE = 3
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TYPE_MASK = 0x3FFF
 """The upper two bits of an attribute's type are flags."""
 
@@ -31,6 +34,8 @@ INGRESS = 0xFFFFFFF1
 _HEADER = struct.Struct("=IHHII")
 _STATS_REQUEST = struct.Struct("=BBHII")
 _QDISC = struct.Struct("=BBHiIII")
+_ATTRIBUTE = struct.Struct("=HH")
+_ROUTE = struct.Struct("=BBBBBBBBI")
 _QUEUE = struct.Struct("=5I")
 
 LINK_FIELDS = (
@@ -63,7 +68,7 @@ LINK_FIELDS = (
 """Of struct rtnl_link_stats64; an older kernel's is shorter. Bytes count L2 without FCS."""
 
 
-class Counters:
+class _Netlink:
     """A netlink socket of the caller's network namespace. Methods raise OSError as the kernel answers."""
 
     def __init__(self) -> None:
@@ -73,6 +78,34 @@ class Counters:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
+        """One request; the answers without their headers."""
+        self._sequence += 1
+        size = _HEADER.size + len(body)
+        self._socket.send(_HEADER.pack(size, kind, _NLM_F_REQUEST | flags, self._sequence, 0) + body)
+        answers: list[bytes] = []
+        while True:
+            data = self._socket.recv(65536)
+            offset = 0
+            while offset < len(data):
+                size, kind, _flags, sequence, _port = _HEADER.unpack_from(data, offset)
+                answer = data[offset + _HEADER.size : offset + size]
+                offset += (size + 3) & ~3
+                if sequence != self._sequence:
+                    continue
+                if kind == _NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", answer)[0]
+                    raise OSError(code, os.strerror(code))
+                if kind == _NLMSG_DONE:
+                    return answers
+                answers.append(answer)
+            if answers and not flags:
+                return answers
+
+
+class Counters(_Netlink):
+    """Of one interface."""
 
     def link(self, index: int) -> dict[str, int]:
         """64-bit counters of the interface, as many as this kernel has."""
@@ -98,29 +131,26 @@ class Counters:
                     }  # fmt: skip
         return found
 
-    def _ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
-        """One request; the answers without their headers."""
-        self._sequence += 1
-        size = _HEADER.size + len(body)
-        self._socket.send(_HEADER.pack(size, kind, _NLM_F_REQUEST | flags, self._sequence, 0) + body)
-        answers: list[bytes] = []
-        while True:
-            data = self._socket.recv(65536)
-            offset = 0
-            while offset < len(data):
-                size, kind, _flags, sequence, _port = _HEADER.unpack_from(data, offset)
-                answer = data[offset + _HEADER.size : offset + size]
-                offset += (size + 3) & ~3
-                if sequence != self._sequence:
-                    continue
-                if kind == _NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", answer)[0]
-                    raise OSError(code, os.strerror(code))
-                if kind == _NLMSG_DONE:
-                    return answers
-                answers.append(answer)
-            if answers and not flags:
-                return answers
+
+class Routes(_Netlink):
+    """What ``ip route get`` says."""
+
+    def to(self, address: str) -> dict[str, str | None]:
+        """``{interface, gateway, source}`` that this host would use towards an IP address."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        packed = socket.inet_pton(family, address)
+        request = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+        request += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+        found = dict(attributes(self._ask(_RTM_GETROUTE, request)[0][_ROUTE.size :]))
+
+        def named(attribute: int) -> str | None:
+            return socket.inet_ntop(family, found[attribute]) if attribute in found else None
+
+        return {
+            "interface": socket.if_indextoname(int.from_bytes(found[_RTA_OIF], byteorder)),
+            "gateway": named(_RTA_GATEWAY),
+            "source": named(_RTA_PREFSRC),
+        }
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -6,7 +6,6 @@ Stamps are integers of about 1.8e18: they are subtracted as integers, only diffe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,36 +64,6 @@ def one_way_raw_ns(samples: Samples, direction: Direction) -> Floats:
     return delay
 
 
-@dataclass(frozen=True, slots=True)
-class OneWay:
-    """Delay each way, every value within ± ``error_ns``; None when no bound is known, and why."""
-
-    forward: Floats | None
-    backward: Floats | None
-    error_ns: int | None
-    reason: str
-
-
-def one_way(samples: Samples, bound: clock.Bound) -> OneWay:
-    """One-way delays (RFC 7679), if the hosts' clocks allow it.
-
-    A packet that seems to arrive before it was sent, by more than the bound, disproves the bound.
-    """
-    if bound.error_ns is None:
-        return OneWay(None, None, None, bound.reason)
-    s = samples
-    forward, backward = (one_way_raw_ns(s, way) for way in (Direction.A_Z, Direction.Z_A))
-    forward[s.seen & ~like(s.s1, s.s2)] = np.nan
-    backward[s.replied & ~like(s.s3, s.s4)] = np.nan
-    fastest = min((float(np.nanmin(way)) for way in (forward, backward) if not np.isnan(way).all()), default=None)
-    if fastest is None:
-        return OneWay(None, None, None, "no packet has stamps of the same kind from both hosts")
-    if fastest < -bound.error_ns:
-        apart = f"packets seem to arrive {-fastest / 1e6:.3f} ms before they were sent"
-        return OneWay(None, None, None, f"the clocks are farther apart than their bound says: {apart}")
-    return OneWay(forward, backward, bound.error_ns, bound.reason)
-
-
 def pdv(delay: Floats, window: Blocks) -> Floats:
     """(n,) delay above the smallest of its window (RFC 5481 section 4.2); lost stay ``inf``.
 
@@ -110,10 +79,9 @@ def pdv(delay: Floats, window: Blocks) -> Floats:
 
 
 def ipdv(delay: Floats) -> Floats:
-    """(m,) signed D(i) - D(i-1) of packets sent one after another that both arrived (RFC 3393)."""
-    there = np.isfinite(delay)
-    both = there[1:] & there[:-1]
-    return delay[1:][both] - delay[:-1][both]
+    """(n,) signed D(i) - D(i-1) where both arrived, else ``nan`` (RFC 3393): a lost packet has no variation."""
+    arrived = np.where(np.isfinite(delay), delay, np.nan)
+    return np.diff(arrived, prepend=np.nan)
 
 
 def ccdf(delay: Floats, points: int = 400) -> tuple[Floats, Floats]:

@@ -260,8 +260,8 @@ class _Gathering:
         self._timer_error.count(piece.timer_error[~np.isnan(piece.timer_error)])
         for way, raw in piece.one_way_raw.items():
             before = self._last_delay.get(way, raw[:0])
-            self._ipdv[way].count(delay.ipdv(raw))
-            self._ipdv[way].count(delay.ipdv(np.append(before, raw[:1])))
+            varied = delay.ipdv(np.append(before, raw))
+            self._ipdv[way].count(varied[np.isfinite(varied)])
             self._last_delay[way] = raw[-1:]
         self._reordering[Direction.Z_A].add(self._replies.add(s))
         x = (s.when_ns - int(self._seconds.first_ns or 0)) / 1e9

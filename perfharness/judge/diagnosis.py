@@ -185,11 +185,40 @@ def _five_tuples(ends: Mapping[str, Any], ports: Sequence[int], way: Direction |
     return f"UDP from {one} to {several}." if way is Direction.Z_A else f"UDP from {several} to {one}."
 
 
+def clock_unsynchronised(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """A requirement on one-way delay stays open, and the clocks are why. Without such a one, clocks do not matter."""
+    open_tasks = {
+        finding.task: finding
+        for finding in findings
+        if finding.metric == "delay.oneway"
+        and finding.operator is not None
+        and finding.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
+    }
+    for measurement in measurements:
+        finding = open_tasks.get(measurement.task.id)
+        known = measurement.facts.get("oneway", {})
+        because = tuple(known.get("unsynchronised", ()))
+        free = [host for host, told in known.get("clocks", {}).items() if told["error_ns"] is None]
+        if finding is not None and because:
+            yield Diagnosis(
+                cause="clock-unsynchronised",
+                certainty="proven",
+                segment=_segment(measurement, free[0]) if len(free) == 1 else Segment.BETWEEN,
+                owner="own",
+                because=because,
+                checklist=finding.checklist,
+                next="Let chrony or ntpd follow servers that are not reached through the circuit, on both hosts; "
+                "wait until they are in step and run the step again.",
+            )
+
+
 def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Delay or variation beyond what was ordered, and ports that are closed."""
     causes = {
         "delay.rtt": "delay-above-objective",
+        "delay.oneway": "delay-above-objective",
         "variation.pdv": "jitter-above-objective",
+        "variation.ipdv": "jitter-above-objective",
         "port": "port-blocked",
     }
     for metric, cause in causes.items():
@@ -215,6 +244,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     mtu,
     loss,
     link_member,
+    clock_unsynchronised,
     objectives,
 )
 

@@ -113,6 +113,8 @@ def _what_decides(observation: Observation, value: float, interval: Interval, th
         return "what was counted leaves it open"
     if interval.n_eff is None and observation.metric == "loss":
         return "what the hosts may have lost leaves it open, more of the same would not decide"
+    if interval.n_eff is None and observation.metric == "delay.oneway":
+        return "how well the clocks are known is part of it, more of the same would not decide"
     if value == threshold:
         return "the estimate is the threshold itself, more of the same would not decide"
     needed = _needed(observation, value, interval, threshold)

@@ -17,7 +17,7 @@ from perfharness.analysis.loss import Account
 from perfharness.analysis.patterns import availability
 from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import latency_patterns, probe, probe_ledger
+from perfharness.measurements import latency_oneway, latency_patterns, probe, probe_ledger
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -74,7 +74,11 @@ class Latency:
                 step=step,
                 measurement=self.name,
                 scope=context.scope(Direction.ROUND_TRIP, frame_bytes=stream.packet_bytes + 42),
-                jobs=counters(context, deadline + SETUP_S) + probe.jobs(context, step, stream, deadline),
+                jobs=(
+                    *counters(context, deadline + SETUP_S),
+                    *latency_oneway.watchers(context, deadline + SETUP_S),
+                    *probe.jobs(context, step, stream, deadline),
+                ),
                 duration_s=duration,
                 load_bps=rate,
                 load_bytes=round(rate / 8 * stream.duration_s) * 2,
@@ -82,7 +86,9 @@ class Latency:
                 privileges=(probe.PRIVILEGE,),
                 yields={
                     "delay.rtt": (Direction.ROUND_TRIP,),
+                    "delay.oneway": WAYS,
                     "variation.pdv": (Direction.ROUND_TRIP,),
+                    "variation.ipdv": WAYS,
                     "loss": WAYS,
                     "availability": WAYS,
                     "reordering": WAYS,
@@ -105,9 +111,11 @@ class Latency:
         host = probe.host_lost(found, rows)
         found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
         rtt, pdv = found.summary.rtt, found.summary.pdv
+        one_way = latency_oneway.observe(task, files, context, found, rows)
         observations = (
             *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
             *probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, task.scope, context, found, host),
+            *one_way.observations,
             *_losses(task, context, found, rows),
             *_availabilities(task, context, found, rows),
             *_disorder(task, context, found),
@@ -119,8 +127,13 @@ class Latency:
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe_ledger.fitness_of(context, task, found, rows),
-            series=probe.series(found),
-            facts={**_facts(found), **latency_patterns.facts(found, _dscp(task)), "loss_events": events},
+            series=(*probe.series(found), *one_way.series),
+            facts={
+                **_facts(found),
+                **latency_patterns.facts(found, _dscp(task)),
+                "loss_events": events,
+                "oneway": one_way.facts,
+            },
         )
 
 

@@ -39,6 +39,7 @@ REFERENCES = {
     "order.bandwidth": "bit/s",
     "order.mtu": "B",
     "objectives.rtt": "ns",
+    "objectives.oneway": "ns",
     "objectives.pdv": "ns",
     "objectives.loss": "1",
     "objectives.availability": "1",
@@ -120,6 +121,8 @@ class Objectives(Strict):
 
     rtt_ns: Duration | None = Field(default=None, alias="rtt", gt=0)
     """Round-trip time, p99 when idle."""
+    oneway_ns: Duration | None = Field(default=None, alias="oneway", gt=0)
+    """One-way delay, each direction, p99 when idle; provable only with synchronised clocks."""
     pdv_ns: Duration | None = Field(default=None, alias="pdv", gt=0)
     """Packet delay variation over the minimum, p99 (RFC 5481)."""
     loss: Ratio | None = None

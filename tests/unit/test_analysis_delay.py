@@ -17,12 +17,6 @@ def test_pdv_is_above_the_smallest_of_its_window():
     assert len(delay.pdv(np.empty(0), np.empty(0, int))) == 0
 
 
-def test_ipdv_is_signed_and_between_neighbours_that_both_arrived():
-    """A loss or a packet not measured takes both of its differences away (RFC 3393)."""
-    values = np.array([10.0, 13.0, 12.0, INF, 20.0, NAN, 30.0, 31.0])
-    assert delay.ipdv(values).tolist() == [3.0, -1.0, 1.0]
-
-
 def test_quantiles_over_time_are_those_of_each_block():
     """Each block has its own quantiles; one with half of its packets lost has an infinite p99."""
     values = np.array([5.0, 1.0, 3.0, 4.0, 2.0, 7.0, INF, NAN])

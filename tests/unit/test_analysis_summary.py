@@ -73,7 +73,8 @@ def test_a_stream_in_pieces_is_the_stream(whole: Samples, size: int) -> None:
         assert (account.lengths.tolist(), account.distances.tolist()) == (lengths.tolist(), distances.tolist())
         hits, packets = block_counts(expected.lost, expected.block)
         assert (account.lost.tolist(), account.offered.tolist()) == (hits.tolist(), packets.tolist())
-        values = np.sort(delay.ipdv(delay.one_way_raw_ns(whole, way)))
+        values = delay.ipdv(delay.one_way_raw_ns(whole, way))
+        values = np.sort(values[np.isfinite(values)])
         ipdv = found.ipdv[way]
         assert np.array_equal(np.sort(ipdv.values), values)  # type: ignore[union-attr]
     late = loss.reordered(whole.arrivals)

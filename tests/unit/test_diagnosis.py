@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from perfharness.judge.diagnosis import diagnose
@@ -97,3 +99,19 @@ def test_drops_where_the_loss_was_not_measured_are_named_when_something_did_not_
     """Without a loss figure nobody can say how material they are: they are named beside what is undecided."""
     found = (finding("throughput.udp", 5e8, Verdict.INCONCLUSIVE),)
     assert causes(found, measured(drops(5))) == {"host-receive-buffer"}
+
+
+def test_clocks_are_a_cause_only_where_one_way_delay_was_asked_for() -> None:
+    """An open criterion on one-way delay names the clock that is free; a figure that nobody asked for does not."""
+    known = {
+        "unsynchronised": ["The clock of z: no daemon."],
+        "clocks": {"a": {"error_ns": 1_000}, "z": {"error_ns": None}},
+    }
+    task = Task("latency", "latency", "latency", SCOPE, (), 8.0)
+    measurement = Measurement(task, Status.COMPLETED, facts={"oneway": known})
+    asked = finding("delay.oneway", 5e6, Verdict.INCONCLUSIVE, "latency")
+    (said,) = diagnose((asked,), (measurement,))
+    assert (said.cause, said.segment, said.owner) == ("clock-unsynchronised", Segment.HOST_Z, "own")
+    assert said.because == ("The clock of z: no daemon.",)
+    assert not diagnose((replace(asked, operator=None),), (measurement,))
+    assert not diagnose((replace(asked, verdict=Verdict.PASS),), (measurement,))

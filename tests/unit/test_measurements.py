@@ -18,11 +18,12 @@ from perfharness.measurements import REGISTRY, Context
 from perfharness.model import Criterion, Direction, Layer, Measurement, Observation, Role, Status, Task, Verdict
 from perfharness.order.circuit import load_circuit
 from perfharness.order.scenario import find_shipped
-from tests.unit.probe_stream import INTERVAL_NS, START_UNIX_NS, Packet, files
+from tests.unit.probe_stream import INTERVAL_NS, START_MONO_NS, START_UNIX_NS, Packet, files
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "iperf3"
 CIRCUIT = load_circuit(find_shipped("circuits/lab"))
 CONTEXT = Context(CIRCUIT, CIRCUIT.endpoint("onprem-a"), CIRCUIT.endpoint("ecs-a"))
+WAYS = (Direction.A_Z, Direction.Z_A)
 LOSS = Criterion("loss", "ratio", "<=", 1e-3, "1", "test")
 
 IP = dict.fromkeys(("InReceives", "InDelivers", "InHdrErrors", "InAddrErrors", "InDiscards", "ReasmFails"), 0) | {
@@ -30,6 +31,26 @@ IP = dict.fromkeys(("InReceives", "InDelivers", "InHdrErrors", "InAddrErrors", "
     "OutNoRoutes": 0,
 }
 UDP = {"InCsumErrors": 0, "NoPorts": 0, "SndbufErrors": 0}
+
+
+def clock_rows(root_distance_ns: int | None) -> bytes:
+    """clock.jsonl around the stream of a host that follows a server over the tested interface."""
+    state = {
+        "source": "chrony",
+        "synchronised": True,
+        "root_distance_ns": root_distance_ns,
+        "reference": "192.168.0.3",
+        "address": "192.168.0.3",
+        "route": {"interface": "eth0"},
+        "reason": "",
+    }
+    rows: list[dict[str, Any]] = [{"format_version": 1}]
+    for second in range(-5, 15):
+        kernel = {"freq_ppb": second, "status": 1, "esterror_us": 1, "maxerror_us": 1}
+        row = {"mono_ns": START_MONO_NS + second * 10**9, "t_ns": START_UNIX_NS, "raw_ns": 0, "kernel": kernel}
+        rows.append(row if second % 10 else {**row, "state": state})
+    rows[1]["state"] = rows[-1]["state"] = state
+    return "\n".join(map(json.dumps, rows)).encode()
 
 
 def task_of(measure: str, **params: Any) -> Task:
@@ -72,6 +93,7 @@ def store(
     cut_log: int = 0,
     waited_s: float = 0.0,
     interval_ns: int = INTERVAL_NS,
+    root_distances_ns: tuple[int | None, int | None] | None = None,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -94,7 +116,11 @@ def store(
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
         elif job.method == "stamp.reflect":
-            data, more["reflector.rec"] = {"rxq_dropped": drops}, log
+            data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"]}, log
+        elif job.method == "host.clock":
+            if root_distances_ns is None:
+                continue
+            more["clock.jsonl"] = clock_rows(root_distances_ns[job.endpoint == CONTEXT.z.name])
         else:
             role = "client" if job.role is Role.DRIVE else "server"
             more["iperf3.json"] = (GOLDEN / (outputs or {})[role]).read_bytes()
@@ -393,3 +419,60 @@ def test_files_that_cannot_be_read_cost_only_their_task(tmp_path: Path, name: st
     (tmp_path / "c/r/raw" / task.id / "onprem-a.probe" / name).write_bytes(content)
     found = _analysed(task, evidence.open_run(tmp_path / "c/r")[0], CIRCUIT)
     assert found.status is Status.FAILED and found.reason
+
+
+ASKED = Criterion("delay.oneway", "p99", "<=", 11_000_000, "ns", "test")
+
+
+@pytest.mark.parametrize(
+    ("root_distances_ns", "limit_ns", "verdict"),
+    [
+        ((200_000, 200_000), 11_000_000, Verdict.PASS),
+        ((200_000, 200_000), 10_300_000, Verdict.INCONCLUSIVE),
+        ((200_000, 200_000), 9_000_000, Verdict.FAIL),
+        ((200_000, None), 11_000_000, Verdict.INCONCLUSIVE),
+        ((200_000, None), 23_000_000, Verdict.PASS),
+        (None, 11_000_000, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_one_way_delay_is_decided_only_beyond_the_clocks_bound(
+    tmp_path: Path, root_distances_ns: tuple[int | None, int | None] | None, limit_ns: int, verdict: Verdict
+) -> None:
+    """10 ms there, 12 ms back: decided within ± 0.7 ms of the clocks, else only where no delay can be negative."""
+    packets = [Packet(seq, offset_ns=100_000) for seq in range(4000)]
+    found = store(tmp_path, task_of("latency", duration="4s"), packets, root_distances_ns=root_distances_ns)
+    seen = find(found, "delay.oneway", "p99", Direction.A_Z)
+    assert seen.interval is not None
+    assert seen.interval.lo <= 10_000_000 <= seen.interval.hi
+    said, why = decide(seen, replace(ASKED, threshold=limit_ns), found.fitness)
+    assert said is verdict, why
+    assert bool(found.facts["oneway"]["unsynchronised"]) is (root_distances_ns != (200_000, 200_000))
+
+
+def test_a_clock_behind_the_circuit_is_flagged(tmp_path: Path) -> None:
+    """The server is in the cloud: the on-prem clock follows it through the circuit, the cloud's does not."""
+    packets = [Packet(seq, offset_ns=0) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, root_distances_ns=(1_000, 1_000))
+    clocks = found.facts["oneway"]["clocks"]
+    assert [clocks[host]["through_circuit"] for host in CONTEXT.hosts] == ["yes", "no"]
+    assert "behind the tested circuit" in find(found, "delay.oneway", "p50", Direction.Z_A).reason
+
+
+def test_clocks_that_cannot_be_what_they_claim_give_no_one_way_delay(tmp_path: Path) -> None:
+    """30 ms apart although both claim microseconds: no figure, the reason, and round trips as ever."""
+    packets = [Packet(seq, offset_ns=-30_000_000) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, root_distances_ns=(1_000, 1_000))
+    seen = find(found, "delay.oneway", "p99", Direction.A_Z)
+    assert seen.value is None
+    assert decide(seen, ASKED, found.fitness)[0] is Verdict.NOT_RUN
+    assert "farther apart" in found.facts["oneway"]["unsynchronised"][0]
+    assert find(found, "delay.rtt", "p99", Direction.ROUND_TRIP).value == 22_000_000
+
+
+def test_ipdv_needs_no_common_clock(tmp_path: Path) -> None:
+    """Signed, of each direction, with the clocks far apart: every second packet 1 ms later forward, none back."""
+    packets = [Packet(seq, forward_ns=10_000_000 + seq % 2 * 1_000_000, offset_ns=10**15) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets)
+    there, back = ([find(found, "variation.ipdv", q, way).value for q in ("p1", "p99")] for way in WAYS)
+    assert there == [-1_000_000, 1_000_000]
+    assert back == [0, 0]

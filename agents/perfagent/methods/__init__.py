@@ -15,6 +15,7 @@ from perfagent.wire import Code, Fault
 METHODS = {
     "host.facts": ("perfagent.methods.host", "facts"),
     "host.counters": ("perfagent.methods.host", "counters"),
+    "host.clock": ("perfagent.methods.clock", "watch"),
     "path.route": ("perfagent.methods.path", "route"),
     "path.ping": ("perfagent.methods.path", "ping"),
     "path.hops": ("perfagent.methods.path", "hops"),

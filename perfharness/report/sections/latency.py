@@ -17,6 +17,8 @@ LEGEND = (
     "sender's own packets left against their schedule: the tester's part, not the circuit's."
 )
 _KNOWN = ("min", "p50", "p90", "p95", "p99", "p99.9", "max")
+_ROUND_TRIPS = ("delay.rtt", "delay.loaded")
+"""What the least and most of all packets, left as facts, belong to."""
 Figures = dict[str, Any]
 
 
@@ -48,7 +50,7 @@ def _delays(dossier: Dossier) -> dict[tuple[str, str], Figures]:
         if row.metric.startswith(("delay.", "variation.")) and row.unit == "ns" and row.value is not None and named:
             figures = rows.setdefault((row.task, dossier.name(row)), {})
             figures[row.statistic] = row.value
-            if row.metric.startswith("delay."):
+            if row.metric in _ROUND_TRIPS:
                 for name, value in _facts(dossier, row.task, "percentiles").items():
                     figures.setdefault(name, value)
     return rows

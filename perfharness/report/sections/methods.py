@@ -43,7 +43,10 @@ METHODS = {
         "Loss is counted each way by a reflector that keeps its own sequence (RFC 7680), against the sender's own "
         "count, so "
         "that losses at the end count; reordering after RFC 4737. Streams are periodic (RFC 3432) or Poisson (RFC "
-        "2330).",
+        "2330). One-way delay (RFC 7679) is what both clocks say, less their offset and skew between two steps (lower "
+        "convex hulls, Moon, Skelly and Towsley 1999), within what is known of the offset: no delay is negative, and "
+        "the clocks differ by no more than the sum of their root distances (RFC 5905). Each host's clock is asked "
+        "before, every ten seconds during, and after the packets.",
     ),
     "throughput": (
         "Throughput",

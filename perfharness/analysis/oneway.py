@@ -1,0 +1,205 @@
+"""One-way delay and what can be known of it (RFC 7679); variation from packet to packet (RFC 3393). Times in ns.
+
+Both directions carry the difference θ of the two clocks: seen forward = delay + θ, seen backward = delay - θ. Two
+things bound θ. Delay is never negative: θ lies between -(least seen backward) and the least seen forward, which
+with the same packet fastest both ways is RFC 5905's θ̂ ± RTTmin/2, and by itself says no more than 0 <= one-way
+<= RTT. And both hosts' clocks claim to be near UTC: |θ| is at most the sum of their root distances.
+
+The first needs a θ that stays: between two steps it is a line whose slope is the skew. Lower convex hulls (Moon,
+Skelly and Towsley 1999) of both directions find it, and by what their slopes disagree, and by what θ leaves the
+line, the bound is wider. The second needs none of that, and nothing but the clocks' word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from perfharness.analysis.statistics import Floats, Ints
+
+LEAST_PACKETS = 100
+"""Fewer in one stretch between steps tell no least delay."""
+_SPANS = 64
+_PER_SPAN = 50
+"""Packets, at least, of which the least delay of a span is taken."""
+_HULL_POINTS = 2048
+_PASSES = 3
+"""A hull over the least of each of many short spans is exact once the skew within a span is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """What θ, the second clock less the first, may be in one stretch between steps."""
+
+    packets: int
+    offset_ns: float
+    """In the middle of the stretch."""
+    skew: float
+    """How much faster the second clock runs; 50e-6 = 50 ppm."""
+    error_ns: float
+    """By causality alone, before any claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneWay:
+    """Delay each way: ``inf`` = lost, ``nan`` = not measured; every other value within ± ``error_ns``.
+
+    Forward and backward of a packet sum to its round trip.
+    """
+
+    forward: Floats
+    backward: Floats
+    error_ns: float
+    by_claim: bool
+    """The clocks' claim made the bound narrower than causality alone."""
+    offsets: tuple[Offset, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is no one-way delay; one sentence why."""
+
+    reason: str
+    clocks: bool = False
+    """The clocks are the reason: what they claim cannot be."""
+
+
+def one_way(
+    when_ns: Ints, forward: Floats, backward: Floats, segment: Ints, claim_ns: float | None
+) -> OneWay | Unknown:
+    """One-way delays, or why there are none.
+
+    All (n,), in the order of sending: ``when_ns`` (any steady clock), what each direction seems to take by the two
+    clocks (``inf`` lost, ``nan`` unknown), and the stretch between steps (-1: disturbed by one). ``claim_ns``: the
+    clocks differ by no more than this; None when they claim nothing.
+    """
+    middle, half = np.full(len(when_ns), np.nan), 0.0
+    offsets, by_claim = [], False
+    for part in _stretches(segment):
+        ahead, back = forward[part], backward[part]
+        if claim_ns is not None and (wrong := _disproved(ahead, back, claim_ns)):
+            return Unknown(wrong, clocks=True)
+        when = (when_ns[part] - when_ns[part][0]).astype(np.float64)
+        when -= when[-1] / 2
+        offset = _offset(when, ahead, back)
+        if offset is not None:
+            offsets.append(offset)
+        if offset is None and claim_ns is None:
+            continue
+        middle[part], widest, claimed = _between(when, offset, claim_ns)
+        half, by_claim = max(half, widest), by_claim or claimed
+    if np.isnan(middle).all():
+        return Unknown(f"No stretch between two steps has {LEAST_PACKETS} packets with stamps of the same kind.")
+    # A lost packet is lost whatever the clocks were doing.
+    there, here = (np.where(np.isinf(way), np.inf, way + by) for way, by in ((forward, -middle), (backward, middle)))
+    if not (np.isfinite(there).any() or np.isfinite(here).any()):
+        return Unknown("No packet has stamps of the same kind from both hosts.")
+    return OneWay(there, here, half, by_claim, tuple(offsets))
+
+
+def skew(when: Floats, delay: Floats) -> float | None:
+    """Slope of the lower convex hull's edge over the mean of ``when``: the line under all delays that is nearest to
+    them in sum (Moon, Skelly and Towsley 1999, section 4). (n,) finite delays; None of fewer than two times."""
+    if len(when) < 2 or when[-1] <= when[0]:
+        return None
+    slope = 0.0
+    for _ in range(_PASSES):
+        at = _least(delay - slope * when, _HULL_POINTS)
+        more = _hull_slope(when[at], (delay - slope * when)[at], float(when.mean()))
+        slope += more
+        if not more:
+            break
+    return slope
+
+
+# --- one stretch ------------------------------------------------------------------------------
+
+
+def _stretches(segment: Ints) -> Iterator[slice]:
+    """The runs of packets between steps."""
+    edges = np.flatnonzero(np.diff(segment)) + 1
+    for start, end in zip([0, *edges], [*edges, len(segment)], strict=True):
+        if end > start and segment[start] >= 0:
+            yield slice(int(start), int(end))
+
+
+def _disproved(forward: Floats, backward: Floats, claim_ns: float) -> str:
+    seen = [float(way[np.isfinite(way)].min(initial=np.inf)) for way in (forward, backward)]
+    if min(seen) >= -claim_ns:
+        return ""
+    early = f"packets seem to arrive {-min(seen) / 1e6:.3f} ms before they were sent"
+    return f"The clocks are farther apart than the {claim_ns / 1e6:.3f} ms that they claim: {early}."
+
+
+def _offset(when: Floats, forward: Floats, backward: Floats) -> Offset | None:
+    """θ by causality; None of too few packets."""
+    there, here = np.isfinite(forward), np.isfinite(backward)
+    both = there & here
+    if both.sum() < LEAST_PACKETS:
+        return None
+    ahead, behind = skew(when[there], forward[there]), skew(when[here], backward[here])
+    if ahead is None or behind is None:
+        return None
+    slope, disagreement = (ahead - behind) / 2, abs(ahead + behind)
+    least_there, least_here = forward - slope * when, backward + slope * when
+    low, high = -float(least_here[here].min()), float(least_there[there].min())
+    loose = disagreement * (when[-1] - when[0]) + _wander(least_there[both], least_here[both])
+    return Offset(int(both.sum()), (low + high) / 2, slope, max(high - low, 0.0) / 2 + float(loose))
+
+
+def _wander(forward: Floats, backward: Floats) -> float:
+    """How far θ strays from its line: it moves the least delays of both directions, one up and the other down.
+
+    What moves one alone is the path (a queue, another route). Within a span it may stray as far as to the next one.
+    """
+    spans = int(np.clip(len(forward) // _PER_SPAN, 1, _SPANS))
+    there, here = (_moved(way[_least(way, spans)]) for way in (forward, backward))
+    strays = np.where(there * here < 0, np.sign(there) * np.minimum(np.abs(there), np.abs(here)), 0.0)
+    return float(np.ptp(strays)) + float(np.abs(np.diff(strays)).max(initial=0.0))
+
+
+def _moved(least: Floats) -> Floats:
+    return least - np.median(least)
+
+
+def _between(when: Floats, offset: Offset | None, claim_ns: float | None) -> tuple[Floats, float, bool]:
+    """(the middle of what θ may be at each packet, the most that it is off, whether the claim made that less)."""
+    claim = np.inf if claim_ns is None else claim_ns
+    if offset is None:
+        return np.zeros(len(when)), claim, True
+    line = offset.offset_ns + offset.skew * when
+    low, high = np.maximum(line - offset.error_ns, -claim), np.minimum(line + offset.error_ns, claim)
+    contrary = low > high  # the line is an estimate; the claim was not disproved
+    low[contrary], high[contrary] = -claim, claim
+    widest = float((high - low).max()) / 2
+    return (low + high) / 2, widest, claim_ns is not None and widest < offset.error_ns
+
+
+# --- hulls ------------------------------------------------------------------------------------
+
+
+def _least(values: Floats, spans: int) -> Ints:
+    """Where the least value of each of so many equal runs lies."""
+    edges = np.unique(np.linspace(0, len(values), min(spans, len(values)) + 1).astype(np.int64))
+    return np.array([at + int(values[at:end].argmin()) for at, end in pairwise(edges)])
+
+
+def _hull_slope(x: Floats, y: Floats, mean: float) -> float:
+    """Slope of the lower hull of these few points, in the order of x, where it passes the mean."""
+    hull: list[int] = []
+    for at in range(len(x)):
+        while len(hull) > 1 and _turns_down(x, y, hull[-2], hull[-1], at):
+            hull.pop()
+        hull.append(at)
+    right = min(max(int(np.searchsorted(x[hull], mean)), 1), len(hull) - 1)
+    if len(hull) < 2:
+        return 0.0
+    a, b = hull[right - 1], hull[right]
+    return float((y[b] - y[a]) / (x[b] - x[a]))
+
+
+def _turns_down(x: Floats, y: Floats, a: int, b: int, c: int) -> bool:
+    return bool((y[b] - y[a]) * (x[c] - x[a]) >= (y[c] - y[a]) * (x[b] - x[a]))
