@@ -1,8 +1,9 @@
 """The ledger: which stage of which host lost packets, so that the circuit is blamed only for its own.
 
 Counters of an interface, a queue or a whole host also count other traffic: what they saw is the most that
-they can have lost of ours, the least is 0. A socket's own drop counter is exact. What a host cannot tell is
-unknown, not zero: such a stage may have lost all that is missing.
+they can have lost of ours, the least is 0. A socket's own drop counter counts ours alone, but corrupted packets
+too, which the way damaged and the host only threw away. What a host cannot tell is unknown, not zero: such a
+stage may have lost all that is missing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ COUNTED = (
     *(("nic", name) for name in ("tx_dropped", "tx_errors", "rx_dropped", "rx_missed_errors")),
     *(("nic", name) for name in ("rx_fifo_errors", "rx_over_errors")),
     ("softnet", "dropped"),
-    *(("snmp", family, name) for family in ("Udp", "Udp6") for name in ("RcvbufErrors", "MemErrors")),
+    *(("snmp", family, name) for family in ("Udp", "Udp6") for name in ("RcvbufErrors", "MemErrors", "InCsumErrors")),
 )
 """The counters that the stages read, by their path in a row."""
 
@@ -54,12 +55,13 @@ def book(
     """The stages of one direction of a UDP stream that lost ``lost`` packets.
 
     ``sender``, ``receiver``: rows of counters.jsonl. ``sockets``: what the receiving sockets say of
-    themselves, each with its exact ``drops`` (None if it could not be read); empty = nothing known.
+    themselves, each with its own ``drops`` (None if it could not be read); empty = nothing known.
     ``untransmitted``: lost packets without a transmit stamp of the kernel, when stamps were asked for:
     the others have left the sender's queue.
     """
     out, into = _gone(sender, window), _gone(receiver, window)
     drops = socket_drops(sockets)
+    own = None if drops is None else _own(drops, into, scope.family)
 
     def row(stage: str, segment: Segment, found: Found, missing: str) -> LedgerRow:
         most, counter = (lost, f"unknown: {missing}") if found is None else found
@@ -73,13 +75,16 @@ def book(
         row(
             RECEIVER_BUFFERS,
             receiver_segment,
-            _buffers(into, scope.family, drops),
+            _buffers(into, scope.family, own),
             "no UDP counters of the receiver",
         ),
     ]
-    if drops is not None:
-        counter = "drops of the receiving sockets, exact"
-        rows.append(LedgerRow(scope, RECEIVER_SOCKET, receiver_segment, drops, drops, counter, False, evidence))
+    if own is not None:
+        least, most = own
+        counter = "drops of the receiving sockets" + (
+            ", exact" if least == most == drops else f" ({drops:,}) less what was corrupted or filtered"
+        )
+        rows.append(LedgerRow(scope, RECEIVER_SOCKET, receiver_segment, least, most, counter, least < most, evidence))
     return tuple(rows)
 
 
@@ -163,16 +168,39 @@ def _softnet(gone: Gone) -> Found:
     return None if dropped is None else (dropped, "softnet_stat dropped, all interfaces")
 
 
-def _buffers(gone: Gone, family: str, drops: int | None) -> Found:
+def _own(drops: int, gone: Gone, family: str) -> tuple[int, int]:
+    """(least, most) packets for which our sockets had no room, of all that they dropped.
+
+    The kernel counts there as well what the checksum gives away, if it looks at it only when the program reads
+    (packets above 76 bytes), and what a filter keeps from the socket: neither is the host's loss.
+    """
+    corrupted, full = gone.get(("snmp", _table(family), "InCsumErrors")), _full(gone, family)
+    least = 0 if corrupted is None else max(0, drops - corrupted)
+    if full is None or ("snmp", _table(family), "MemErrors") not in gone:
+        return least, drops
+    most = min(drops, full)
+    return min(least, most), most
+
+
+def _buffers(gone: Gone, family: str, own: tuple[int, int] | None) -> Found:
     """The namespace's count holds our sockets' own drops too: what is booked there is not booked again."""
-    name = "Udp6" if family == "ipv6" else "Udp"
-    full = gone.get(("snmp", name, "RcvbufErrors"))
+    full = _full(gone, family)
     if full is None:
-        return None if drops is None else (0, "our sockets count their own drops")
-    full += gone.get(("snmp", name, "MemErrors")) or 0  # not counted before Linux 5.11
-    if drops is None:
-        return full, f"{name} RcvbufErrors"
-    return max(0, full - drops), f"{name} RcvbufErrors less our sockets' own drops"
+        return None if own is None else (0, "our sockets count their own drops")
+    if own is None:
+        return full, f"{_table(family)} RcvbufErrors"
+    return max(0, full - own[1]), f"{_table(family)} RcvbufErrors less our sockets' own drops"
+
+
+def _full(gone: Gone, family: str) -> int | None:
+    """Packets for which no socket of the namespace had room."""
+    full = gone.get(("snmp", _table(family), "RcvbufErrors"))
+    # MemErrors: not counted before Linux 5.11.
+    return None if full is None else full + (gone.get(("snmp", _table(family), "MemErrors")) or 0)
+
+
+def _table(family: str) -> str:
+    return "Udp6" if family == "ipv6" else "Udp"
 
 
 # --- counters over a window -----------------------------------------------------------------------
