@@ -69,6 +69,16 @@ def periods(lost: Bools) -> tuple[Ints, Ints]:
     return after - first, first[1:] - (after[:-1] - 1)
 
 
+def returns(samples: Samples) -> Ints:
+    """(n,) the replies in the order of arrival, numbered by the reflector's log; without those it does not name.
+
+    The sender's numbers will not do: what was overtaken on the way there entered the way back in that order.
+    """
+    arrived = samples.seq[samples.replied][np.argsort(samples.t4[samples.replied], kind="stable")]
+    logged, place = np.unique(samples.arrivals, return_index=True)
+    return place[np.searchsorted(logged, arrived[np.isin(arrived, logged)])]
+
+
 def reordered(arrivals: Ints) -> Bools:
     """(n,) which of the packets, given as sequence numbers in the order of arrival, are reordered.
 

@@ -175,15 +175,12 @@ def _about_loss(way: loss.Way, host: tuple[int, int]) -> str:
 
 def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
     """Reordering each way (RFC 4737) and replies that came twice."""
-    samples = found.samples
-    arrived = samples.seq[samples.replied]
-    back = arrived[np.argsort(samples.t4[samples.replied], kind="stable")]
     observations = []
-    for direction, arrivals in ((Direction.A_Z, samples.arrivals), (Direction.Z_A, back)):
+    for direction, arrivals in ((Direction.A_Z, found.samples.arrivals), (Direction.Z_A, loss.returns(found.samples))):
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
         late = loss.reordered(arrivals)
         if not len(late):
-            why = "No packet is known to have arrived."
+            why = "The reflector's log names no packet that arrived."
             observations.append(Observation("reordering", "ratio", scope, "1", None, 0, reason=why))
             continue
         block = np.arange(len(late)) * found.interval_ns // 1_000_000_000
