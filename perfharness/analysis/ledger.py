@@ -1,7 +1,8 @@
 """The ledger: which stage of which host lost packets, so that the circuit is blamed only for its own.
 
 Counters of an interface, a queue or a whole host also count other traffic: what they saw in the moments of the loss
-is the most that they can have lost of ours, the least is 0. What a socket or our own program counts is exact. What a
+is the most that they can have lost of ours, the least is 0. What our own program counts is exact, and what a socket
+counts as well, less the corrupted packets that the way damaged and the socket only threw away. What a
 host cannot tell is unknown, not zero: such a stage may have lost all that is missing. Not seen at all: what XDP or a
 netdev-family rule of netfilter drops before the IP layer, unless the driver counts it, and what a hypervisor drops
 outside its guest.
@@ -94,6 +95,7 @@ def book(
         return LedgerRow(scope, stage, segment, least, most, counter, False, evidence)
 
     untransmitted, v6 = missing.untransmitted, scope.family == "ipv6"
+    own = _own(missing.sockets, into, v6)
     rows = [
         row(SENDER_IP, sender_segment, out, _sent_by_ip(out, v6), untransmitted),
         row(SENDER_QDISC, sender_segment, out, _qdisc(out), untransmitted),
@@ -105,14 +107,16 @@ def book(
         row(RECEIVER_FIREWALL, receiver_segment, into, _firewall(into, v6)),
         row(RECEIVER_PORT, receiver_segment, into, _udp(into, v6, "NoPorts")),
         row(DAMAGED, Segment.BETWEEN, into, _udp(into, v6, "InCsumErrors")),
-        row(RECEIVER_BUFFERS, receiver_segment, into, _buffers(into, v6, socket_drops(missing.sockets))),
+        row(RECEIVER_BUFFERS, receiver_segment, into, _buffers(into, v6, None if own is None else own[1])),
     ]
     if missing.held:
         said = "time between arrival and answer, exact"
         rows.insert(0, exact(SENDER_HELD, sender_segment, missing.held, missing.held, said))
-    drops = _socket(missing, into, v6)
-    if drops is not None:
-        rows.append(exact(RECEIVER_SOCKET, receiver_segment, *drops, "drops of the receiving sockets, exact"))
+    if own is not None:
+        counted = socket_drops(missing.sockets)
+        said = ", exact" if own == (counted, counted) else f" ({counted:,}) less what was corrupted or filtered"
+        least, most = _of_these(own, missing, into, v6)
+        rows.append(exact(RECEIVER_SOCKET, receiver_segment, least, most, f"drops of the receiving sockets{said}"))
     if missing.unread:
         said = "packets left in the socket unread, exact"
         least = 0 if missing.part or _others(missing.sockets) else missing.unread
@@ -287,17 +291,32 @@ def _others(sockets: Sequence[Row]) -> bool:
     return any(socket.get("others") for socket in sockets)
 
 
-def _socket(missing: Missing, gone: Rises, v6: bool) -> tuple[int, int] | None:
-    """(least, most) that the receiving sockets dropped of the missing packets. Their count has no times: the
-    namespace's, which holds it, says when."""
-    drops = socket_drops(missing.sockets)
+def _own(sockets: Sequence[Row], gone: Rises, v6: bool) -> tuple[int, int] | None:
+    """(least, most) packets of the stream for which our sockets had no room, of all that they dropped.
+
+    The kernel counts there as well what the checksum gives away, if it looks at it only when the program reads
+    (packets above 76 bytes), and what a filter keeps from the socket: neither is the host's loss.
+    """
+    drops = socket_drops(sockets)
     if drops is None:
         return None
-    least = 0 if _others(missing.sockets) else drops
+    table = "Udp6" if v6 else "Udp"
+    corrupted, full = _of(table, "InCsumErrors"), _of(table, "RcvbufErrors", "MemErrors")
+    known = gone.total(corrupted) is not None and not _others(sockets)
+    least = max(0, drops - gone.whole[corrupted[0]]) if known else 0
+    # MemErrors: not counted before Linux 5.11.
+    most = drops if gone.total(full) is None else min(drops, sum(gone.whole[path] for path in full))
+    return min(least, most), most
+
+
+def _of_these(own: tuple[int, int], missing: Missing, gone: Rises, v6: bool) -> tuple[int, int]:
+    """(least, most) of the missing packets. A socket's count has no times: the namespace's, which holds it, says
+    when."""
+    least, most = own
     if not missing.part:
-        return least, drops
+        return own
     errors = _of("Udp6" if v6 else "Udp", "RcvbufErrors")
     here, whole = gone.total(errors), gone.whole.get(errors[0], 0)
-    if here is None or drops > whole:
-        return 0, drops
-    return max(0, int(here.sum()) - (whole - least)), min(int(here.sum()), drops)
+    if here is None or most > whole:
+        return 0, most
+    return max(0, int(here.sum()) - (whole - least)), min(int(here.sum()), most)

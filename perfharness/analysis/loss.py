@@ -128,6 +128,15 @@ def _runs(lost: Bools) -> tuple[Ints, Ints]:
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
+def returns(samples: Samples) -> Ints:
+    """(m,) the replies in the order of arrival, numbered by the reflector's log; without those it does not name.
+
+    The sender's numbers will not do: what was overtaken on the way there entered the way back in that order.
+    """
+    came = samples.replied & (samples.log_row >= 0)
+    return samples.log_row[came][np.argsort(samples.t4[came], kind="stable")]
+
+
 def reordered(arrivals: Ints) -> Bools:
     """(n,) which of the packets, given as sequence numbers in the order of arrival, are reordered.
 

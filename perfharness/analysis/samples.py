@@ -53,6 +53,8 @@ class Samples:
     """... and the reflector is known to have answered it."""
     logged: Bools
     """The reflector's log can tell of this packet; where False, only a reply proves that it was seen."""
+    log_row: Ints
+    """The number of its first row in the reflector's log, -1 without one."""
     arrivals: Ints
     """Sequence numbers as they arrived at the reflector, duplicates included; empty without its log."""
     duplicates: int
@@ -137,12 +139,19 @@ def join(
 
 
 def match(
-    mine: Columns, first: int, log: Columns, told: Log, result: Mapping[str, Any], due_ns: Ints | None
+    mine: Columns,
+    first: int,
+    log: Columns,
+    told: Log,
+    result: Mapping[str, Any],
+    due_ns: Ints | None,
+    log_rows: Ints | None = None,
 ) -> Samples:
     """The samples among packets ``first``, ``first`` + 1, … of the schedule: ``mine`` as the sender noted them.
 
     ``log``: of the reflector's log at least all of these packets; others are left alone. ``due_ns``: when these packets
-    were due. T2 and T3 are the log's (kernel stamps), unless they are of two sources and the reply's are not.
+    were due; ``log_rows``: the numbers of these rows of the log, where they are not all of it. T2 and T3 are the log's
+    (kernel stamps), unless they are of two sources and the reply's are not.
     Raises EvidenceBroken.
     """
     is_sent = (mine.flags & records.SENT) != 0
@@ -153,7 +162,10 @@ def match(
     s1, s2 = _nibbles(sent.sources12)
     s3, s4 = _nibbles(sent.sources34)
     seen = (sent.flags & records.REPLIED) != 0
-    found, his = _entries(place, len(mine), log, first)
+    found, at = _entries(place, len(mine), log, first)
+    his = log if at is None else _chosen(log, at)
+    rows = np.arange(len(log)) if log_rows is None else log_rows
+    rows = rows if at is None else rows[at]
     log2, log3 = _nibbles(his.sources12)[1], _nibbles(his.sources34)[0]
     better = like(log2, log3) | ~like(s2[found], s3[found])
     return Samples(
@@ -170,6 +182,7 @@ def match(
         seen=seen | found,
         reflected=seen | _replaced(np.zeros(len(seen), np.bool_), (his.flags & records.SENT) != 0, found),
         logged=(sent.seq <= told.last_seq) | told.complete,
+        log_row=_replaced(np.full(len(place), -1, np.int64), rows.astype(np.int64), found),
         arrivals=log.seq.astype(np.int64),
         duplicates=int(result.get("duplicates", 0)),
         schedule_ns=None if due_ns is None else due_ns[place],
@@ -219,21 +232,21 @@ def _nibbles(packed: Sources) -> tuple[Sources, Sources]:
     return packed & np.uint8(0x0F), packed >> np.uint8(4)
 
 
-def _entries(place: Ints, count: int, log: Columns, first: int) -> tuple[Bools, Columns]:
-    """Which of the packets at ``place`` are in the log, and their first entries there."""
+def _entries(place: Ints, count: int, log: Columns, first: int) -> tuple[Bools, Ints | None]:
+    """Which of the packets at ``place`` are in the log, and the rows of their first entries there; None = all rows."""
     there = log.seq.astype(np.int64) - first
     if len(log) and there[0] >= 0 and there[-1] < count and (np.diff(there) > 0).all():  # most of the time
         in_log = np.zeros(count, np.bool_)
         in_log[there] = True
         found: Bools = in_log[place]
         if np.count_nonzero(found) == len(log):
-            return found, log
+            return found, None
     mine = np.flatnonzero((there >= 0) & (there < count))
     entry = np.full(count, -1, np.intp)
     entry[there[mine[::-1]]] = mine[::-1]  # of duplicates the first is written last, and stays
     entries = entry[place]
     found = entries >= 0
-    return found, _chosen(log, entries[found])
+    return found, entries[found]
 
 
 def _replaced(own: AnyArray, his: AnyArray, found: Bools, better: Bools | None = None) -> AnyArray:

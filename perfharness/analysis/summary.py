@@ -203,15 +203,16 @@ class _Windows:
 
 
 class _Replies:
-    """Sequence numbers of replies as they arrived: the last ones of a piece may come after the next one's first."""
+    """Replies as they arrived, by their rows in the reflector's log (:func:`loss.returns`): the last ones of a piece
+    may come after the next one's first."""
 
     def __init__(self) -> None:
         self._seq, self._t4 = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def add(self, samples: Samples) -> Ints:
         """Those that came before any packet that is still to be sent."""
-        came = samples.replied
-        seq, t4 = np.append(self._seq, samples.seq[came]), np.append(self._t4, samples.t4[came])
+        came = samples.replied & (samples.log_row >= 0)
+        seq, t4 = np.append(self._seq, samples.log_row[came]), np.append(self._t4, samples.t4[came])
         if (np.diff(t4) < 0).any():
             order = np.argsort(t4, kind="stable")
             seq, t4 = seq[order], t4[order]

@@ -225,7 +225,7 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
         count, n = int(late.sum()), int(arrived.sum())
         if not n:
-            why = "No packet is known to have arrived."
+            why = "The reflector's log names no packet that arrived."
             observations.append(Observation("reordering", "ratio", scope, "1", None, 0, reason=why))
             continue
         observations.append(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +25,7 @@ T = TypeVar("T")
 _EMPTY = from_records(np.empty(0, RECORD_DTYPE))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pieces:
     """A sender's file and, where there is one, the reflector's log of the same stream."""
 
@@ -37,6 +39,12 @@ class Pieces:
     def packets(self) -> int:
         """Of the schedule."""
         return sum(chunk.rows for chunk in self.sender.index)
+
+    @cached_property
+    def log_starts(self) -> list[int]:
+        """The number of the first row of each chunk of the log."""
+        chunks = () if self.log is None else self.log.index
+        return list(accumulate((chunk.rows for chunk in chunks), initial=0))
 
     def each(self, work: Callable[[Samples], T]) -> Iterator[T]:
         """``work`` on each piece, in the order of sending. Raises EvidenceBroken."""
@@ -79,19 +87,21 @@ class Pieces:
     def _piece(self, number: int, due_ns: Ints | None) -> Samples:
         mine = self.sender.chunk(number)
         first, after = number * CHUNK_ROWS, (number + 1) * CHUNK_ROWS
-        own = late = _EMPTY
+        own, entries, rows = _EMPTY, _EMPTY, np.empty(0, np.int64)
         if self.log is not None and number < len(self.log.index):
             own = self.log.chunk(number, mine)
-            late = concatenated(self._later(self.log, number, after))
-        entries = concatenated([own, late]) if len(late) else own
-        samples = match(mine, first, entries, self.told, self.result, due_ns)
+            later = list(self._later(self.log, number, after))
+            entries = concatenated([own, *(each for _, each in later)]) if later else own
+            parts = [(number, own), *later]
+            rows = np.concatenate([self.log_starts[other] + np.arange(len(each)) for other, each in parts])
+        samples = match(mine, first, entries, self.told, self.result, due_ns, rows)
         return replace(samples, arrivals=own.seq.astype(np.int64))
 
-    def _later(self, log: Recording, number: int, after: int) -> Iterable[Columns]:
-        """Chunks of the log in which packets of this piece arrived after some of a later one."""
+    def _later(self, log: Recording, number: int, after: int) -> Iterator[tuple[int, Columns]]:
+        """Chunks of the log, with their numbers, in which packets of this piece arrived after some of a later one."""
         for other in range(number + 1, len(log.index)):
             if log.index[other].least_seq < after:
-                yield log.chunk(other, self.sender.chunk(other) if other < len(self.sender.index) else None)
+                yield other, log.chunk(other, self.sender.chunk(other) if other < len(self.sender.index) else None)
 
 
 def open_pieces(

@@ -29,10 +29,10 @@ PATIENCE_S = 10.0
 class Wired:
     """Context manager; the neighbours know each other's MAC, so that no frame is there but those of the test."""
 
-    def __init__(self, lines: Mapping[Direction, LineSpec]) -> None:
+    def __init__(self, lines: Mapping[Direction, LineSpec], tag: str = "wire") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="phx-wire-")
         folder = Path(self._folder.name)
-        self._names = {end: f"phx-wire-{os.getpid()}-{end}" for end in "az"}
+        self.names = {end: f"phx-{tag}-{os.getpid()}-{end}" for end in "az"}
         self._config, self._truth = folder / "wire.json", folder / "truth.json"
         self._lines = dict(lines)
         self._wire: subprocess.Popen[bytes] | None = None
@@ -56,14 +56,14 @@ class Wired:
         if self._wire:
             self._wire.terminate()
             self._wire.wait(10)
-        for name in self._names.values():
+        for name in self.names.values():
             if namespaces.exists(name):
                 _ip("netns", "del", name)
         self._folder.cleanup()
 
     def socket(self, end: str, port: int) -> socket.socket:
         """UDP, bound at this end."""
-        with namespaces.entered(self._names[end]):
+        with namespaces.entered(self.names[end]):
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         udp.bind((ADDRESSES[end], port))
@@ -71,7 +71,9 @@ class Wired:
 
     def settled(self) -> dict[str, Any]:
         """The directions of the truth, once the wire has written what it did before this call."""
+        assert self._wire is not None
         asked_ns = time.time_ns()
+        self._wire.send_signal(signal.SIGHUP)  # it tells at once
         self._wait(lambda: self._told()["written_ns"] > asked_ns)
         directions: dict[str, Any] = self._told()["directions"]
         return directions
@@ -88,7 +90,7 @@ class Wired:
         return dict(json.loads(self._truth.read_text(encoding="utf-8")))
 
     def _end(self, end: str, other: str) -> None:
-        name = self._names[end]
+        name = self.names[end]
         _ip("netns", "add", name)
         with namespaces.entered(name):
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1", encoding="ascii")
@@ -98,7 +100,7 @@ class Wired:
         _ip("-n", name, "neigh", "add", ADDRESSES[other], "lladdr", MACS[other], "dev", "wan", "nud", "permanent")
 
     def _write(self) -> None:
-        config = Config(1, self._names["a"], self._names["z"], self._lines)
+        config = Config(1, self.names["a"], self.names["z"], self._lines)
         self._config.write_text(json.dumps(config.to_json()), encoding="utf-8")
 
     def _wait(self, done: Callable[[], bool]) -> None:

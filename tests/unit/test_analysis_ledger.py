@@ -43,7 +43,7 @@ def rows(**rise: dict[str, int]) -> list[dict[str, Any]]:
         target = after["snmp"][group] if group in after["snmp"] else after[group]
         for name, more in counters.items():
             target[name] += more
-    return [{"t_ns": START - 2_000_000_000, **QUIET}, {"t_ns": END + 2_000_000_000, **after}]
+    return [{"t_ns": START - 2_000_000_000, **copy.deepcopy(QUIET)}, {"t_ns": END + 2_000_000_000, **after}]
 
 
 ENDS: dict[str, Any] = {"scope": SCOPE, "sender_segment": Segment.HOST_A, "receiver_segment": Segment.HOST_Z}
@@ -88,6 +88,34 @@ def test_without_the_socket_s_count_the_namespace_s_bounds():
     found = book(1_200, receiver=rows(Udp={"RcvbufErrors": 1_000, "MemErrors": 5}), sockets=[{"drops": None}])
     assert range_of(found) == (0, 1_005)
     assert ledger.RECEIVER_SOCKET not in found
+
+
+def test_what_came_corrupted_is_not_the_host_s_loss():
+    """48 drops of our socket, all with a wrong checksum: the host lost none. The 7 that were too many, it did."""
+    corrupted = book(48, receiver=rows(Udp={"InCsumErrors": 48}), sockets=[{"drops": 48}])
+    assert range_of(corrupted) == (0, 0) and "corrupted" in corrupted[ledger.RECEIVER_SOCKET].counter
+    both = rows(Udp={"InCsumErrors": 48, "RcvbufErrors": 7})
+    assert range_of(book(55, receiver=both, sockets=[{"drops": 55}])) == (7, 7)
+
+
+def test_corruption_that_may_be_another_program_s_leaves_a_range():
+    """Of 50 drops of our socket 20 may have come corrupted, and full buffers are counted 90 times: 30 to 90."""
+    receiver = rows(Udp={"InCsumErrors": 20, "RcvbufErrors": 90})
+    assert range_of(book(200, receiver=receiver, sockets=[{"drops": 50}])) == (30, 90)
+
+
+@pytest.mark.parametrize(("absent", "expected"), [("InCsumErrors", (0, 40)), ("MemErrors", (40, 50))])
+def test_a_kernel_without_one_of_the_counters_leaves_a_range(absent: str, expected: tuple[int, int]):
+    """Which of 50 drops were corruption, or which were for want of memory, is then unknown."""
+    receiver = rows(Udp={"RcvbufErrors": 40, "InCsumErrors": 10})
+    for row in receiver:
+        del row["snmp"]["Udp"][absent]
+    assert range_of(book(60, receiver=receiver, sockets=[{"drops": 50}])) == expected
+
+
+def test_what_a_filter_kept_from_our_socket_is_no_loss():
+    """Its drops are counted by the socket alone: no buffer was full, and nothing came corrupted."""
+    assert range_of(book(9, sockets=[{"drops": 9}])) == (0, 0)
 
 
 def test_the_family_chooses_the_counter():

@@ -161,6 +161,19 @@ def test_arrivals_show_reordering_on_the_way_there():
     assert loss.reordered(samples.arrivals).tolist() == [False, False, False, True]
 
 
+def test_the_way_back_is_not_blamed_for_the_order_of_the_way_there():
+    """Overtaken there, replies keep the order in which they left; only what is overtaken again is reordered."""
+    there = [Packet(0), Packet(1, forward_ns=13_500_000), Packet(2), Packet(3), Packet(4)]
+    assert not loss.reordered(loss.returns(stream(*there))).any()
+    there[2].backward_ns = 14_200_000  # behind 3 and 4
+    assert loss.reordered(loss.returns(stream(*there))).sum() == 1
+
+
+def test_without_the_log_nobody_knows_the_order_on_the_way_back():
+    """No reply can be numbered, so none is counted as in order."""
+    assert len(loss.returns(stream(Packet(0), Packet(1), log=False))) == 0
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

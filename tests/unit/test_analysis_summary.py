@@ -80,7 +80,7 @@ def test_a_stream_in_pieces_is_the_stream(whole: Samples, size: int) -> None:
     late = loss.reordered(whole.arrivals)
     assert (int(found.reordering[Direction.A_Z][0].sum()), len(late)) == (int(late.sum()), len(late))
     assert int(found.reordering[Direction.A_Z][1].sum()) == len(late)
-    back = whole.seq[whole.replied][np.argsort(whole.t4[whole.replied], kind="stable")]
+    back = loss.returns(whole)
     assert int(found.reordering[Direction.Z_A][0].sum()) == int(loss.reordered(back).sum()) > 0
     assert (found.sent, found.replied, found.kernel_share) == (25_000, int(whole.replied.sum()), whole.kernel_share)
     assert found.stamps == dict(sorted(delay.rtt_sources(whole).items()))

@@ -75,7 +75,7 @@ def swept(folder: Path, drops: int = 0, log: bool = True, **fate: Any) -> tuple[
         elif job.method == "stamp.reflect":
             data = {"rxq_dropped": drops}
         else:
-            run.write(f"{where}/counters.jsonl", counters())
+            run.write(f"{where}/counters.jsonl", counters(rcvbuf=drops))
         done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
         run.write_json(f"{where}/result.json", {**done, "started_ns": 1, "ended_ns": START_UNIX_NS + 4 * 10**9})
     run.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})

@@ -75,7 +75,15 @@ def counters(seconds: int = 12, step_bytes: int = 0, **rise: int) -> bytes:
             },
             "qdisc": {"drops": 0},
             "softnet": {"dropped": 0},
-            "snmp": {"Udp": {**UDP, "RcvbufErrors": rise.get("rcvbuf", 0) * half, "MemErrors": 0}, "Ip": IP},
+            "snmp": {
+                "Udp": {
+                    **UDP,
+                    "RcvbufErrors": rise.get("rcvbuf", 0) * half,
+                    "MemErrors": 0,
+                    "InCsumErrors": rise.get("corrupted", 0) * half,
+                },
+                "Ip": IP,
+            },
             "cpu": {"total": {"user": i, "idle": i, "steal": rise.get("steal", 0) * i}},
         }
         lines.append(json.dumps(row))
@@ -112,7 +120,7 @@ def store(
         data: dict[str, Any] = {}
         more: dict[str, bytes] = {}
         if job.method == "host.counters":
-            more["counters.jsonl"] = counters() if counts is None else counts
+            more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
         elif job.method == "stamp.reflect":
@@ -174,6 +182,14 @@ def test_loss_that_the_receiver_explains_is_the_hosts(tmp_path: Path) -> None:
     assert verdict is Verdict.INCONCLUSIVE
     assert "dropped 117 of the 117 packets that are missing" in why
     assert any(row.packets_lo == 117 and row.segment == "host-z" for row in found.ledger)
+
+
+def test_what_came_corrupted_is_the_circuits(tmp_path: Path) -> None:
+    """The receiving socket dropped all that is missing, each for its checksum: the circuit fails."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, drops=117, counts=counters(corrupted=117))
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert (loss.value, loss.n) == (pytest.approx(117 / 5356), 5356)
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.FAIL
 
 
 @pytest.mark.parametrize(("waited_s", "verdict"), [(0.0, Verdict.WARN), (0.5, Verdict.INCONCLUSIVE)])
