@@ -14,8 +14,9 @@ from perfagent.reflector import Reflector
 from perfagent.sender import Sender, Stream
 from perfagent.wire import Code, Fault
 
-_SENDER_PRIORITY, _REFLECTOR_PRIORITY = 10, 11
-"""The reflector goes first where both share a host: its delay is inside every round trip."""
+_PRIORITY = 10
+"""One for both: where sender and reflector share a host, the kernel wakes the one on a CPU that the other is not on.
+Did the reflector outrank the sender, it would stay on the same CPU and push each packet of it out of time."""
 _HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
@@ -56,7 +57,7 @@ def send(
     with sockets.bind_udp(source) as sock:
         sockets.set_dscp(sock, dscp)
         sender = Sender(job, sock, stream)
-        got = realtime.enter(_SENDER_PRIORITY)
+        got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
         sender.run(start_mono_ns + offset_ns for offset_ns in offsets_ns)
         return {
@@ -79,7 +80,7 @@ def reflect(job: Job, *, address: str, port: int, peer: str, ssid: int) -> dict[
     _within("ssid", ssid, 1, 65_535)
     with sockets.bind_udp(address, port) as sock:
         reflector = Reflector(job, sock, sockets.canonical(peer), ssid)
-        got = realtime.enter(_REFLECTOR_PRIORITY)
+        got = realtime.enter(_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run()
         return {**reflector.figures(), "rxq_dropped": sockets.receive_drops(sock), "realtime": got}
