@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
 TEST_PACKAGES := nftables tshark
-BENCH_PACKAGES := irtt
+BENCH_PACKAGES := irtt sockperf
 
 .PHONY: help demo test check bench fuzz lock clean
 
@@ -29,7 +29,7 @@ check: $(VENV)/.dev ## linter, types, and the invariants of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## ratios against iperf3 and irtt alone, in one run
+bench: $(VENV)/.dev ## ratios against iperf3, irtt and sockperf, in one run
 	@$(call debian,$(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	@for bench in tests/bench/bench_*.py; do $(SUDO) $(BIN)/python $$bench || exit 1; done
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from intervals import FEWEST, median_interval
 
 from perfharness import evidence
 from perfharness.analysis.iperf3 import parse
@@ -95,15 +96,6 @@ def rate(raw: bytes) -> float:
     return flow.rate_bps
 
 
-def median_interval(ratios: np.ndarray) -> tuple[float, float, float]:
-    """Median and its distribution-free 95 % interval from order statistics (for 10 pairs the 2nd and the 9th)."""
-    ordered = np.sort(ratios)
-    from scipy.stats import binom
-
-    below = int(binom.ppf(0.025, len(ordered), 0.5))
-    return float(np.median(ordered)), float(ordered[max(below - 1, 0)]), float(ordered[min(-below, -1)])
-
-
 def compare(name: str, rate_bps: int | None, pairs: int, folder: Path) -> bool:
     circuit = load_circuit(find_shipped("circuits/lab"))
     control.up(LabSpec(rate_bps=rate_bps))
@@ -117,7 +109,7 @@ def compare(name: str, rate_bps: int | None, pairs: int, folder: Path) -> bool:
             theirs = first_bare or bare()
             ratios.append(ours / theirs)
             bares.append(theirs)
-    median, low, high = median_interval(np.array(ratios))
+    median, low, high = median_interval(ratios)
     ok = low >= TARGETS[name]
     print(
         f"{name:10}  bare {np.median(bares) / 1e9:6.2f} Gbit/s   harness / bare {median:.3f} ({low:.3f} to {high:.3f})"
@@ -130,6 +122,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=10)
     pairs = parser.parse_args().pairs
+    if pairs < FEWEST:
+        parser.error(f"--pairs {pairs}: an interval of the median needs {FEWEST} at least")
     with tempfile.TemporaryDirectory() as folder:
         for name in TARGETS:
             (Path(folder) / name.replace("/", "")).mkdir()

@@ -21,8 +21,9 @@ from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import Code, Fault
 
-_SENDER_PRIORITY, _REFLECTOR_PRIORITY = 10, 11
-"""The reflector goes first where both share a host: its delay is inside every round trip."""
+_PRIORITY = 10
+"""One for both: where sender and reflector share a host, the kernel wakes the one on a CPU that the other is not on.
+Did the reflector outrank the sender, it would stay on the same CPU and push each packet of it out of time."""
 _HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
@@ -97,7 +98,7 @@ def send(
     with sockets.bind_udp(source) as sock:
         sockets.set_dscp(sock, dscp)
         sender = Sender(job, sock, stream, form)
-        got = realtime.enter(_SENDER_PRIORITY)
+        got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
         sender.run(start_mono_ns + offset_ns for offset_ns in offsets_ns)
         return {
@@ -145,7 +146,7 @@ def reflect(
     )
     with sockets.bind_udp(address, port) as sock:
         reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record)
-        got = realtime.enter(_REFLECTOR_PRIORITY)
+        got = realtime.enter(_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
         drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
