@@ -16,6 +16,7 @@ import numpy as np
 from perfagent import records
 from perfharness import evidence
 from perfharness.analysis import loss
+from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Ints
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.wire import DIRECTIONS
@@ -74,7 +75,7 @@ class Found:
     def entered(self, way: Direction) -> Ints:
         """The sequence numbers in the order in which the wire was given the packets."""
         if way is A_Z:
-            return self.probe.samples.seq
+            return self.samples.seq
         log = self.records("z", "reflector.rec")
         return np.array([record.seq for record in log if record.flags & records.SENT], np.int64)
 
@@ -83,8 +84,13 @@ class Found:
         host, job = (self.context.a.name, probe.SENDER) if end == "a" else (self.context.z.name, probe.REFLECTOR)
         return list(records.read(self.files.bytes(host, job, name) or records.HEADER))
 
+    @property
+    def samples(self) -> Samples:
+        """Every packet of the stream."""
+        return self.probe.pieces.whole()
+
     def lost(self, way: Direction) -> loss.Way:
-        losses = loss.by_direction(self.probe.samples)
+        losses = loss.by_direction(self.samples)
         found = losses.forward if way is A_Z else losses.backward
         assert found is not None and losses.unknown == losses.unanswered == 0
         return found

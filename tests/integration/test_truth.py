@@ -16,7 +16,7 @@ from perfharness.analysis import delay, loss
 from perfharness.analysis.statistics import Floats
 from perfharness.lab.linespec import LineSpec, Loss
 from perfharness.lab.wire import DIRECTIONS
-from perfharness.model import Direction
+from perfharness.model import Direction, Segment
 from tests.integration.streams import Found, Lines, Streams
 from tests.integration.wires import Wired
 
@@ -47,7 +47,7 @@ def undelayed(streams: Streams) -> Found:
 
 def one_way_ns(found: Found, way: Direction) -> Floats:
     """(n,) both ends read the same clock here."""
-    raw = delay.one_way_raw_ns(found.probe.samples, way)
+    raw = delay.one_way_raw_ns(found.samples, way)
     return raw[np.isfinite(raw)]
 
 
@@ -70,7 +70,7 @@ def test_a_constant_delay_is_measured(streams: Streams, undelayed: Found, there_
     for way in DIRECTIONS:
         before, after = one_way_ns(undelayed, way), one_way_ns(found, way)
         assert np.median(after) - np.median(before) == pytest.approx(told[way], abs=within_ns)
-        assert np.median(delay.ipdv(after)) == pytest.approx(0, abs=within_ns)
+        assert np.nanmedian(delay.ipdv(after)) == pytest.approx(0, abs=within_ns)
 
 
 @pytest.mark.parametrize(("way", "jitter"), [(A_Z, "uniform"), (Z_A, "exponential"), (A_Z, "normal")])
@@ -116,7 +116,7 @@ def test_packets_that_overtook_others_are_counted(streams: Streams) -> None:
     """As many are reordered as left the wire after a later one, in each direction, and only such as it held back."""
     line = LineSpec(reorder=0.05, reorder_ns=4 * MS)
     found = streams.send(dict.fromkeys(DIRECTIONS, line), duration="1s")
-    samples = found.probe.samples
+    samples = found.samples
     for way in DIRECTIONS:
         seen = found.figure("reordering", "ratio", way)
         overtaken = found.flows[way]["overtaken"]
@@ -145,7 +145,7 @@ def test_corrupted_packets_are_lost_on_the_way(streams: Streams, size: int) -> N
         lost, corrupted = found.lost(way), found.befell(way, "corrupted")
         assert lost.seq[lost.lost].tolist() == corrupted != []
         assert found.value("loss", "ratio", way) == len(corrupted) / len(found.entered(way))
-    assert not any(row.packets_hi for row in found.measurement.ledger)
+    assert not any(row.packets_hi for row in found.measurement.ledger if row.segment is not Segment.BETWEEN)
 
 
 @pytest.mark.parametrize("way", DIRECTIONS)
