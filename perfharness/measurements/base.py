@@ -121,14 +121,14 @@ class MeasurementKind(Protocol):
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement: ...
 
 
-def counters(context: Context, deadline_s: float) -> tuple[Job, ...]:
-    """The watchers beside any task that moves packets: each host's counters, ten times a second."""
+def counters(context: Context, deadline_s: float, period_ms: int = 100) -> tuple[Job, ...]:
+    """The watchers beside any task that moves packets: each host's counters, by default ten times a second."""
     return tuple(
         Job(
             id=COUNTERS,
             endpoint=end.name,
             method="host.counters",
-            args={"interface": end.interface, "period_ms": 100},
+            args={"interface": end.interface, "period_ms": period_ms},
             role=Role.WATCH,
             deadline_s=deadline_s,
         )

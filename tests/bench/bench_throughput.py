@@ -2,7 +2,7 @@
 
 Ten pairs each: unshaped (as fast as this machine forwards) and at the ordered 1 Gbit/s. Printed is the median of
 the ratios harness / bare with a distribution-free interval; exit code 1 when its lower end is below the target.
-Both sides run the same iperf3 with the same streams and seconds; rates are the receiver's, payload only.
+Each value is the better of two runs. Both sides run the same iperf3 with the same streams and seconds; rates are the receiver's, payload only.
 
     python tests/bench/bench_throughput.py [--pairs 10]
 """
@@ -33,6 +33,11 @@ from perfharness.order.scenario import find_shipped, load_scenario
 from perfharness.plan import make_plan
 
 SECONDS, OMIT, STREAMS = 3, 1, 4
+ATTEMPTS = 2
+"""Of each kind in a pair, of which the faster one counts: on a virtual machine one in three may lose a third of its
+rate to where its threads happen to run."""
+CONGESTION = "cubic"
+"""BBR, the default of many hosts, paces by round trips of 15 µs here: its rates vary by a factor of three."""
 TARGETS = {"unshaped": 0.95, "1 Gbit/s": 0.99}
 SCENARIO = f"""
 format_version: 1
@@ -46,6 +51,7 @@ steps:
     duration: {SECONDS}s
     omit: {OMIT}s
     streams: {STREAMS}
+    congestion: {CONGESTION}
     probe: {{interval: 10ms}}
 """
 
@@ -61,7 +67,7 @@ class Silent:
 def bare() -> float:
     """Payload bit/s that a plain server received from a plain client in the same namespaces."""
     enter = ["ip", "netns", "exec"]
-    options = ["-t", str(SECONDS + OMIT), "-P", str(STREAMS), "-i", "0.2"]
+    options = ["-t", str(SECONDS + OMIT), "-P", str(STREAMS), "-i", "0.2", "-C", CONGESTION]
     server = subprocess.Popen(
         [*enter, "ph-ecs", "iperf3", "-s", "-1", "-J", "-i", "0.2", "-p", "5201"], stdout=subprocess.PIPE
     )
@@ -100,13 +106,19 @@ def compare(name: str, rate_bps: int | None, pairs: int, folder: Path) -> bool:
     circuit = load_circuit(find_shipped("circuits/lab"))
     control.up(LabSpec(rate_bps=rate_bps))
     ends = [circuit.endpoint(end) for end in circuit.pairs[0]]
+    runs = folder / name.replace("/", "")
     ratios, bares = [], []
     with Fleet(ends, f"bench-{rate_bps}", 30.0) as fleet:
         bare()  # both warmed up
         for number in range(pairs):
-            first_bare = bare() if number % 2 else None
-            ours = harnessed(circuit, fleet, folder / name.replace("/", ""), number)
-            theirs = first_bare or bare()
+            theirs = ours = 0.0
+            for attempt in range(ATTEMPTS):
+                mine_first = (number + attempt) % 2
+                if mine_first:
+                    ours = max(ours, harnessed(circuit, fleet, runs, number * ATTEMPTS + attempt))
+                theirs = max(theirs, bare())
+                if not mine_first:
+                    ours = max(ours, harnessed(circuit, fleet, runs, number * ATTEMPTS + attempt))
             ratios.append(ours / theirs)
             bares.append(theirs)
     median, low, high = median_interval(ratios)
