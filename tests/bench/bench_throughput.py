@@ -2,7 +2,8 @@
 
 Ten pairs each: unshaped (as fast as this machine forwards) and at the ordered 1 Gbit/s. Printed is the median of
 the ratios harness / bare with a distribution-free interval; exit code 1 when its lower end is below the target.
-Each value is the better of two runs. Both sides run the same iperf3 with the same streams and seconds; rates are the receiver's, payload only.
+Each value is the better of two runs. Both sides run the same iperf3 with the same streams and seconds; rates are the
+receiver's, payload only.
 
     python tests/bench/bench_throughput.py [--pairs 10]
 """
