@@ -87,7 +87,8 @@ def book(
     told = []
     if there is not None:
         missing = _timed(missing, there, found, flow)
-        told = _events(context, scope, counted, missing, bursts)
+        # A packet that is late is lost in one interval and given back in a later one.
+        told = _events(context, scope, counted, missing, bursts) if lost > 0 else []
     rows = _within_the_test(counted.book(context, scope, missing, (bursts,)), flow)
     return (*rows, rest(lost, rows, scope)), told
 
