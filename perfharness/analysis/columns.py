@@ -143,7 +143,7 @@ def unpack(data: bytes, teller: Teller | None = None) -> Columns:
                 before = _filled(stamp, None if present == count else there)
     except (struct.error, zlib.error, ValueError, IndexError, OverflowError) as error:
         raise EvidenceBroken(f"A chunk of packed samples is damaged: {error}.") from None
-    return Columns(seq, **small, **dict(zip(_STAMPS, stamps, strict=True)))  # type: ignore[arg-type]
+    return Columns(seq, **small, **dict(zip(_STAMPS, stamps, strict=True)))  # type: ignore[arg-type]  # keys unknown to mypy
 
 
 def _guess(at: int, before: Ints | None, seq: Seqs, teller: Teller | None) -> Ints | None:

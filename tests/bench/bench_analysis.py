@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "agents")]
 
 from perfagent import records  # noqa: E402 - found only by the path above
-from perfharness import recording  # noqa: E402
-from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Records  # noqa: E402
+from perfharness import recording  # noqa: E402 - likewise
+from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Records  # noqa: E402 - likewise
 
 DAY = 86_400_000
 SIZES = (DAY // 100, DAY // 10, DAY)
