@@ -10,14 +10,14 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from errno import errorcode
-from pathlib import Path
 from time import monotonic_ns, time_ns
 from typing import Any
 
 from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
-from perfagent.records import KERNEL, RECORD, RECORD_BYTES, STAMP, USER
+from perfagent.record_files import RecordsInOrder
+from perfagent.records import KERNEL, USER
 from perfagent.stamp.reflecting import Reflecting, Session
 from perfagent.timestamps import ANCILLARY_BYTES, Ancillary
 
@@ -25,43 +25,6 @@ _TICK_NS = 500_000_000
 _POLL_S = 0.2
 """How long a wait for a packet may last before we look whether we are asked to stop."""
 _LARGEST_DATAGRAM = 65_535
-
-
-class RecordsInOrder:
-    """``reflector.rec``: written by the second half of a second.
-
-    A record waits in memory for one period so that its transmit stamp can still be put in.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._file.write(records.HEADER)
-        self._waiting = bytearray()
-        self._first = 0
-        self._ripe = 0
-
-    def append(self, *fields: int) -> None:
-        self._waiting += RECORD.pack(*fields)
-
-    def set_t3(self, number: int, sent_ns: int) -> bool:
-        """Put the transmit stamp of the kernel into the record of this number; False if it was written already."""
-        at = (number - self._first) * RECORD_BYTES
-        if not 0 <= at < len(self._waiting):
-            return False
-        self._waiting[at + records.SOURCES34] = KERNEL
-        STAMP.pack_into(self._waiting, at + records.T3, sent_ns)
-        return True
-
-    def write_ripe(self) -> None:
-        """Write what had waited when this was called last."""
-        self._file.write(self._waiting[: self._ripe])
-        del self._waiting[: self._ripe]
-        self._first += self._ripe // RECORD_BYTES
-        self._ripe = len(self._waiting)
-
-    def close(self) -> None:
-        self._file.write(self._waiting)
-        self._file.close()
 
 
 class Reflector:

@@ -1,22 +1,24 @@
-"""The sending end of a probe stream: one loop with absolute deadlines around ``stamp.sending``."""
+"""The sending end of a probe stream, over one flow or many: one loop with absolute deadlines around ``stamp.sending``.
+
+It wakes once a packet. The kernel has stamped what came meanwhile, so that it can be read when the packet is out,
+which spares the CPU a second wake-up beside a load.
+"""
 
 from __future__ import annotations
 
-import mmap
-import os
+import select
 import socket
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
-from pathlib import Path
-from select import select
 from time import monotonic_ns, time_ns
 from typing import Any
 
 from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
-from perfagent.records import HEADER_BYTES, KERNEL, RECORD_BYTES, USER
+from perfagent.record_files import RecordsInPlace
+from perfagent.records import KERNEL, USER
 from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.sending import Sending, Stream
 from perfagent.wire import Code, Fault
@@ -31,47 +33,33 @@ _LIVE_REPLIES = 101
 _LEAD_STEP_NS = 500
 _MOST_LEAD_NS = 80_000
 """Wake-ups of an idle virtual CPU are 50 to 60 µs late; at 1 kHz this costs at most 8 % of a core."""
+_MOST_READS = 32
+"""Between two packets: a heap of replies must not delay the next one."""
 
-
-class RecordsInPlace:
-    """``sender.rec``: room for all records from the start, written through a mapping.
-
-    What was written is in the kernel's hands at once, so that a killed prober loses nothing. Pages that are
-    written out of memory again keep the process small on long streams.
-    """
-
-    def __init__(self, path: Path, count: int) -> None:
-        """Raises Fault(TOOL_FAILED) when the disk cannot hold it."""
-        size = HEADER_BYTES + count * RECORD_BYTES
-        with path.open("w+b") as file:
-            try:  # a disk that is full later would end us by SIGBUS
-                os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                reason = f"no room for {size} bytes of samples: {error.strerror}"
-                raise Fault(Code.TOOL_FAILED, reason) from error
-            file.write(records.HEADER)
-            file.flush()
-            self.map = mmap.mmap(file.fileno(), size)
-        self._released = 0
-
-    def release(self, seq: int) -> None:
-        """Let go of the memory (not of the data) of all records before ``seq``."""
-        end = (HEADER_BYTES + seq * RECORD_BYTES) // mmap.PAGESIZE * mmap.PAGESIZE
-        if end > self._released:
-            self.map.madvise(mmap.MADV_DONTNEED, self._released, end - self._released)
-            self._released = end
+OTHER_FLOW = "other flow"
+"""Why a packet is no reply of ours, beside the reasons of ``stamp.sending``."""
 
 
 class Sender:
-    """Sends what is due, reads what comes, and counts what is neither sent nor ours."""
+    """Sends what is due through the socket of its flow, reads what comes, and counts what is neither sent nor ours."""
 
-    def __init__(self, job: Job, sock: socket.socket, stream: Stream, form: Form = OPEN) -> None:
-        """Raises Fault(BAD_ARGUMENT, TOOL_FAILED)."""
-        timestamps.enable(sock)
-        sockets.set_ttl(sock, sockets.PROBE_TTL)
+    def __init__(
+        self,
+        job: Job,
+        socks: Sequence[socket.socket],
+        stream: Stream,
+        form: Form = OPEN,
+        flow_of: Callable[[int], int] = lambda _: 0,
+    ) -> None:
+        """``flow_of(seq)`` is the flow, an index of ``socks``, of the packet of that number.
+
+        Raises Fault(BAD_ARGUMENT, TOOL_FAILED).
+        """
         self._job = job
-        self._sock = sock
+        self._socks = socks
         self._stream = stream
+        self._form = form
+        self._flow_of = flow_of
         self._reply = bytearray(stream.packet_bytes)
         self._buffers = (self._reply,)
         self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
@@ -79,51 +67,61 @@ class Sender:
             self.session = Sending(form, stream, self._records.map)
         except ValueError as error:
             raise Fault(Code.BAD_ARGUMENT, str(error)) from error
-        self._packet = self.session.packet
         self._duplicates_path = job.folder / "duplicates.rec"
-        self._stamps = timestamps.TransmitStamps(sock, *form.mark(stream.error_word, stream.ssid))
-        self._stamps.expect(stream.packet_bytes)
-        self._next_tick_ns = 0
-        self._most_lead_ns = self._lead_ns = min(_MOST_LEAD_NS, stream.interval_ns // 2)
+        mark = form.mark(stream.error_word, stream.ssid)
+        self._stamps = [timestamps.TransmitStamps(sock, *mark) for sock in socks]
+        self._poll = select.epoll()
+        self._flow_at = {}
+        for flow, sock in enumerate(socks):
+            timestamps.enable(sock)
+            sockets.set_ttl(sock, sockets.PROBE_TTL)
+            self._stamps[flow].expect(stream.packet_bytes)
+            self._flow_at[sock.fileno()] = flow
+            self._poll.register(sock.fileno(), select.EPOLLIN)  # errors are always told
+        self._next_tick_ns = self._lead_ns = 0
+        self._most_lead_ns = min(_MOST_LEAD_NS, stream.interval_ns // 2)
         self._rtts: deque[int] = deque(maxlen=_LIVE_REPLIES)
         self.clock: list[tuple[int, int]] = []
         self.attempted = self.sent = self.missed = 0
         self.send_errors: Counter[str] = Counter()
 
+    def close(self) -> None:
+        self._poll.close()
+
     # --- the loop
 
-    def run(self, due: Iterable[int]) -> None:
-        """Send packet i at ``due[i]`` (CLOCK_MONOTONIC) or, if an interval too late, not at all."""
+    def run(self, due: Iterable[int], patience_ns: int) -> None:
+        """Send packet i at ``due[i]`` (CLOCK_MONOTONIC) or, if later than ``patience_ns`` after it, not at all."""
         for seq, due_ns in enumerate(due):
-            self._serve_until(due_ns)
+            self._wait_until(due_ns)
             if self._job.stopping:
                 break
             self.attempted += 1
-            if monotonic_ns() - due_ns > self._stream.interval_ns:
+            if monotonic_ns() - due_ns > patience_ns:
                 self.missed += 1
-                continue
-            self._send(seq)
-            if due_ns >= self._next_tick_ns:
-                self._tick(seq)
+            else:
+                self._send(seq)
+                if due_ns >= self._next_tick_ns:
+                    self._tick(seq)
+            self._read_waiting()
         self._serve_stragglers()
         self.clock.append(clock_pair())
 
-    def _serve_until(self, due_ns: int) -> None:
-        """Read replies and transmit stamps until then, or until asked to stop.
+    def _wait_until(self, due_ns: int) -> None:
+        """Sleep until then, or until asked to stop.
 
         A sleeping CPU wakes late by tens of microseconds. So the sleep ends a little early and the rest is
         spent looking at the clock; how early is learnt from how late the wake-ups are.
         """
-        readers: tuple[Any, ...] = (self._sock, self._job.stop_fd)
-        stamped = (self._sock,)
+        stop_fd = self._job.stop_fd
+        readers: tuple[Any, ...] = (stop_fd,) if self.session.kernel_t4 else (stop_fd, self._poll)
         wake_ns = due_ns - self._lead_ns
         while not self._job.stopping:
             left_ns = wake_ns - monotonic_ns()
             if left_ns <= 0:
                 break
-            ready = select(readers, (), stamped, left_ns / 1e9)
-            if any(ready):
-                self._read(*ready)
+            if any(select.select(readers, (), (), left_ns / 1e9)):
+                self._read_waiting()  # at once as long as the kernel does not say when a packet came
             else:
                 self._learn_lead(monotonic_ns() > due_ns)
         while monotonic_ns() < due_ns and not self._job.stopping:
@@ -139,20 +137,31 @@ class Sender:
 
         When every packet has its answer, only a duplicate can still come: that is not waited for as long.
         """
-        end_ns = monotonic_ns() + min(_SETTLED_WAIT_NS, self._stream.wait_ns)
-        self._serve_until(end_ns)
-        if self.session.received < self.sent:
-            end_ns += max(0, self._stream.wait_ns - _SETTLED_WAIT_NS)
-            self._serve_until(end_ns)
-        end_ns = min(end_ns, monotonic_ns() + _STOPPED_WAIT_NS)
-        while (left_ns := end_ns - monotonic_ns()) > 0:
-            self._read(*select((self._sock,), (), (self._sock,), left_ns / 1e9))
+        now_ns, wait_ns = monotonic_ns(), self._stream.wait_ns
+        settled_ns = now_ns + min(_SETTLED_WAIT_NS, wait_ns)
+        while True:
+            end_ns = settled_ns
+            if self.session.received < self.sent:
+                end_ns = now_ns + (min(_STOPPED_WAIT_NS, wait_ns) if self._job.stopping else wait_ns)
+            left_ns = end_ns - monotonic_ns()
+            if left_ns <= 0:
+                return
+            readers: tuple[Any, ...] = (self._poll,) if self._job.stopping else (self._poll, self._job.stop_fd)
+            if self._poll in select.select(readers, (), (), left_ns / 1e9)[0]:
+                self._read_waiting()
 
-    def _read(self, readable: Sequence[Any], _: Sequence[Any], stamped: Sequence[Any]) -> None:
-        if stamped:
-            self._join_transmit_stamps()
-        if self._sock in readable:
-            self._read_reply()
+    def _read_waiting(self) -> None:
+        """Read the transmit stamps and replies that are there."""
+        for _ in range(_MOST_READS):
+            ready = self._poll.poll(0)
+            if not ready:
+                return
+            for descriptor, events in ready:
+                flow = self._flow_at[descriptor]
+                if events & ~select.EPOLLIN:
+                    self._join_transmit_stamp(flow)
+                if events & select.EPOLLIN:
+                    self._read_reply(flow)
 
     def _tick(self, seq: int) -> None:
         """Once a second, right after a packet, when the next one is farthest away."""
@@ -168,37 +177,34 @@ class Sender:
     # --- one packet
 
     def _send(self, seq: int) -> None:
+        flow = self._flow_of(seq)
         now_ns = time_ns()
         self.session.write(seq, now_ns)
         try:
-            self._sock.sendto(self._packet, socket.MSG_DONTWAIT, self._stream.peer)
+            self._socks[flow].sendto(self.session.packet, socket.MSG_DONTWAIT, self._stream.peer)
         except OSError as error:
             self.session.sent(seq, now_ns, failed=True)
             self.send_errors[errorcode.get(error.errno or 0, str(error.errno))] += 1
         else:
             self.session.sent(seq, now_ns)
             self.sent += 1
-            self._join_transmit_stamp()  # most often it is back already: spares a turn of the loop
 
-    def _join_transmit_stamps(self) -> None:
-        while self._join_transmit_stamp():
-            pass
+    def _join_transmit_stamp(self, flow: int) -> None:
+        joined = self._stamps[flow].read()
+        if joined is not None:
+            self.session.transmitted(*joined)
 
-    def _join_transmit_stamp(self) -> bool:
-        joined = self._stamps.read()
-        if joined is None:
-            return False
-        self.session.transmitted(*joined)
-        return True
-
-    def _read_reply(self) -> None:
+    def _read_reply(self, flow: int) -> None:
         try:
-            size, ancillary, _, address = self._sock.recvmsg_into(
+            size, ancillary, _, address = self._socks[flow].recvmsg_into(
                 self._buffers, timestamps.ANCILLARY_BYTES, socket.MSG_DONTWAIT
             )
-        except BlockingIOError:
+        except OSError:  # nothing there after all, or the peer's ICMP
             return
         now_ns = time_ns()
+        if not self._is_of(flow, size):
+            self.session.refused[OTHER_FLOW] += 1
+            return
         kernel_ns, ttl, tos = timestamps.of_received(ancillary)
         t4_ns, source = (kernel_ns, KERNEL) if kernel_ns else (now_ns, USER)
         before = self.session.received
@@ -207,6 +213,13 @@ class Sender:
             self._keep_duplicate(duplicate)
         elif self.session.received > before:
             self._rtts.append(self.session.last_rtt_ns)
+
+    def _is_of(self, flow: int, size: int) -> bool:
+        """Whether the reply names a packet that was sent through the socket that it came to."""
+        if len(self._socks) == 1 or size < self._form.base_bytes:
+            return True  # the session says what is wrong with it
+        seq = self._form.read_reply(self._reply).sender_seq
+        return seq >= self._stream.packets or self._flow_of(seq) == flow
 
     def _keep_duplicate(self, record: bytes) -> None:
         """Rare enough to open the file each time."""

@@ -11,10 +11,11 @@ import pytest
 
 from perfagent import records, sockets
 from perfagent.jobs import Job
+from perfagent.methods.flows import bind_flows
+from perfagent.sender import Sender
 from perfagent.stamp.packet import OPEN
 from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import UNSYNCHRONISED
-from perfagent.sweep import Sweep, bind_flows
 from perfagent.wire import Fault
 from perfharness import evidence
 from perfharness.judge.diagnosis import diagnose
@@ -90,7 +91,8 @@ def test_a_reply_counts_only_for_its_own_flow(job: Job) -> None:
     """A reply that comes to the port of another flow, or from another address, is foreign."""
     socks = bind_flows("127.0.0.1", 64_100, 2)
     with sockets.bind_udp("127.0.0.1") as peer, sockets.bind_udp("127.0.0.2") as stranger:
-        sweep = Sweep(job, socks, [0, 1], Stream(peer.getsockname(), 7, 64, 2, 1_000_000, 100_000_000, UNSYNCHRONISED))
+        stream = Stream(peer.getsockname(), 7, 64, 2, 1_000_000, 100_000_000, UNSYNCHRONISED)
+        sweep = Sender(job, socks, stream, flow_of=[0, 1].__getitem__)
         for seq in (0, 1):
             sweep._send(seq)
         sent = [peer.recv(64) for _ in (0, 1)]

@@ -179,7 +179,7 @@ def send_to(job: Job, answer: Any, stream: Stream = STREAM) -> Sender:
     """Run a sender against ``answer(peer socket, request, address)``, called for each packet."""
     with sockets.bind_udp("127.0.0.1") as peer, sockets.bind_udp("127.0.0.1") as sock:
         sockets.set_receive_timeout(peer, 0.1)
-        sender = Sender(job, sock, stream._replace(peer=peer.getsockname()))
+        sender = Sender(job, [sock], stream._replace(peer=peer.getsockname()))
         done = threading.Event()
 
         def serve() -> None:
@@ -193,7 +193,7 @@ def send_to(job: Job, answer: Any, stream: Stream = STREAM) -> Sender:
         thread = threading.Thread(target=serve)
         thread.start()
         start_ns = time.monotonic_ns()
-        sender.run(start_ns + i * 1_000_000 for i in range(stream.packets))
+        sender.run((start_ns + i * 1_000_000 for i in range(stream.packets)), patience_ns=stream.interval_ns)
         done.set()
         thread.join()
     return sender

@@ -2,20 +2,23 @@
 
 A router picks the member of an ECMP or LAG group by a hash of addresses and ports. The reply goes the way of the
 reversed ports, which may be another member. The far end is ``stamp.reflect``: it answers one session from any port,
-and its log tells each packet by its number.
+and its log tells each packet by its number. A packet may leave up to a round late, a round being one packet of every
+flow: what matters here is that all flows are treated alike, not the beat.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import socket
 from typing import Any
 
 from perfagent import clock, realtime, schedule, sockets
 from perfagent.jobs import Job
+from perfagent.sender import Sender
 from perfagent.stamp.packet import OPEN
 from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
-from perfagent.sweep import Sweep, bind_flows
 from perfagent.wire import Code, Fault
 
 _PRIORITY = 10
@@ -69,12 +72,11 @@ def send(
             wait_ns=wait_ns,
             error_word=ErrorEstimate.of_clock(clock.state()).word,
         )
-        sweep = Sweep(job, socks, order, stream)
-        stack.callback(sweep.close)
+        sender = stack.enter_context(contextlib.closing(Sender(job, socks, stream, flow_of=order.__getitem__)))
         got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
         offsets_ns = schedule.offsets_ns(schedule.PERIODIC, interval_ns, len(order), seed)
-        sweep.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), interval_ns * flows)
+        sender.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), interval_ns * flows)
         drops = [sockets.receive_drops(sock) for sock in socks]
         known = [count for count in drops if count is not None]
         return {
@@ -82,7 +84,7 @@ def send(
             "start_mono_ns": start_mono_ns,
             "start_unix_ns": start_unix_ns,
             "schedule": {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed},
-            **sweep.figures(),
+            **sender.figures(),
             "rxq_dropped": sum(known) if len(known) == len(drops) else None,
             "realtime": got,
         }
@@ -91,3 +93,32 @@ def send(
 def _within(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise Fault(Code.BAD_ARGUMENT, f"{name} is {value}, not within {least} to {most}")
+
+
+def bind_flows(source: str, first_port: int, flows: int) -> list[socket.socket]:
+    """A socket for each flow, on the free ports of ``source`` from ``first_port`` on, in their order.
+
+    Raises Fault(ADDRESS, NOT_PERMITTED); PORT_IN_USE when there are too few; TOOL_FAILED when the host allows this
+    process too few files.
+    """
+    found: list[socket.socket] = []
+    try:
+        for port in range(first_port, 65_536):
+            if len(found) == flows:
+                break
+            try:
+                found.append(sockets.bind_udp(source, port))
+            except Fault as fault:
+                if fault.code != Code.PORT_IN_USE:
+                    raise
+        if len(found) < flows:
+            reason = f"{source} has {len(found)} free ports from {first_port} on; {flows} flows need one each"
+            raise Fault(Code.PORT_IN_USE, reason)
+    except BaseException as error:
+        for sock in found:
+            sock.close()
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            reason = f"{flows} flows need as many open files and this host allows {len(found)} (ulimit -n)"
+            raise Fault(Code.TOOL_FAILED, reason) from error
+        raise
+    return found

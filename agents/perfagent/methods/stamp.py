@@ -9,6 +9,7 @@ A key comes on standard input, so that it is in no argument list, no specificati
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import Any
 
 from perfagent import clock, realtime, schedule, sockets
@@ -95,12 +96,11 @@ def send(
         follow_up=follow_up,
         tlv_key=tlv_key,
     )
-    with sockets.bind_udp(source) as sock:
+    with sockets.bind_udp(source) as sock, closing(Sender(job, [sock], stream, form)) as sender:
         sockets.set_dscp(sock, dscp)
-        sender = Sender(job, sock, stream, form)
         got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
-        sender.run(start_mono_ns + offset_ns for offset_ns in offsets_ns)
+        sender.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), patience_ns=interval_ns)
         return {
             "source_port": sock.getsockname()[1],
             "start_mono_ns": start_mono_ns,
