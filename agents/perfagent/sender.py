@@ -92,6 +92,8 @@ class Sender:
 
     def run(self, due: Iterable[int], patience_ns: int) -> None:
         """Send packet i at ``due[i]`` (CLOCK_MONOTONIC) or, if later than ``patience_ns`` after it, not at all."""
+        self.session.write(0, time_ns())  # what runs for the first time is slow: better now than when a packet is due
+        self._read_waiting()
         for seq, due_ns in enumerate(due):
             self._wait_until(due_ns)
             if self._job.stopping:
