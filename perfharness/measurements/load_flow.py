@@ -73,13 +73,15 @@ class Carried:
         return self.offered_bps if limit is None else float(limit * len(self.sent))
 
     @property
-    def withheld_bps(self) -> float:
-        """What the sender was to offer and did not, where that is more than a trifle.
+    def unoffered_bps(self) -> float:
+        """What the sender was to offer and did not. At best all of it had arrived."""
+        return max(0.0, self.intended_bps - self.offered_bps)
 
-        Nobody knows what would have become of it: at best all of it had arrived, at worst none.
-        """
-        enough = self.offered_bps >= LEAST_OFFERED * self.intended_bps
-        return 0.0 if enough else self.intended_bps - self.offered_bps
+    @property
+    def withheld_bps(self) -> float:
+        """The same, where it is more than a trifle: nobody knows what would have become of it, at worst none had
+        arrived."""
+        return self.unoffered_bps if self.offered_bps < LEAST_OFFERED * self.intended_bps else 0.0
 
     @property
     def loss_problem(self) -> str:

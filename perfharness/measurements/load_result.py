@@ -26,18 +26,7 @@ from perfharness.model import (
     Task,
 )
 
-OUTPUT = "iperf3.json"
 LOADED_QUANTILES = {"p50": 0.5, "p99": 0.99}
-LEAST_OFFERED = 0.99
-"""Share of the intended UDP load that the sender must have offered."""
-SHORT = 0.999
-"""A flow that carried less than this of what was offered fell short: only then does it matter how busy a CPU was."""
-BUSY_PERCENT = 95.0
-LEAST_LENGTH = 0.9
-"""Share of its time that a test must have lasted."""
-END_S = 0.1
-"""iperf3's ends stop within this of one another, the control connection's way not counted."""
-BURSTS = "sender pacing"
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -85,18 +74,19 @@ def _rate(
     flow: Carried, task: Task, files: TaskFiles, context: Context, rows: Sequence[LedgerRow], found: probe.Probe
 ) -> Observation:
     """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
-    receiving host lost of it on top, since that had crossed the circuit, and what the sender withheld. How much more
-    TCP had carried if the hosts had not held it back, nobody knows."""
+    receiving host lost of it on top, since that had crossed the circuit, and what the sender did not offer. How much
+    more TCP had carried if the hosts had not held it back, nobody knows."""
     value, interval = mean_rate(flow.rates_bps)
+    said = "There are too few intervals for a statement."
     beside = found.stream.rate_bps(context.layer, context.tagged)
     scale = at_layer(1.0, flow, context)
-    said = _withheld_text(flow) if len(flow.rates_bps) > 1 else "There are too few intervals for a statement."
     if interval is not None:
+        unoffered = flow.unoffered_bps > interval.hi - value  # then more of the same would not decide
+        said = _offered_text(flow) if unoffered else ""
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
-        hi = (interval.hi + lost_bps + flow.withheld_bps) * scale + beside
-        interval = replace(interval, lo=interval.lo * scale + beside, hi=hi)
-        if flow.withheld_bps:
-            interval = replace(interval, n_eff=None)  # more of the same would not decide
+        hi = (interval.hi + lost_bps + flow.unoffered_bps) * scale + beside
+        n_eff = None if unoffered else interval.n_eff
+        interval = replace(interval, lo=interval.lo * scale + beside, hi=hi, n_eff=n_eff)
         held_back = "" if flow.udp else load_fitness.held_back(flow, files, context)
         if held_back:
             interval = replace(interval, hi=math.inf, n_eff=None)
@@ -140,14 +130,13 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
         n=total,
         interval=interval,
         evidence=flow.evidence,
-        reason=f"{said}. {_withheld_text(flow)}".strip(),
+        reason=f"{said}. {_offered_text(flow) if withheld else ''}".strip(),
         hosts=context.hosts,
     )
 
 
-def _withheld_text(flow: Carried) -> str:
-    share = flow.withheld_bps / flow.intended_bps
-    return f"The sender offered only {1 - share:.1%} of the intended load." if share else ""
+def _offered_text(flow: Carried) -> str:
+    return f"The sender offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load."
 
 
 def _series(flow: Carried, context: Context) -> Series:
