@@ -13,7 +13,7 @@ import pytest
 
 from perfagent import wire
 from perfharness.errors import AgentError, EvidenceBroken, HostLost, HostUnusable
-from perfharness.fleet import bundle, spool, ssh
+from perfharness.fleet import bundle, launch, spool
 from perfharness.fleet.launch import _RECEIVE
 from perfharness.fleet.rpc import Client
 from perfharness.fleet.session import Session
@@ -45,7 +45,7 @@ def test_a_cut_during_a_fetch_is_a_lost_host(session: Session, monkeypatch: Any,
     session.wait_done("echo", 10)
     with monkeypatch.context() as cut:
         cut.setattr(PipeChannel, "recv", lambda *_: wire.PREAMBLE if not seen and not seen.append(1) else b"")
-        cut.setattr(ssh, "exit_status", lambda _: -1)
+        cut.setattr(launch, "exit_status", lambda _: -1)
         seen: list[int] = []
         with pytest.raises(HostLost):
             session.fetch("echo", tmp_path / "raw")
