@@ -137,6 +137,19 @@ def test_a_circuit_in_service_is_loaded_within_its_window(smoke: Plan) -> None:
     refuse_harm(chosen(smoke, "latency"), live(), NOW)
 
 
+def test_a_search_for_the_mtu_fits_any_circuit_in_service(smoke: Plan) -> None:
+    """Its probes are paced to the ordered rate, so that it needs no ticket, and its deadline leaves time for them."""
+    for rate_bps in (1_000_000_000, 10_000_000):
+        vbr = {**lab().source.data["vbrs"][0], "bandwidth": f"{rate_bps}bps"}
+        circuit = Circuit.model_validate({**lab().source.data, "in_service": "true", "vbrs": [vbr]})
+        tasks = chosen(make_plan(circuit, load_scenario("smoke")), "pmtu")
+        refuse_harm(tasks, circuit, NOW)
+        for task in tasks:
+            search = next(job for job in task.jobs if job.id == "search")
+            assert search.args["pace_bps"] == task.load_bps
+            assert search.deadline_s > task.load_bytes * 8 / task.load_bps
+
+
 def _window(start_h: float, end_h: float) -> dict[str, str]:
     return {
         "window_start": (NOW + timedelta(hours=start_h)).isoformat(),
