@@ -102,7 +102,7 @@ class Session:
         self._set(job.id, {"state": "running", "data": {}, "error": None})  # before its first event can come
         try:
             args = {"job": job.id, "method": job.method, "args": dict(job.args), "deadline_s": job.deadline_s}
-            self._client.call("start", args)
+            self._client.call("start", args | {"writes_bytes": job.writes_bytes})
         except AgentError:
             with self._changed:
                 del self._states[job.id]
@@ -288,7 +288,11 @@ class Session:
 
 
 def _introduction(host: str, said: Any) -> dict[str, Any]:
-    if not isinstance(said, dict) or not isinstance(said.get("dir"), str):
+    if (
+        not isinstance(said, dict)
+        or not isinstance(said.get("dir"), str)
+        or not isinstance(said.get("room_bytes"), int)
+    ):
         raise HostUnusable(host, "its agent does not say who it is.")
     return said
 
