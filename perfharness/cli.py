@@ -125,14 +125,14 @@ def validate(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of both files.")] = False,
 ) -> None:
     """Check the files for form and sense. All problems at once, each with its line."""
-    from perfharness import preflight
+    from perfharness import dryrun
 
     if schema:
-        typer.echo(preflight.schemas())
+        typer.echo(dryrun.schemas())
         return
     if circuit is None:
         raise typer.BadParameter("name a circuit file, or use --schema")
-    for line in preflight.validate(circuit, scenario):
+    for line in dryrun.validate(circuit, scenario):
         typer.echo(line)
 
 
@@ -144,9 +144,9 @@ def plan(
     firewall: Annotated[bool, typer.Option("--firewall", help="Print the firewall rules to ask for.")] = False,
 ) -> None:
     """The dry run for a change board. Steps, duration, bytes, peak rate, hosts, ports, privileges."""
-    from perfharness import preflight
+    from perfharness import dryrun
 
-    preflight.show_plan(circuit, scenario, only, firewall, _console(stderr=False))
+    dryrun.show_plan(circuit, scenario, only, firewall, _console(stderr=False))
 
 
 @app.command()

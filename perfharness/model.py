@@ -123,6 +123,8 @@ class Job:
     """Wait this long after the task's first DRIVE job before starting."""
     optional: bool = False
     """The task is complete without it, e.g. what only root may ask."""
+    writes_bytes: int = 0
+    """At most, on its host's disk until its files are fetched."""
 
 
 @dataclass(frozen=True, slots=True)

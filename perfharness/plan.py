@@ -128,6 +128,11 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
         raise Refused(said, f"They need {duration_s(tasks):.0f} s; the window ends in {left:.0f} s.")
 
 
+def disk_bytes(tasks: Sequence[Task], host: str) -> int:
+    """What a host must have room for: the most that one task writes there, since each is fetched before the next."""
+    return max(sum(job.writes_bytes for job in task.jobs if job.endpoint == host) for task in tasks)
+
+
 def hosts(tasks: Sequence[Task]) -> list[str]:
     """Endpoint names in the order in which the tasks need them."""
     return list(dict.fromkeys(job.endpoint for task in tasks for job in task.jobs))

@@ -7,7 +7,8 @@ processes are something handed in that can be asked to end. Rules:
 - A job is running → ready (serving jobs) → completed, failed or aborted; it ends when its process is gone,
   not when it says so, so that its ports are free again.
 - A job asked to end has ``GRACE_NS`` to do so tidily, then its whole process group is killed.
-- A job past its deadline is asked to end in the same way, and is then aborted.
+- A job past its deadline is asked to end in the same way, and is then aborted. So are all of them when the host's
+  disk is down to its reserve (``room``); a job that says it will write more than there is room for is not begun.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from perfagent.jobs import write_result
 from perfagent.wire import Code, Event, Fault
 
 GRACE_NS = 5_000_000_000
+ROOM_PERIOD_NS = 10_000_000_000
+"""Between looks at the disk."""
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -51,6 +54,8 @@ class _Entry:
         self.error: dict[str, Any] | None = None
         self.last_words: dict[str, Any] | None = None
         self.kill_at_ns: int | None = None
+        self.ended_for: Fault | None = None
+        """Why it was made to end, if that is not its own business."""
 
     def as_json(self) -> dict[str, Any]:
         return {"state": self.state, "data": self.data, "error": self.error}
@@ -67,12 +72,18 @@ class Service:
         now_ns: int,
         spawn: Callable[[Path], Process],
         worker_pid: int,
+        room: Callable[[], int],
     ) -> None:
-        """``spawn(folder)`` starts the job whose ``spec.json`` lies in the folder; it may raise OSError."""
+        """``spawn(folder)`` starts the job whose ``spec.json`` lies in the folder; it may raise OSError.
+
+        ``room()`` says how many bytes may still be written.
+        """
         self._identity = identity
         self._jobs = jobs
         self._spawn = spawn
         self._worker_pid = worker_pid
+        self._room = room
+        self._next_look_ns = now_ns + ROOM_PERIOD_NS
         self._table: dict[str, _Entry] = {}
         self._now_ns = now_ns
         self._lease_s = lease_s
@@ -106,6 +117,8 @@ class Service:
         entry = self._table[job]
         entry.process = entry.kill_at_ns = None
         words = entry.last_words or self._post_mortem(entry, exit_code, now_ns)
+        if entry.ended_for is not None:
+            words = {"state": "aborted", "error": entry.ended_for.as_json()}
         entry.state, entry.error = words["state"], words["error"]
         return Event("done", job, {"state": entry.state, "error": entry.error})
 
@@ -113,6 +126,9 @@ class Service:
         """Enforce what is due: the lease, deadlines, the end of a grace."""
         if now_ns >= self._expires_ns:
             self.leaving = True
+        if now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + ROOM_PERIOD_NS
+            self._leave_room(now_ns)
         for entry in self._table.values():
             if entry.process is None:
                 continue
@@ -126,7 +142,8 @@ class Service:
     def next_due_ns(self) -> int:
         """When ``tick`` has something to do."""
         running = [entry for entry in self._table.values() if entry.process is not None]
-        return min([self._expires_ns, *(entry.kill_at_ns or entry.spec["deadline_mono_ns"] for entry in running)])
+        due = [entry.kill_at_ns or entry.spec["deadline_mono_ns"] for entry in running]
+        return min([self._expires_ns, self._next_look_ns, *due])
 
     # --- the methods of the protocol: arguments are keyword-only and named as on the wire ---
 
@@ -134,7 +151,7 @@ class Service:
         if version != wire.VERSION:
             raise Fault(Code.VERSION, f"the agent speaks protocol version {wire.VERSION}, not {version}")
         states = {job: entry.state for job, entry in self._table.items()}
-        return {**self._identity, "lease_s": self._lease_s, "jobs": states}
+        return {**self._identity, "lease_s": self._lease_s, "jobs": states, "room_bytes": self._room()}
 
     def _renew_lease(self, *, lease_s: float) -> dict[str, Any]:
         if not lease_s > 0:
@@ -143,7 +160,9 @@ class Service:
         self._renew()
         return {}
 
-    def _start(self, *, job: str, method: str, args: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    def _start(
+        self, *, job: str, method: str, args: dict[str, Any], deadline_s: float, writes_bytes: int = 0
+    ) -> dict[str, Any]:
         if not _JOB_ID.fullmatch(job):
             raise Fault(Code.BAD_ARGUMENT, f"{job!r:.80} is no job id")
         if not deadline_s > 0:
@@ -151,6 +170,10 @@ class Service:
         if job in self._table:
             raise Fault(Code.JOB_EXISTS, f"there is a job {job} already")
         wire.check_arguments(method, methods.load(method), args)
+        room = max(0, self._room())
+        if writes_bytes > room:
+            reason = f"the job {job} may write {writes_bytes} bytes and this host's disk has {room} to spare"
+            raise Fault(Code.PLATFORM, reason)
         spec = {
             "format_version": 1,
             "job": job,
@@ -208,6 +231,15 @@ class Service:
         if job not in self._table:
             raise Fault(Code.NO_SUCH_JOB, f"there is no job {job!r:.80}")
         return self._table[job]
+
+    def _leave_room(self, now_ns: int) -> None:
+        """End what writes when the rest of the disk is the host's."""
+        if self._room() >= 0:
+            return
+        for entry in self._table.values():
+            if entry.process is not None and entry.kill_at_ns is None:
+                entry.ended_for = Fault(Code.PLATFORM, "it was ended since this host's disk has nothing more to spare")
+                self._end(entry, now_ns)
 
     def _end(self, entry: _Entry, now_ns: int) -> None:
         entry.kill_at_ns = now_ns + GRACE_NS

@@ -27,6 +27,7 @@ from typing import Any
 
 from perfagent import __version__, wire
 from perfagent.leave import kill_group, leave
+from perfagent.room import room_bytes
 from perfagent.service import Service
 from perfagent.warden import Warden
 from perfagent.wire import Code, Fault
@@ -159,7 +160,9 @@ class Worker:
             "abilities": capabilities(),
         }
         now_ns = time.monotonic_ns()
-        self._service = Service(identity, folder / "jobs", lease_s, now_ns, self._spawn, os.getpid())
+        self._service = Service(
+            identity, folder / "jobs", lease_s, now_ns, self._spawn, os.getpid(), partial(room_bytes, folder)
+        )
         self._warden: Warden | None = None
         self._next_warden_ns = now_ns
         self._heed_signals()

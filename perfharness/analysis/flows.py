@@ -17,8 +17,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, xlogy
 
+from perfharness.analysis.special import expit, xlogy
 from perfharness.analysis.statistics import Bools, Floats, Ints, clopper_pearson
 from perfharness.model import Interval
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, stdtrit
 
+from perfharness.analysis.special import betaincinv, stdtrit
 from perfharness.model import Interval
 
 CONFIDENCE = 0.95

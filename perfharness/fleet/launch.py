@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from perfagent import wire
 from perfharness.errors import HostLost, HostUnusable
-from perfharness.fleet import bundle, ssh
+from perfharness.fleet import bundle
+from perfharness.fleet.link import NO_COMMANDS, Link, exit_status
 
 if TYPE_CHECKING:
     from perfharness.fleet.session import Endpoint
@@ -40,7 +41,7 @@ class Stream:
             data = bytes(self._channel.recv(size))
         except OSError as error:
             raise broke from error
-        if not data and ssh.exit_status(self._channel) == -1:
+        if not data and exit_status(self._channel) == -1:
             raise broke  # a cut looks like an end, but an end has an exit code
         return data
 
@@ -54,7 +55,7 @@ class Stream:
         return line
 
 
-def launch(link: ssh.Link, endpoint: Endpoint, agent: bundle.Bundle, words: Sequence[str]) -> Any:
+def launch(link: Link, endpoint: Endpoint, agent: bundle.Bundle, words: Sequence[str]) -> Any:
     """Send the agent and have it do ``words``; returns the channel. Raises HostUnusable."""
     size = str(len(agent.content))
     command = [endpoint.python, "-E", "-c", _RECEIVE, size, agent.sha256, *words]
@@ -76,12 +77,12 @@ def after_preamble(channel: Any, endpoint: Endpoint) -> Stream:
             raise _explained(channel, endpoint, data)
         data += block
         if len(data) > _NOISE_LIMIT and wire.PREAMBLE not in data:
-            raise HostUnusable(endpoint.name, "it prints without end instead of running our command.", ssh.NO_COMMANDS)
+            raise HostUnusable(endpoint.name, "it prints without end instead of running our command.", NO_COMMANDS)
 
 
 def _explained(channel: Any, endpoint: Endpoint, printed: bytes) -> HostUnusable:
     """Why the agent did not start, from its exit code and its last words."""
-    code = ssh.exit_status(channel)
+    code = exit_status(channel)
     if code == -1:
         return HostLost(endpoint.name, "the connection ended before the agent could answer.")
     said = channel.recv_stderr(4096) or printed
@@ -98,4 +99,4 @@ def _explained(channel: Any, endpoint: Endpoint, printed: bytes) -> HostUnusable
         )
     if code == 7:
         return HostUnusable(name, f"{words}.", "Try again.")
-    return HostUnusable(name, f"its agent did not start (exit code {code}): {words}.", ssh.NO_COMMANDS)
+    return HostUnusable(name, f"its agent did not start (exit code {code}): {words}.", NO_COMMANDS)

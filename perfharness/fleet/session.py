@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from perfagent import wire
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused, printable
-from perfharness.fleet import bundle, spool, ssh
+from perfharness.fleet import bundle, spool, ssh, ssh_config
 from perfharness.fleet.launch import after_preamble, launch
+from perfharness.fleet.link import IO_S, exit_status
 from perfharness.fleet.rpc import Client
 from perfharness.model import Job
 
@@ -47,7 +48,7 @@ class Endpoint(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def ssh(self) -> ssh.Target: ...
+    def ssh(self) -> ssh_config.Target: ...
     @property
     def python(self) -> str: ...
 
@@ -101,7 +102,7 @@ class Session:
         self._set(job.id, {"state": "running", "data": {}, "error": None})  # before its first event can come
         try:
             args = {"job": job.id, "method": job.method, "args": dict(job.args), "deadline_s": job.deadline_s}
-            self._client.call("start", args)
+            self._client.call("start", args | {"writes_bytes": job.writes_bytes})
         except AgentError:
             with self._changed:
                 del self._states[job.id]
@@ -204,7 +205,7 @@ class Session:
         rest = after_preamble(channel, self._endpoint)
         return Client(self.host, channel, self._heard, self._notify, rest.buffered())
 
-    def _agent(self, verb: str, *words: str, patience_s: float = ssh.IO_S) -> Any:
+    def _agent(self, verb: str, *words: str, patience_s: float = IO_S) -> Any:
         """Run the agent that is on the host already."""
         folder = self.hello["dir"]
         command = [self._endpoint.python, "-IS", f"{folder}/agent.pyz", verb, folder, *words]
@@ -213,7 +214,7 @@ class Session:
     def _see_it_gone(self) -> None:
         question = f"import os,sys;sys.exit({_STILL_THERE} * os.path.lexists(sys.argv[1]))"
         channel = self._link.execute([self._endpoint.python, "-IS", "-c", question, self.hello["dir"]])
-        code = ssh.exit_status(channel)
+        code = exit_status(channel)
         if code == _STILL_THERE:
             raise AgentError(self.host, wire.Code.INTERNAL, f"its agent left {self.hello['dir']} behind")
         if code != 0:
@@ -287,7 +288,11 @@ class Session:
 
 
 def _introduction(host: str, said: Any) -> dict[str, Any]:
-    if not isinstance(said, dict) or not isinstance(said.get("dir"), str):
+    if (
+        not isinstance(said, dict)
+        or not isinstance(said.get("dir"), str)
+        or not isinstance(said.get("room_bytes"), int)
+    ):
         raise HostUnusable(host, "its agent does not say who it is.")
     return said
 

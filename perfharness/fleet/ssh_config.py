@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from paramiko.config import SSHConfig
 
@@ -17,6 +18,21 @@ _INCLUDE = re.compile(r"\s*include[\s=]+(.+)", re.IGNORECASE)
 _SCOPE = re.compile(r"\s*(host|match)\b", re.IGNORECASE)
 _DEPTH = 16
 """OpenSSH's own limit on nested includes."""
+
+
+class Target(Protocol):
+    """How to reach a host: what is ``None`` comes from the SSH configuration."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def config(self) -> str | Path | None: ...
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def known_hosts(self) -> str | Path | None: ...
 
 
 def read(path: str | Path | None) -> SSHConfig:

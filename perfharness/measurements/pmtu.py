@@ -15,8 +15,12 @@ FLOOR = 576
 CEILING = 9216
 """Above every MTU that this kind of circuit is sold with."""
 DEADLINE_S = 20.0
-PACE_BPS = 20_000_000
-"""What the agent paces its probes to; there are so few of them that it lasts for parts of a second."""
+"""On top of the time that the probes take at their pace."""
+MOST_BPS = 20_000_000
+SHARE = 20
+"""Its pace is this part of the ordered rate: half of what a circuit in service carries without a change record."""
+MOST_BYTES = 500_000
+"""Of a search in which nothing is told by ICMP; one on a path without a narrow link sends a tenth of it."""
 
 
 class PathMtu:
@@ -28,6 +32,8 @@ class PathMtu:
 
     def _task(self, step: str, context: Context, direction: Direction) -> Task:
         source, target = context.ends(direction)
+        pace_bps = min(MOST_BPS, context.committed_bps // SHARE)
+        deadline_s = DEADLINE_S + MOST_BYTES * 8 / pace_bps
         port = context.probe_port() if target is context.z else next(iter(context.a.ports))
         echo = Job(
             id=ECHO,
@@ -35,7 +41,7 @@ class PathMtu:
             method="pmtu.echo",
             args={"address": str(target.address), "port": port, "peer": str(source.address)},
             role=Role.SERVE,
-            deadline_s=DEADLINE_S + SETUP_S,
+            deadline_s=deadline_s + SETUP_S,
         )
         search = Job(
             id=SEARCH,
@@ -47,9 +53,10 @@ class PathMtu:
                 "source": str(source.address),
                 "floor": FLOOR,
                 "ceiling": CEILING,
+                "pace_bps": pace_bps,
             },
             role=Role.DRIVE,
-            deadline_s=DEADLINE_S,
+            deadline_s=deadline_s,
         )
         return Task(
             id=f"{step}-{direction.value}",
@@ -57,9 +64,9 @@ class PathMtu:
             measurement=self.name,
             scope=context.scope(direction),
             jobs=(echo, search),
-            duration_s=2.0,
-            load_bps=PACE_BPS,
-            load_bytes=500_000,
+            duration_s=max(2.0, MOST_BYTES * 8 / pace_bps),
+            load_bps=pace_bps,
+            load_bytes=MOST_BYTES,
             ports=(PortUse(source.name, target.name, "udp", port, "packets of growing size with DF"),),
             yields={"pmtu": (direction,)},
         )

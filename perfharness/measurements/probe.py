@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perfagent import records
 from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import rtt_ns
@@ -69,6 +70,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
     # The same plan gives the same stream; another task gives another one.
     identity = zlib.crc32(f"{context.circuit.id} {context.pair} {task}".encode())
     ends = {"port": context.probe_port(), "ssid": identity % 65_535 + 1}
+    samples_bytes = records.HEADER_BYTES + stream.count * records.RECORD_BYTES
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
@@ -76,6 +78,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         args={"address": str(context.z.address), "peer": str(context.a.address), **ends},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
+        writes_bytes=samples_bytes,
     )
     sender = Job(
         id=SENDER,
@@ -95,6 +98,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         },
         role=Role.DRIVE,
         deadline_s=deadline_s,
+        writes_bytes=samples_bytes,
     )
     return reflector, sender
 

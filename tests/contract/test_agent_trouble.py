@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from perfagent import wire
 from perfharness.errors import AgentError, EvidenceBroken, HostLost, HostUnusable
-from perfharness.fleet import bundle, spool, ssh
+from perfharness.fleet import bundle, launch, spool
 from perfharness.fleet.launch import _RECEIVE
 from perfharness.fleet.rpc import Client
 from perfharness.fleet.session import Session
@@ -45,7 +46,7 @@ def test_a_cut_during_a_fetch_is_a_lost_host(session: Session, monkeypatch: Any,
     session.wait_done("echo", 10)
     with monkeypatch.context() as cut:
         cut.setattr(PipeChannel, "recv", lambda *_: wire.PREAMBLE if not seen and not seen.append(1) else b"")
-        cut.setattr(ssh, "exit_status", lambda _: -1)
+        cut.setattr(launch, "exit_status", lambda _: -1)
         seen: list[int] = []
         with pytest.raises(HostLost):
             session.fetch("echo", tmp_path / "raw")
@@ -168,6 +169,20 @@ def test_a_disk_that_fills_up_is_the_reason(session: Session, sandbox: Any) -> N
     state = session.wait_done("echo", 10)
     assert state["state"] == "failed"
     assert "the result of trial.echo cannot be written: Is a directory" in state["error"]["message"]
+
+
+def test_the_last_of_a_disk_stays_the_hosts(endpoint: Any, sandbox: Any, agent: bundle.Bundle) -> None:
+    """The agent tells the room beside the reserve of the real file system, and begins no job that needs more."""
+    enter = ["nsenter", "-t", str(sandbox.holder.pid), "--mount", "--wd=/"]
+    subprocess.run([*enter, "mount", "-t", "tmpfs", "-o", "size=40m", "none", "/tmp"], check=True)
+    session = Session(endpoint, "run-1", 30.0, agent=agent)
+    room = session.hello["room_bytes"]
+    assert 30 << 20 < room < 38 << 20
+    with pytest.raises(AgentError, match="to spare"):
+        session.start(replace(a_job("echo", text="x"), writes_bytes=39 << 20))
+    session.start(replace(a_job("echo", text="x"), writes_bytes=30 << 20))
+    assert session.wait_done("echo", 10)["state"] == "completed"
+    session.bye()
 
 
 def test_two_cleans_at_once_do_not_trip_over_each_other(endpoint: Any, agent: bundle.Bundle, sandbox: Any) -> None:

@@ -33,7 +33,8 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.spawned: list[FakeProcess] = []
-        self.service = Service({"run": "r"}, folder / "jobs", 30, 0, self._spawn, 1)
+        self.room_bytes = 1000
+        self.service = Service({"run": "r"}, folder / "jobs", 30, 0, self._spawn, 1, lambda: self.room_bytes)
 
     def _spawn(self, folder: Path) -> FakeProcess:
         self.spawned.append(FakeProcess(folder))
@@ -42,8 +43,9 @@ class Bench:
     def ask(self, request: str, now_s: float = 0, /, **args: Any) -> Any:
         return self.service.answer(Request(1, request, args), int(now_s * SECOND))
 
-    def start(self, now_s: float = 0, deadline_s: float = 10.0) -> FakeProcess:
-        self.ask("start", now_s, job="j", method="trial.run", args={"text": "x"}, deadline_s=deadline_s)
+    def start(self, now_s: float = 0, deadline_s: float = 10.0, writes_bytes: int = 0) -> FakeProcess:
+        what = {"job": "j", "method": "trial.run", "args": {"text": "x"}}
+        self.ask("start", now_s, **what, deadline_s=deadline_s, writes_bytes=writes_bytes)
         return self.spawned[-1]
 
     def state(self) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def refused(bench: Bench, request: str, /, **args: Any) -> Code:
 def test_hello_tells_state_and_lease(bench: Bench) -> None:
     """Hello carries the identity, the lease and the jobs there are; another protocol version is refused."""
     bench.start()
-    assert bench.ask("hello", version=wire.VERSION) == {"run": "r", "lease_s": 30, "jobs": {"j": "running"}}
+    said = {"run": "r", "lease_s": 30, "jobs": {"j": "running"}, "room_bytes": 1000}
+    assert bench.ask("hello", version=wire.VERSION) == said
     assert refused(bench, "hello", version=2) is Code.VERSION
 
 
@@ -195,3 +198,22 @@ def test_every_method_of_the_table_exists() -> None:
         code = methods.load(method).__code__
         assert code.co_argcount == 1, method
         assert code.co_kwonlyargcount > 0, method
+
+
+def test_a_job_that_would_fill_the_disk_is_not_begun(bench: Bench) -> None:
+    """What it may write must fit beside the host's reserve; a job that writes little is begun all the same."""
+    with pytest.raises(Fault, match="may write 1001 bytes and this host's disk has 1000 to spare"):
+        bench.start(writes_bytes=1001)
+    bench.start(writes_bytes=1000)
+
+
+def test_a_disk_that_others_fill_ends_the_jobs(bench: Bench) -> None:
+    """Down to the host's reserve all jobs are asked to end, and are aborted for that reason, whatever they say."""
+    process = bench.start(deadline_s=60)
+    bench.room_bytes = -1
+    bench.service.tick(11 * SECOND)
+    assert process.signals == ["term"]
+    bench.service.heard(Event("done", "j", {"state": "completed", "error": None}))
+    bench.service.ended("j", 0, 12 * SECOND)
+    assert bench.state()["state"] == "aborted"
+    assert "nothing more to spare" in bench.state()["error"]["message"]

@@ -15,7 +15,8 @@ import paramiko
 import pytest
 
 from perfharness.errors import HostLost, HostUnusable
-from perfharness.fleet import bundle, ssh, ssh_config
+from perfharness.fleet import bundle, ssh, ssh_config, ssh_sockets
+from perfharness.fleet import link as link_module
 from perfharness.fleet.session import Session
 from tests.contract.ssh_server import PROXY, Server, an_echo, refusal, target
 
@@ -79,7 +80,7 @@ def test_a_dead_port_is_one_sentence(server: Server) -> None:
 
 def test_a_silent_port_ends_at_the_deadline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that accepts and never speaks does not hold us up."""
-    monkeypatch.setattr(ssh, "CONNECT_S", 0.3)
+    monkeypatch.setattr(link_module, "CONNECT_S", 0.3)
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         where = target("host-a", config=server.config(), port=silent.getsockname()[1])
         assert "no SSH session with 127.0.0.1" in refusal(where).message
@@ -145,7 +146,7 @@ def test_our_segments_are_clamped(server: Server) -> None:
     server.know()
     with closing(ssh.connect("host-a", target("host-a", config=server.config()))) as link:
         segment = link._transports[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-        assert segment <= ssh.SEGMENT_BYTES
+        assert segment <= ssh_sockets.SEGMENT_BYTES
 
 
 def test_a_forced_command_is_one_sentence(known: Any, server: Server) -> None:
@@ -170,7 +171,7 @@ def test_a_host_that_hangs_after_the_login_ends_at_the_deadline(
 ) -> None:
     """It has let us in and opened the session, then it never answers: a dying disk, a hanging home."""
     link = ssh.connect("host-a", known.ssh)
-    monkeypatch.setattr(ssh, "CONNECT_S", 0.5)
+    monkeypatch.setattr(link_module, "CONNECT_S", 0.5)
     opened = paramiko.Channel.exec_command
 
     def hang(channel: paramiko.Channel, command: str) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from perfharness.fleet import ssh
 from tests.contract.ssh_server import PROXY, Server, refusal, target
@@ -88,6 +92,60 @@ def test_a_key_file_that_is_missing_is_passed_over(server: Server) -> None:
     ssh.connect("host-a", target("host-a", config=config)).close()
     (server.folder / "client").rename(server.folder / "elsewhere")
     assert "a key file is missing" in refusal(target("host-a", config=config)).message
+
+
+@pytest.fixture
+def ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An agent that holds nothing yet."""
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield
+        agent.terminate()
+
+
+def held_by_the_agent(server: Server, *names: str) -> None:
+    """The agent alone has these keys; their public halves are left in the folder."""
+    for name in names:
+        subprocess.run(["ssh-add", "-q", server.folder / name], check=True)
+        (server.folder / name).unlink()
+
+
+@pytest.mark.usefixtures("ssh_agent")
+@pytest.mark.parametrize("suffix", ["", ".pub"])
+def test_the_agent_is_asked_for_the_named_key_alone(server: Server, suffix: str) -> None:
+    """With IdentitiesOnly an IdentityFile whose secret half is in the agent lets us in; no other key is offered."""
+    server.know()
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", server.folder / "other"], check=True)
+    held_by_the_agent(server, "stranger", "other", "client")
+    server.restart("MaxAuthTries 1\n")
+    config = server.config()
+    config.write_text(config.read_text().replace(f"{server.folder}/client", f"{server.folder}/client{suffix}"))
+    ssh.connect("host-a", target("host-a", config=config)).close()
+
+
+@pytest.mark.usefixtures("ssh_agent")
+def test_a_named_key_that_no_agent_holds_is_one_sentence(server: Server) -> None:
+    """The agent has another key: that one is not what was named."""
+    server.know()
+    held_by_the_agent(server, "stranger")
+    config = server.config()
+    config.write_text(config.read_text().replace(f"{server.folder}/client", f"{server.folder}/client.pub"))
+    error = refusal(target("host-a", config=config))
+    assert f"the key of {server.folder}/client.pub for 127.0.0.1 port {server.port} is in no agent" in error.message
+
+
+def test_a_host_known_by_its_authority_alone_is_refused_with_that_reason(server: Server) -> None:
+    """Certificates of hosts are not checked: the sentence says so, and its command makes the host known by its key."""
+    known = server.folder / "known_hosts"
+    known.write_text(f"@cert-authority * {server.host_key}\n")
+    where = target("host-a", config=server.config())
+    error = refusal(where)
+    assert "is known by @cert-authority alone, and host certificates are not checked here" in error.message
+    subprocess.run(error.remedy.partition("then: ")[2], shell=True, check=True, stderr=subprocess.DEVNULL)
+    ssh.connect("host-a", where).close()
 
 
 def test_a_host_for_passwords_only_is_one_sentence(server: Server) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.integration.namespaces import ADDRESSES, Path3
@@ -10,11 +12,17 @@ PORT = 8621
 TOO_BIG_DROPPED = ("icmp type destination-unreachable drop", "icmpv6 type packet-too-big drop")
 
 
+def started(path: Path3, a: str, z: str, job: str = "search", floor: int = 576, ceiling: int = 1500) -> Any:
+    """The search alone."""
+    ends = {"peer": z, "port": PORT, "source": a}
+    return path.start("a", job, "pmtu.search", **ends, floor=floor, ceiling=ceiling, pace_bps=20_000_000)
+
+
 def search(path: Path3, family: int, job: str = "search", floor: int = 576, ceiling: int = 9216) -> dict[str, object]:
     """Search from a to z with an echo of its own; returns ``result.json``."""
     a, z = ADDRESSES[family]["a"], ADDRESSES[family]["z"]
     echo = path.serve("z", f"{job}-echo", "pmtu.echo", address=z, port=PORT, peer=a)
-    running = path.start("a", job, "pmtu.search", peer=z, port=PORT, source=a, floor=floor, ceiling=ceiling)
+    running = started(path, a, z, job=job, floor=floor, ceiling=ceiling)
     result = running.result()
     echo.stop()
     return result
@@ -92,7 +100,7 @@ def test_jumbo_frames(path: Path3) -> None:
 def test_a_silent_peer(path: Path3) -> None:
     """Nobody answers: a fault that names the peer and what ICMP said, never a number."""
     a, z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
-    running = path.start("a", "search", "pmtu.search", peer=z, port=PORT, source=a, floor=576, ceiling=1500)
+    running = started(path, a, z)
     result = running.result()
     assert result["status"] == "failed"
     assert result["error"]["code"] == 26
@@ -104,7 +112,7 @@ def test_the_echo_answers_its_peer_only(path: Path3) -> None:
     """Packets of another host, and packets that are no probes, get no answer."""
     a, z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
     echo = path.serve("z", "echo", "pmtu.echo", address=z, port=PORT, peer="10.1.0.99")
-    running = path.start("a", "search", "pmtu.search", peer=z, port=PORT, source=a, floor=576, ceiling=1500)
+    running = started(path, a, z)
     assert running.result()["error"]["code"] == 26
     data = echo.stop()["data"]
     assert data["answered"] == 0

@@ -108,67 +108,68 @@ def _declaration(row: str, verdict: Verdict, reason: str) -> Finding:
 
 
 def _rates(share: float) -> tuple[Finding, ...]:
-    rows = []
-    for way, rate in ((A_Z, 0.9973e9), (Z_A, 0.9969e9)):
-        rate *= share
-        failed = share < 0.99
-        rows.append(
-            _one(
-                "throughput.udp",
-                "mean",
-                way,
-                "bit/s",
-                rate,
-                "EC-033",
-                n=10,
-                load="udp",
-                layer=Layer.L2,
-                operator=">=",
-                threshold=0.995e9,
-                origin="99.5 % of order: bandwidth of vbr-bp1example",
-                mandatory=True,
-                interval=Interval(rate * 0.9992, rate * 1.0006, 0.95, "one", "Student's t, autocorrelation", 10),
-                verdict=Verdict.FAIL if failed else Verdict.PASS,
-                reason=f"{rate / 1e6:.1f} Mbit/s arrive; the sender's interface transmitted the ordered rate and "
-                f"neither host "
-                "dropped anything."
-                if failed
-                else "",
-                evidence=(
-                    file(f"udp-{way}", "onprem.iperf3", "iperf3.json"),
-                    file(f"udp-{way}", "ecs.iperf3", "iperf3.json"),
-                    file(f"udp-{way}", "ecs.counters", "counters.jsonl"),
-                ),
-            )
-        )
-        tcp = rate * 0.958 if way is A_Z else rate * 0.941
-        rows.append(
-            _one(
-                "throughput.tcp",
-                "mean",
-                way,
-                "bit/s",
-                tcp,
-                "EC-033",
-                n=10,
-                load="tcp",
-                layer=Layer.L2,
-                operator=">=",
-                threshold=0.95e9,
-                origin="scenario: 95 % of order",
-                mandatory=False,
-                interval=Interval(tcp * 0.998, tcp * 1.002, 0.95, "one", "Student's t, autocorrelation", 10),
-                verdict=Verdict.PASS if tcp * 0.998 > 0.95e9 else Verdict.WARN,
-                reason=""
-                if tcp * 0.998 > 0.95e9
-                else "TCP stays below the recommendation: 8 streams with cubic, window limited by wmem_max to 4 MiB.",
-                evidence=(
-                    file(f"tcp-{way}", "onprem.iperf3", "iperf3.json"),
-                    file(f"tcp-{way}", "ecs.iperf3", "iperf3.json"),
-                ),
-            )
-        )
-    return tuple(rows)
+    udp = {A_Z: 0.9973e9 * share, Z_A: 0.9969e9 * share}
+    tcp = {A_Z: udp[A_Z] * 0.958, Z_A: udp[Z_A] * 0.941}
+    return tuple(
+        row for way in (A_Z, Z_A) for row in (_udp_rate(way, udp[way], share < 0.99), _tcp_rate(way, tcp[way]))
+    )
+
+
+def _udp_rate(way: Direction, rate: float, failed: bool) -> Finding:
+    return _one(
+        "throughput.udp",
+        "mean",
+        way,
+        "bit/s",
+        rate,
+        "EC-033",
+        n=10,
+        load="udp",
+        layer=Layer.L2,
+        operator=">=",
+        threshold=0.995e9,
+        origin="99.5 % of order: bandwidth of vbr-bp1example",
+        mandatory=True,
+        interval=Interval(rate * 0.9992, rate * 1.0006, 0.95, "one", "Student's t, autocorrelation", 10),
+        verdict=Verdict.FAIL if failed else Verdict.PASS,
+        reason=f"{rate / 1e6:.1f} Mbit/s arrive; the sender's interface transmitted the ordered rate and neither host "
+        "dropped anything."
+        if failed
+        else "",
+        evidence=(
+            file(f"udp-{way}", "onprem.iperf3", "iperf3.json"),
+            file(f"udp-{way}", "ecs.iperf3", "iperf3.json"),
+            file(f"udp-{way}", "ecs.counters", "counters.jsonl"),
+        ),
+    )
+
+
+def _tcp_rate(way: Direction, rate: float) -> Finding:
+    suffices = rate * 0.998 > 0.95e9
+    return _one(
+        "throughput.tcp",
+        "mean",
+        way,
+        "bit/s",
+        rate,
+        "EC-033",
+        n=10,
+        load="tcp",
+        layer=Layer.L2,
+        operator=">=",
+        threshold=0.95e9,
+        origin="scenario: 95 % of order",
+        mandatory=False,
+        interval=Interval(rate * 0.998, rate * 1.002, 0.95, "one", "Student's t, autocorrelation", 10),
+        verdict=Verdict.PASS if suffices else Verdict.WARN,
+        reason=""
+        if suffices
+        else "TCP stays below the recommendation: 8 streams with cubic, window limited by wmem_max to 4 MiB.",
+        evidence=(
+            file(f"tcp-{way}", "onprem.iperf3", "iperf3.json"),
+            file(f"tcp-{way}", "ecs.iperf3", "iperf3.json"),
+        ),
+    )
 
 
 def _delays() -> tuple[Finding, ...]:

@@ -105,38 +105,7 @@ def half_rate() -> Run:
 
 def host_loss() -> Run:
     """The receiver dropped what the circuit delivered: INCONCLUSIVE, and never the circuit's fault."""
-    drops = LedgerRow(
-        scope(A_Z, "udp"),
-        "receiver socket buffer",
-        Segment.HOST_Z,
-        34_858,
-        34_858,
-        "sock_diag drops of iperf3's socket",
-        False,
-        (file("udp-a-z", "ecs.counters", "counters.jsonl"),),
-    )
-    shared = replace(
-        drops, stage="receiver softnet", packets_lo=0, packets_hi=212, counter="softnet dropped", shared=True
-    )
-    taken = tuple(
-        replace(
-            item,
-            ledger=(drops, shared, *item.ledger),
-            fitness=(
-                *item.fitness[:1],
-                Fitness(
-                    "ecs",
-                    "udp-a-z",
-                    False,
-                    ("its socket dropped 34,858 of the packets that arrived", "its CPU was 99 % busy"),
-                    (file("udp-a-z", "ecs.counters", "counters.jsonl"),),
-                ),
-            ),
-        )
-        if item.task.id == "udp-a-z"
-        else item
-        for item in measurements(1.0)
-    )
+    taken = tuple(_dropped(item) if item.task.id == "udp-a-z" else item for item in measurements(1.0))
     judged = tuple(
         replace(
             row,
@@ -165,6 +134,27 @@ def host_loss() -> Run:
         diagnosis=(cause,),
         notes=("ecs was under CPU pressure of another process during step udp.",),
     )
+
+
+def _dropped(load: Measurement) -> Measurement:
+    """A load towards ecs of which its receiver dropped a part."""
+    counters = (file(load.task.id, "ecs.counters", "counters.jsonl"),)
+    drops = LedgerRow(
+        scope(A_Z, "udp"),
+        "receiver socket buffer",
+        Segment.HOST_Z,
+        34_858,
+        34_858,
+        "sock_diag drops of iperf3's socket",
+        False,
+        counters,
+    )
+    shared = replace(
+        drops, stage="receiver softnet", packets_lo=0, packets_hi=212, counter="softnet dropped", shared=True
+    )
+    reasons = ("its socket dropped 34,858 of the packets that arrived", "its CPU was 99 % busy")
+    unfit = Fitness("ecs", load.task.id, False, reasons, counters)
+    return replace(load, ledger=(drops, shared, *load.ledger), fitness=(*load.fitness[:1], unfit))
 
 
 def empty() -> Run:

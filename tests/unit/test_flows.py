@@ -23,8 +23,8 @@ from perfharness.plan import flows as ports_of
 from perfharness.plan import make_plan
 from perfharness.report import html
 from tests.unit import run_builder
+from tests.unit.job_files import counters
 from tests.unit.probe_stream import START_UNIX_NS, Packet, files
-from tests.unit.test_measurements import counters
 
 CIRCUIT = load_circuit(find_shipped("circuits/lab"))
 CONTEXT = Context(CIRCUIT, CIRCUIT.endpoint("onprem-a"), CIRCUIT.endpoint("ecs-a"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from perfharness import preflight
+from perfharness import dryrun
 from perfharness.errors import BadInput, EvidenceBroken, Refused
 from perfharness.model import Plan, Role
 from perfharness.order.circuit import Circuit, load_circuit
@@ -137,6 +137,19 @@ def test_a_circuit_in_service_is_loaded_within_its_window(smoke: Plan) -> None:
     refuse_harm(chosen(smoke, "latency"), live(), NOW)
 
 
+def test_a_search_for_the_mtu_fits_any_circuit_in_service(smoke: Plan) -> None:
+    """Its probes are paced to the ordered rate, so that it needs no ticket, and its deadline leaves time for them."""
+    for rate_bps in (1_000_000_000, 10_000_000):
+        vbr = {**lab().source.data["vbrs"][0], "bandwidth": f"{rate_bps}bps"}
+        circuit = Circuit.model_validate({**lab().source.data, "in_service": "true", "vbrs": [vbr]})
+        tasks = chosen(make_plan(circuit, load_scenario("smoke")), "pmtu")
+        refuse_harm(tasks, circuit, NOW)
+        for task in tasks:
+            search = next(job for job in task.jobs if job.id == "search")
+            assert search.args["pace_bps"] == task.load_bps
+            assert search.deadline_s > task.load_bytes * 8 / task.load_bps
+
+
 def _window(start_h: float, end_h: float) -> dict[str, str]:
     return {
         "window_start": (NOW + timedelta(hours=start_h)).isoformat(),
@@ -238,7 +251,7 @@ def test_every_task_that_sends_says_how_much(smoke: Plan) -> None:
 
 def test_ports_that_need_a_privilege_are_named_for_the_change_board(capsys: pytest.CaptureFixture[str]) -> None:
     """A listener below 1024 needs root on that host, and the plan says so; task names are never cut."""
-    preflight.show_plan(find_shipped("circuits/lab"), "acceptance", None, False, Console(width=40))
+    dryrun.show_plan(find_shipped("circuits/lab"), "acceptance", None, False, Console(width=40))
     said = capsys.readouterr().out
     assert "root or CAP_NET_BIND_SERVICE on ecs-a to listen on 862" in said
     assert "12-tcp-single-z-a  onprem-a ↔ ecs-a" in said
@@ -246,7 +259,7 @@ def test_ports_that_need_a_privilege_are_named_for_the_change_board(capsys: pyte
 
 def test_the_firewall_rules_are_told_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     """The rules that the on-prem end needs to open come first, then those that the cloud end opens."""
-    preflight.show_plan(find_shipped("circuits/lab"), "smoke", "latency", True, Console())
+    dryrun.show_plan(find_shipped("circuits/lab"), "smoke", "latency", True, Console())
     onprem, cloud = capsys.readouterr().out.split("# from the cloud to on-prem")
     assert "allow udp from 10.10.0.10 to 192.168.10.10 port 862    # STAMP probes and their replies" in onprem
     assert "allow" not in cloud
@@ -256,4 +269,4 @@ def test_validate_holds_the_scenario_against_the_circuit(tmp_path: Path) -> None
     """What the plan would refuse is already said by `validate CIRCUIT SCENARIO`."""
     scenario_with(tmp_path, "measure: latency, packet: 1473")
     with pytest.raises(BadInput, match="would be fragmented"):
-        list(preflight.validate(find_shipped("circuits/lab"), str(tmp_path / "s.yaml")))
+        list(dryrun.validate(find_shipped("circuits/lab"), str(tmp_path / "s.yaml")))

@@ -27,12 +27,13 @@ _MAGIC = b"PHMT"
 _MAX_IP_BYTES = 65_535
 _OVERHEAD = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}
 
-_PACE_BPS = 20_000_000
-"""Of probes: low enough for the token bucket of a small circuit not to take large probes for too many."""
+_AROUND_IP_BYTES = 42
+"""Preamble, header with a tag, FCS and gap of Ethernet: with them a pace is kept at every layer."""
 _FIRST_ANSWER_NS = 3_000_000_000
 _FIRST_INTERVAL_NS = 200_000_000
 _MARGIN_NS = 3_000_000
 """Beyond what the network's delay explains: the other end may be a busy host."""
+_LEAST_PACE_BPS = 10_000
 _SILENT_PASSES = 10
 """Passes without any answer after which the other end counts as gone."""
 
@@ -76,14 +77,18 @@ def _try_to_send(sock: socket.socket, packet: bytes, target: tuple[Any, ...]) ->
 # --- the searching end ------------------------------------------------------------------------
 
 
-def search(job: Job, *, peer: str, port: int, source: str, floor: int, ceiling: int) -> dict[str, Any]:
+def search(job: Job, *, peer: str, port: int, source: str, floor: int, ceiling: int, pace_bps: int) -> dict[str, Any]:
     """Find the path MTU towards ``peer``, exact to the byte; sizes are of IP packets.
 
     ``floor`` and ``ceiling`` say where to look first and where to stop; an answer below ``floor`` is found too.
+    Probes go out at ``pace_bps`` at most: the circuit may be in use, and the token bucket of a small one must not take
+    large probes for too many.
     Raises Fault(PEER_SILENT, BAD_ARGUMENT, ADDRESS, DEADLINE).
     """
+    if pace_bps < _LEAST_PACE_BPS:
+        raise Fault(Code.BAD_ARGUMENT, f"at {pace_bps} bit/s a search would not end; {_LEAST_PACE_BPS} is the least")
     with sockets.bind_udp(source) as sock:
-        prober = Prober(sock, (sockets.canonical(peer), port))
+        prober = Prober(sock, (sockets.canonical(peer), port), pace_bps)
         if not prober.control_bytes < floor <= ceiling <= _MAX_IP_BYTES:
             raise Fault(
                 Code.BAD_ARGUMENT,
@@ -128,9 +133,10 @@ def _narrow(job: Job, prober: Prober, bracket: Bracket) -> None:
 class Prober:
     """Sends probes and control packets, and keeps what came back."""
 
-    def __init__(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def __init__(self, sock: socket.socket, peer: tuple[str, int], pace_bps: int) -> None:
         self._sock = sock
         self._peer = peer
+        self._pace_bps = pace_bps
         self._overhead = _OVERHEAD[sock.family]
         self._session = random.getrandbits(32)
         self._sent: dict[int, tuple[int, int]] = {}  # number -> (size, when)
@@ -185,7 +191,8 @@ class Prober:
                 continue
             self._send(size)
             controls[self._send(self.control_bytes)] = size
-            self._listen(monotonic_ns() + size * 8 * 1_000_000_000 // _PACE_BPS)
+            sent_bytes = size + self.control_bytes + 2 * _AROUND_IP_BYTES
+            self._listen(monotonic_ns() + sent_bytes * 8 * 1_000_000_000 // self._pace_bps)
         spread_ns = 4 * self._rtt_spread_ns + _MARGIN_NS
         self._listen(monotonic_ns() + (self._rtt_ns or _FIRST_INTERVAL_NS) + spread_ns, set(controls))
         self._listen(monotonic_ns() + spread_ns, set(self._sent))  # for probes that came out of order

@@ -1,0 +1,147 @@
+"""The verbs that touch nothing but their files: `validate`, `plan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from perfharness.errors import BadInput, Problem, Refused
+from perfharness.model import Task
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import load_scenario
+from perfharness.order.schema import json_schema
+from perfharness.order.sense import must_make_sense
+from perfharness.order.units import duration_text, rate_text, size_text
+from perfharness.plan import chosen, disk_bytes, duration_s, flows, hosts, make_plan, refuse_harm, step_parameters
+
+FIRST_FREE_PORT = 1024
+"""Below it a listener needs a privilege, by the kernel's default (ip_unprivileged_port_start)."""
+
+
+def schemas() -> str:
+    """The formats of both files as one JSON text."""
+    return json.dumps({kind: json_schema(kind) for kind in ("circuit", "scenario")}, indent=2)
+
+
+def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
+    """What is right and what should be better. Raises BadInput with all that is wrong in both files."""
+    problems: list[Problem] = []
+    circuit = scenario = None
+    try:
+        circuit = load_circuit(circuit_file)
+        for warning in must_make_sense(circuit, datetime.now(UTC).date()):
+            yield f"warning: {warning}"
+        yield f"{circuit_file}: {circuit.id} is well formed and makes sense."
+    except BadInput as error:
+        problems += error.problems
+    try:
+        if scenario_name is not None:
+            scenario = load_scenario(scenario_name)
+            step_parameters(scenario)
+            if circuit is not None and not problems:
+                make_plan(circuit, scenario)
+            yield f"{scenario.source}: {scenario.id}, {len(scenario.steps)} steps, is well formed."
+    except BadInput as error:
+        problems += error.problems
+    if problems:
+        raise BadInput(problems)
+
+
+def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall: bool, console: Console) -> None:
+    """The dry run on standard output. Raises BadInput; a plan that would be refused says so at its end."""
+    scenario = load_scenario(scenario_name)
+    circuit = load_circuit(circuit_file)
+    now = datetime.now(UTC)
+    must_make_sense(circuit, now.date())
+    tasks = chosen(make_plan(circuit, scenario), only)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if firewall:
+        _show_firewall(tasks, circuit, say)
+        return
+    say(f"{scenario.id} on {circuit.id}\n")
+    _show_tasks(tasks, circuit, say)
+    _show_hosts(tasks, circuit, say)
+    try:
+        refuse_harm(tasks, circuit, now)
+    except Refused as refusal:
+        say(f"\nIf it were run now it would be refused: {refusal}")
+
+
+def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    head = ("task", "hosts", "direction", "duration", "bytes", "peak rate")
+    rows = [
+        (
+            task.id,
+            task.scope.pair.replace(":", " ↔ "),
+            task.scope.direction.value if task.scope.direction else "",
+            duration_text(task.duration_s * 1e9),
+            size_text(task.load_bytes) if task.load_bytes else "none",
+            rate_text(task.load_bps) if task.load_bps else "none",
+        )
+        for task in tasks
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    total = size_text(sum(task.load_bytes for task in tasks))
+    peak = max(task.load_bps for task in tasks)
+    say(
+        f"\nabout {duration_text(duration_s(tasks) * 1e9)}, {total} in all, "
+        f"at most {rate_text(peak)} in one direction (rates and bytes at {circuit.rate_layer or 'L2'})"
+    )
+    if any(task.scope.load.startswith("tcp") for task in tasks):
+        say(
+            "TCP is not paced: its peak is the port's speed, its bytes are reckoned at the ordered rate. "
+            "It competes with all other traffic on the port."
+        )
+
+
+def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
+    say("")
+    for name in hosts(tasks):
+        end = circuit.endpoint(name)
+        used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
+        say(
+            f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
+            + (f"; listens during tasks on {_ranges(used)}" if used else "")
+            + f"; writes up to {size_text(disk_bytes(tasks, name))} to its temporary folder, gone after each task"
+        )
+        reserved = [port for port in used if port < FIRST_FREE_PORT]
+        if reserved:
+            wanted = f"root or CAP_NET_BIND_SERVICE on {name} to listen on {_ranges(reserved)} (nothing without it)"
+            privileges[wanted] = None
+    say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
+    say("Nothing is installed and no setting of a host is changed.")
+
+
+def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    """The rules by the side on which the traffic begins; stateful firewalls let the answers through by themselves."""
+    for site, where in (
+        ("onprem", "from on-prem to the cloud: on-prem firewall outbound, security group inbound"),
+        ("cloud", "from the cloud to on-prem: security group outbound, on-prem firewall inbound"),
+    ):
+        say(f"# {where}")
+        for (source, target, protocol), (ports, purposes) in flows(tasks).items():
+            begin, end = circuit.endpoint(source), circuit.endpoint(target)
+            if begin.site == site:
+                to_ports = f" port {_ranges(ports)}" if ports else ""
+                say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
+    say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
+    say(f"# SSH from the coordinator to {', '.join(circuit.endpoint(name).ssh.host for name in hosts(tasks))}")
+
+
+def _ranges(ports: list[int]) -> str:
+    """``[1, 2, 3, 7]`` → ``1-3,7``"""
+    parts: list[list[int]] = []
+    for port in ports:
+        if parts and port == parts[-1][1] + 1:
+            parts[-1][1] = port
+        else:
+            parts.append([port, port])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)

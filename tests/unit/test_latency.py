@@ -1,0 +1,96 @@
+"""What a probe stream says of round trips and of loss each way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perfharness import evidence
+from perfharness.evaluate import _analysed
+from perfharness.judge.verdict import decide
+from perfharness.model import Criterion, Direction, Status, Verdict
+from tests.unit.job_files import CIRCUIT, LOSS, PROBES, find, store, task_of
+from tests.unit.probe_stream import Packet
+
+
+def test_latency_tells_loss_there_from_loss_back(tmp_path: Path) -> None:
+    """Each lost packet is booked to its direction, and delay counts it as infinitely late."""
+    packets = [Packet(seq) for seq in range(2000)]
+    packets[5].forward_ns = None
+    packets[7].backward_ns = packets[8].backward_ns = None
+    found = store(tmp_path, task_of("latency", duration="2s"), packets)
+    there, back = (find(found, "loss", "ratio", way) for way in (Direction.A_Z, Direction.Z_A))
+    assert (there.value, there.n) == (pytest.approx(1 / 2000), 2000)
+    assert (back.value, back.n) == (pytest.approx(2 / 1999), 1999)
+    assert find(found, "delay.rtt", "p50", Direction.ROUND_TRIP).value == 22_000_000
+    assert "2 of 1,999 packets were lost in 1 periods of up to 2" in back.reason
+
+
+def test_latency_says_when_the_path_was_unavailable_and_what_recurs(tmp_path: Path) -> None:
+    """Eleven seconds of loss there are unavailable time of that direction only; a reroute and a period are told."""
+    packets = [Packet(seq, forward_ns=10_000_000 + 500_000 * (seq >= 2_500)) for seq in range(4_000)]
+    for packet in packets[1_000:2_100]:
+        packet.forward_ns = None
+    for packet in packets[50::100]:
+        packet.backward_ns = None
+    found = store(tmp_path, task_of("latency", duration="40s", interval="10ms"), packets, interval_ns=10_000_000)
+    there, back = (find(found, "availability", "ratio", way) for way in (Direction.A_Z, Direction.Z_A))
+    assert (there.value, there.n) == (pytest.approx(29 / 40), 40)
+    assert back.value == 1.0 and back.interval is not None and 0.8 < back.interval.lo < 1
+    assert "11 of 40 seconds were unavailable, 11 severely errored" in there.reason
+    (step,), (periodic,) = found.facts["delay_steps"], found.facts["periodic_loss"]
+    assert "rose by 0.500 ms 25 s after" in step
+    assert "Losses z-a recur every" in periodic
+    assert found.facts["ipdv_ns"]["a-z p50"] == 0.0
+
+
+def test_a_sender_that_missed_its_schedule_is_unfit(tmp_path: Path) -> None:
+    """What was not offered cannot be judged."""
+    found = store(tmp_path, task_of("latency", duration="2s"), [Packet(seq) for seq in range(2000)], sent=1900)
+    assert [row.host for row in found.fitness if not row.fit] == ["onprem-a"]
+
+
+def test_stamps_that_are_not_the_kernels_are_not_believed(tmp_path: Path) -> None:
+    """Round trips by user clocks leave the figures undecided."""
+    packets = [Packet(seq, sources=(1, 1, 1, 1)) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets)
+    assert any("kernel time stamps" in reason for row in found.fitness for reason in row.reasons)
+
+
+LATE = Criterion("delay.rtt", "p99", "<=", 50_000_000, "ns", "test")
+
+
+@pytest.mark.parametrize(("drops", "verdict"), [(0, Verdict.FAIL), (60, Verdict.INCONCLUSIVE)])
+def test_probes_that_a_host_dropped_make_no_path_late(tmp_path: Path, drops: int, verdict: Verdict) -> None:
+    """3 % of the replies are missing and count as infinitely late: the path fails only if no host dropped them."""
+    packets = [Packet(seq, backward_ns=None if seq % 33 == 0 else 12_000_000) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, drops=drops)
+    for metric in ("delay.rtt", "variation.pdv"):
+        seen = find(found, metric, "p99", Direction.ROUND_TRIP)
+        assert decide(seen, replace(LATE, metric=metric), found.fitness)[0] is verdict
+        assert seen.interval is not None and seen.interval.hi == float("inf"), "nor does it pass"
+
+
+def test_what_a_torn_log_cannot_tell_is_not_taken_for_good(tmp_path: Path) -> None:
+    """The reflector's log lacks its last 300 packets, of which some were lost: there is no verdict on any figure."""
+    packets = [Packet(seq, forward_ns=None if seq > 1800 and seq % 2 else 10_000_000) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, cut_log=300 * 40 + 7)
+    assert any("its log ends early" in reason for row in found.fitness for reason in row.reasons)
+    for seen in (find(found, "loss", "ratio", Direction.A_Z), find(found, "delay.rtt", "p99", Direction.ROUND_TRIP)):
+        criterion = LOSS if seen.metric == "loss" else LATE
+        assert decide(seen, criterion, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", b'{"format_version": 1, "status": "completed", "data": {}}'), ("sender.rec", b"no records")],
+)
+def test_files_that_cannot_be_read_cost_only_their_task(tmp_path: Path, name: str, content: bytes) -> None:
+    """A file of a crashed agent: its task failed with the reason, and nothing is raised."""
+    task = task_of("latency", duration="2s")
+    store(tmp_path, task, PROBES)
+    (tmp_path / "c/r/raw" / task.id / "onprem-a.probe" / name).write_bytes(content)
+    found = _analysed(task, evidence.open_run(tmp_path / "c/r")[0], CIRCUIT)
+    assert found.status is Status.FAILED and found.reason

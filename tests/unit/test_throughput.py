@@ -1,0 +1,184 @@
+"""What a load says of a circuit: recorded output of iperf3, made-up probes and counters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfharness.judge.verdict import decide
+from perfharness.model import Criterion, Direction, Layer, Status, Task, Verdict
+from tests.unit.job_files import GOLDEN, LOSS, PROBES, counters, find, store, task_of
+
+
+def udp_task() -> Task:
+    """As the recording: 20 Mbit/s of payload, 1400 B, 3 s."""
+    rate = 20_000_000 * (1400 + 46) / 1400 + (64 + 46) * 8 * 500
+    return task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps")
+
+
+LOSSY = {"client": "3.12-udp-loss-client.json", "server": "3.12-udp-loss-server.json"}
+
+
+def test_loss_between_the_hosts_is_the_circuits(tmp_path: Path) -> None:
+    """117 of 5356 packets, hosts clean: the circuit fails, and the figure is the recording's."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY)
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert (loss.value, loss.n) == (pytest.approx(117 / 5356), 5356)
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.FAIL
+
+
+def test_loss_that_the_receiver_explains_is_the_hosts(tmp_path: Path) -> None:
+    """The same packets, dropped by the receiving socket: nothing is left for the circuit, and a receiver that loses
+    most of what is missing proves nothing."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, drops=117)
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert loss.value == 0
+    verdict, why = decide(loss, LOSS, found.fitness)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "dropped 117 of the 117 packets that are missing" in why
+    assert any(row.packets_lo == 117 and row.segment == "host-z" for row in found.ledger)
+
+
+def test_what_came_corrupted_is_the_circuits(tmp_path: Path) -> None:
+    """The receiving socket dropped all that is missing, each for its checksum: the circuit fails."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, drops=117, counts=counters(corrupted=117))
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert (loss.value, loss.n) == (pytest.approx(117 / 5356), 5356)
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("waited_s", "verdict"), [(0.0, Verdict.WARN), (0.5, Verdict.INCONCLUSIVE)])
+def test_tcp_that_had_no_cpu_says_nothing_of_the_circuit(tmp_path: Path, waited_s: float, verdict: Verdict) -> None:
+    """Below the recommendation it is a warning, unless iperf3 waited for a CPU: it may have carried more."""
+    task = task_of("throughput", protocol="tcp", direction="a-z", duration="3s", omit="0s")
+    outputs = {"client": "3.12-tcp-client.json", "server": "3.12-tcp-server.json"}
+    found = store(tmp_path, task, PROBES, outputs, waited_s=waited_s)
+    rate = find(found, "throughput.tcp", "mean", Direction.A_Z)
+    assert isinstance(rate.value, float)
+    limit = Criterion("throughput.tcp", "mean", ">=", 2 * rate.value, "bit/s", "x", mandatory=False, layer=rate.layer)
+    assert decide(rate, limit, found.fitness)[0] is verdict
+
+
+def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Path) -> None:
+    """Drops of a socket may lie in the warm-up, whose losses are not judged: then the rest may be the circuit's."""
+    task = udp_task()
+    jobs = tuple(replace(job, args={**job.args, "omit_s": 1}) if "omit_s" in job.args else job for job in task.jobs)
+    found = store(tmp_path, replace(task, jobs=jobs), PROBES, LOSSY, drops=77)
+    loss = find(found, "loss", "ratio", Direction.A_Z)
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def test_loss_that_a_shared_counter_may_explain_is_undecided(tmp_path: Path) -> None:
+    """A counter of the whole host may or may not be ours: neither PASS nor FAIL."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, counts=counters(rcvbuf=117))
+    assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def test_what_was_sent_in_bursts_above_the_rate_may_be_dropped_by_right(tmp_path: Path) -> None:
+    """A sender that offers in bursts may have caused the loss: undecided."""
+    burst = counters(step_bytes=2_000_000)
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, counts=burst)
+    row = next(row for row in found.ledger if row.stage == "sender pacing")
+    assert (row.packets_lo, row.packets_hi) == (0, 117)
+    assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def test_the_rate_is_the_receivers_at_the_ordered_layer_with_the_probes(tmp_path: Path) -> None:
+    """19.98 Mbit/s of payload without loss are the frames of the load and those of the probes at L2."""
+    clean = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
+    rate = find(store(tmp_path, udp_task(), PROBES, clean), "throughput.udp", "mean", Direction.A_Z)
+    assert rate.layer is Layer.L2
+    assert rate.value == pytest.approx(20e6 * 1446 / 1400 + 110 * 8 * 500, rel=2e-3)
+
+
+def test_a_sender_that_offers_too_little_is_unfit(tmp_path: Path) -> None:
+    """A load below what was intended decides nothing about the circuit, and the sender is named."""
+    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="40Mbps")
+    found = store(tmp_path, task, PROBES, {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"})
+    unfit = {row.host: row.reasons for row in found.fitness if not row.fit}
+    assert list(unfit) == ["onprem-a"] and "offered only" in unfit["onprem-a"][0]
+
+
+def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> None:
+    """Of two thirds of the load some was lost: that fails. The third that was withheld might all have arrived, or been
+    lost: it lies inside both intervals."""
+    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="30Mbps")
+    found = store(tmp_path, task, PROBES, LOSSY)
+    assert all(row.fit for row in found.fitness)
+    rate, loss = (
+        find(found, metric, statistic, Direction.A_Z)
+        for metric, statistic in (("throughput.udp", "mean"), ("loss", "ratio"))
+    )
+    assert rate.interval is not None and rate.interval.hi > 1.4 * rate.value
+    assert decide(loss, LOSS, found.fitness)[0] is Verdict.FAIL
+    generous = Criterion("loss", "ratio", "<=", 0.1, "1", "test")
+    assert decide(loss, generous, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def test_an_error_of_iperf3_is_no_measurement(tmp_path: Path) -> None:
+    """iperf3's own words are the reason, whatever it exited with."""
+    broken = {"client": "3.12-refused-client.json", "server": "3.12-udp-server.json"}
+    found = store(tmp_path, udp_task(), PROBES, broken)
+    assert found.status is Status.FAILED
+    assert "unable to connect" in found.reason
+
+
+def altered(tmp_path: Path, name: str, change: Callable[[list[Any]], object]) -> str:
+    """The path of a recording with its intervals changed."""
+    report = json.loads((GOLDEN / name).read_bytes())
+    change(report["intervals"])
+    (tmp_path / name).write_text(json.dumps(report))
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda intervals: intervals.pop(1), "missing from its report or out of order"),
+        (lambda intervals: intervals.pop(0), "missing from its report or out of order"),
+        (lambda intervals: intervals.reverse(), "missing from its report or out of order"),
+        (lambda intervals: intervals.__delitem__(slice(1, None)), "ended after 1.0 of 3 s"),
+    ],
+)
+def test_a_report_with_holes_is_no_measurement(
+    tmp_path: Path, change: Callable[[list[Any]], object], words: str
+) -> None:
+    """Intervals that are missing, out of order, or a test cut short: neither loss nor rate is made of them."""
+    server = altered(tmp_path, "3.12-udp-loss-server.json", change)
+    found = store(tmp_path, udp_task(), PROBES, {**LOSSY, "server": server})
+    assert (found.status, words in found.reason) == (Status.FAILED, True), found.reason
+
+
+def test_an_outage_at_the_end_is_one_event(tmp_path: Path) -> None:
+    """Nothing arrives in the last third: that is one burst and not 1,800 independent losses, so nothing is proven."""
+
+    def silent(intervals: list[Any]) -> None:
+        for interval, lost in zip(intervals, (0, 0, 0), strict=True):
+            interval["sum"]["lost_packets"] = lost
+        intervals[-1]["sum"] |= {"packets": 0, "bytes": 0}
+
+    server = altered(tmp_path, "3.12-udp-loss-server.json", silent)
+    loss = find(store(tmp_path, udp_task(), PROBES, {**LOSSY, "server": server}), "loss", "ratio", Direction.A_Z)
+    assert isinstance(loss.value, float) and loss.value > 0.2
+    assert loss.interval is not None and loss.interval.n_eff is not None and loss.interval.n_eff < 30
+
+
+def test_a_rate_without_a_loss_count_still_leaves_out_what_hosts_may_have_lost(tmp_path: Path) -> None:
+    """iperf3 gives no loss and the receiver's counters are missing: it may have lost what did not arrive."""
+
+    def uncounted(intervals: list[Any]) -> None:
+        for interval in intervals:
+            interval["sum"] |= {"lost_packets": None, "bytes": interval["sum"]["bytes"] // 2}
+
+    outputs = {**LOSSY, "server": altered(tmp_path, "3.12-udp-loss-server.json", uncounted)}
+    required = Criterion("throughput.udp", "mean", ">=", 19e6, "bit/s", "test", layer=Layer.L2)
+    for name, counts, verdict in (("quiet", counters(), Verdict.FAIL), ("none", b"", Verdict.INCONCLUSIVE)):
+        found = store(tmp_path / name, udp_task(), PROBES, outputs, counts=counts)
+        assert find(found, "loss", "ratio", Direction.A_Z).value is None
+        rate = find(found, "throughput.udp", "mean", Direction.A_Z)
+        assert decide(rate, required, found.fitness)[0] is verdict
