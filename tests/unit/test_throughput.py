@@ -120,6 +120,20 @@ def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> N
     assert decide(loss, generous, found.fitness)[0] is Verdict.INCONCLUSIVE
 
 
+def test_a_rate_that_falls_short_by_what_was_not_offered_is_undecided(tmp_path: Path) -> None:
+    """A sender is believed from 99 % of the load on; what it kept back of the rest is not the circuit's shortfall."""
+    outputs = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
+    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="21.2Mbps")
+    found = store(tmp_path, task, PROBES, outputs)
+    assert all(row.fit for row in found.fitness)
+    rate = find(found, "throughput.udp", "mean", Direction.A_Z)
+    assert isinstance(rate.value, float)
+    limit = Criterion("throughput.udp", "mean", ">=", 21.2e6 * 0.999, "bit/s", "test", layer=rate.layer)
+    assert rate.value < limit.threshold
+    verdict, why = decide(rate, limit, found.fitness)
+    assert verdict is Verdict.INCONCLUSIVE and "The sender offered only 99." in why
+
+
 def test_an_error_of_iperf3_is_no_measurement(tmp_path: Path) -> None:
     """iperf3's own words are the reason, whatever it exited with."""
     broken = {"client": "3.12-refused-client.json", "server": "3.12-udp-server.json"}
