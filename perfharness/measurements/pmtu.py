@@ -80,9 +80,9 @@ class PathMtu:
         if result is None or result["status"] != "completed":
             return failed(task, files, f"{search.endpoint} left no result of the search.")
         data: dict[str, Any] = result["data"]
-        size = data["pmtu"]
-        # Where our own interface or the search ends, the path may carry more.
-        most = math.inf if _own_limit(data) or size >= CEILING else size
+        size, narrow = data["pmtu"], _narrow_host(task, files, data)
+        # Where a host's own interface or the search ends, the path may carry more.
+        most = math.inf if narrow or size >= CEILING else size
         observation = Observation(
             metric="pmtu",
             statistic="largest",
@@ -93,7 +93,7 @@ class PathMtu:
             # Found by packets that arrived and packets that did not, to the byte.
             interval=Interval(size, most, 1.0, "exact", "search with DF, each failing size tried three times"),
             evidence=(files.path(search.endpoint, SEARCH),),
-            reason=_about(data),
+            reason=narrow or _about(data),
             hosts=(),
         )
         return Measurement(
@@ -105,15 +105,21 @@ class PathMtu:
         )
 
 
-def _own_limit(data: dict[str, Any]) -> bool:
-    """The sending host allowed nothing larger."""
-    return data.get("local_mtu") is not None and data["local_mtu"] <= data["pmtu"]
+def _narrow_host(task: Task, files: TaskFiles, data: dict[str, Any]) -> str:
+    """Which host itself allows nothing larger than what was found; empty when both do, or a router says that it does
+    not."""
+    size = data["pmtu"]
+    if data.get("local_mtu") is not None and data["local_mtu"] <= size:
+        return f"The sender's own interface allows no more than {data['local_mtu']} B."
+    echo = next(job for job in task.jobs if job.id == ECHO)
+    mtu = (files.result(echo.endpoint, ECHO) or {}).get("data", {}).get("local_mtu")
+    if mtu is not None and mtu <= size and not data.get("ptb"):
+        return f"The interface of the receiver, {echo.endpoint}, need take no more than its MTU of {mtu} B."
+    return ""
 
 
 def _about(data: dict[str, Any]) -> str:
     """What limits it, as far as the packets and the ICMP messages say."""
-    if _own_limit(data):
-        return f"The sender's own interface allows no more than {data['local_mtu']} B."
     ptb = data.get("ptb") or []
     if data.get("blackhole"):
         return "Larger packets vanish without a Packet Too Big message: a black hole."

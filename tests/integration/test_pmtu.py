@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -30,8 +31,10 @@ def search(path: Path3, family: int, job: str = "search", floor: int = 576, ceil
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_whole_path(path: Path3, family: int) -> None:
-    """A path as wide as its ends: the limit is the sender's own interface, nothing is a black hole."""
+    """A path as wide as its ends: the limit is the ends' own interfaces, nothing is a black hole."""
     data = search(path, family)["data"]
+    echo = json.loads((path.spool / "jobs" / "search-echo" / "result.json").read_bytes())["data"]
+    assert echo["local_mtu"] == 1500
     assert (data["pmtu"], data["local_mtu"], data["blackhole"], data["ptb"]) == (1500, 1500, False, [])
     assert data["failed"] == []
 

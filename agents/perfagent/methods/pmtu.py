@@ -63,7 +63,16 @@ def echo(job: Job, *, address: str, port: int, peer: str) -> dict[str, Any]:
                 continue
             _, session, number, _ = _HEADER.unpack_from(buffer)
             answered += _try_to_send(sock, _HEADER.pack(_MAGIC, session, number, size + overhead), sender)
-    return {"answered": answered, "foreign": foreign}
+    return {"answered": answered, "foreign": foreign, "local_mtu": _interface_mtu(address, peer, port)}
+
+
+def _interface_mtu(source: str, peer: str, port: int) -> int | None:
+    """Of the interface towards ``peer``, which may take no larger packet in than out; None if that cannot be told."""
+    try:
+        with sockets.bind_udp(source) as sock:
+            return Prober(sock, (peer, port), _LEAST_PACE_BPS).ask_local_mtu()
+    except Fault:
+        return None
 
 
 def _try_to_send(sock: socket.socket, packet: bytes, target: tuple[Any, ...]) -> bool:
