@@ -16,8 +16,9 @@ from rich.console import Console
 from perfharness.errors import BadInput, HostUnusable, Problem, Refused
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
+from perfharness.measurements import TO_ROUTERS
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Circuit, Endpoint, load_circuit
+from perfharness.order.circuit import Circuit, Endpoint, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -84,7 +85,11 @@ def check(circuit_file: Path, console: Console) -> None:
     """Reach every host, start the agent, ask what is there, leave. Raises BadInput, HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
     must_make_sense(circuit, datetime.now(UTC).date())
-    ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
+    paired = [circuit.end(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
+    ends = [end for end in paired if isinstance(end, Endpoint)]
+    for end in paired:
+        if isinstance(end, Router):
+            console.print(_router_text(end) + "; not asked", markup=False, highlight=False, soft_wrap=True)
     with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             console.print(f"{name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
@@ -115,7 +120,7 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
 
 def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
-    done = clean_hosts(load_circuit(circuit_file).endpoints)
+    done = clean_hosts(load_circuit(circuit_file).hosts)
     for host in done:
         said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
         said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]
@@ -170,6 +175,9 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
         if reserved:
             wanted = f"root or CAP_NET_BIND_SERVICE on {name} to listen on {_ranges(reserved)} (nothing without it)"
             privileges[wanted] = None
+    for name in dict.fromkeys(use.target for task in tasks for use in task.ports):
+        if isinstance(target := circuit.end(name), Router):
+            say(f"{_router_text(target)}; all that is measured to it: {', '.join(TO_ROUTERS)}")
     say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
     say("Nothing is installed and no setting of a host is changed.")
 
@@ -182,7 +190,7 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
     ):
         say(f"# {where}")
         for (source, target, protocol), (ports, purposes) in flows(tasks).items():
-            begin, end = circuit.endpoint(source), circuit.endpoint(target)
+            begin, end = circuit.end(source), circuit.end(target)
             if begin.site == site:
                 to_ports = f" port {_ranges(ports)}" if ports else ""
                 say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
@@ -199,6 +207,10 @@ def _ranges(ports: list[int]) -> str:
         else:
             parts.append([port, port])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _router_text(router: Router) -> str:
+    return f"{router.name}: {router.address}, {router.told}"
 
 
 def _facts_text(facts: dict[str, Any]) -> str:
