@@ -201,6 +201,9 @@ def pairs(circuit: Circuit) -> Iterator[Check]:
         elif pair in circuit.pairs[:i]:
             said = f"The pair {pair[0]}, {pair[1]} is written twice."
             yield Check("EC-001", FAIL, said, "Keep one of the two.", ("pairs", i))
+    if circuit.pairs and not any(agents.issuperset(pair) for pair in circuit.pairs):
+        said = "No pair has an agent at both ends: all but delay and loss of the round trip stays unmeasured."
+        yield Check("EC-001", WARN, said, "Add a host beside the router, if there can be one.", ("endpoints",))
 
 
 def vbr_of_pairs(circuit: Circuit) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from html import unescape
@@ -14,14 +15,14 @@ from rich.console import Console
 
 from perfharness import evidence, preflight
 from perfharness.errors import BadInput
+from perfharness.evaluate import _analysed
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.judge.verdict import decide
-from perfharness.measurements import RouterContext, measurable
-from perfharness.measurements.base import Ends
+from perfharness.measurements import measurable
 from perfharness.measurements.latency_router import STAGE
 from perfharness.model import Criterion, Direction, Finding, Measurement, Observation, Segment, Status, Task, Verdict
-from perfharness.order.circuit import Circuit, Router, load_circuit
+from perfharness.order.circuit import Circuit, Endpoint, Router, load_circuit
 from perfharness.order.scenario import find_shipped, load_scenario
 from perfharness.order.sense import must_make_sense
 from perfharness.plan import hosts, make_plan
@@ -104,6 +105,22 @@ def test_plan_and_firewall_name_the_router(both: Circuit, capsys: pytest.Capture
     assert said.strip().endswith("SSH from the coordinator to onprem-a, ecs-a")
 
 
+def test_nobody_connects_to_a_router(both: Circuit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`check` and `clean` reach the hosts only."""
+    reached: list[list[str]] = []
+
+    def reach(ends: Sequence[Endpoint], *_: object) -> nullcontext[None]:
+        reached.append([end.name for end in ends])
+        return nullcontext()
+
+    monkeypatch.setattr(preflight, "Fleet", reach)
+    monkeypatch.setattr(preflight, "must_be_usable", lambda *_: {})
+    monkeypatch.setattr(preflight, "clean_hosts", lambda ends: reach(ends) and ())
+    preflight.check(tmp_path / "circuit.yaml", Console())
+    preflight.clean(tmp_path / "circuit.yaml", Console())
+    assert reached == [["onprem-a", "ecs-a"]] * 2
+
+
 def test_a_scenario_with_nothing_for_a_router_is_refused(alone: Circuit, tmp_path: Path) -> None:
     """Where no pair has two hosts, a plan without `latency` would measure nothing."""
     path = tmp_path / "s.yaml"
@@ -115,18 +132,17 @@ def test_a_scenario_with_nothing_for_a_router_is_refused(alone: Circuit, tmp_pat
 # --- what the replies tell ------------------------------------------------------------------------
 
 
-def latency_task(circuit: Circuit) -> tuple[Task, RouterContext]:
+def latency_task(circuit: Circuit) -> Task:
     context, kinds = measurable(circuit, ("onprem-a", "vbr-a"))
-    assert isinstance(context, RouterContext)
     (task,) = kinds["latency"].tasks(kinds["latency"].parameters.model_validate({"duration": "2s"}), "latency", context)
-    return task, context
+    return task
 
 
 def analysed(
     tmp_path: Path, circuit: Circuit, packets: Sequence[Packet], numbers: dict[str, Any] | None = None
 ) -> Measurement:
     """Write what the host's jobs would have left, and analyse it."""
-    task, context = latency_task(circuit)
+    task = latency_task(circuit)
     folder = evidence.create(tmp_path, "c", "r", {})
     rec, _, result = files(list(packets))
     users = sum(packet.sources[0] == USER for packet in packets)
@@ -155,11 +171,7 @@ def analysed(
     folder.write("raw/latency/onprem-a.probe/sender.rec", rec)
     folder.write("raw/latency/onprem-a.counters/counters.jsonl", counters())
     folder.write_json("raw/latency/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
-    return kinds_of(context)["latency"].analyse(task, folder.files("latency"), context)
-
-
-def kinds_of(context: Ends) -> Any:
-    return measurable(context.circuit, (context.a.name, context.z.name))[1]
+    return _analysed(task, folder, circuit)
 
 
 def stream(lost: int = 0, **more: Any) -> list[Packet]:
