@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness.errors import BadInput, Problem, Refused
+from perfharness.measurements import TO_ROUTERS
 from perfharness.model import Task
-from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.circuit import Circuit, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -116,6 +117,9 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
         if reserved:
             wanted = f"root or CAP_NET_BIND_SERVICE on {name} to listen on {_ranges(reserved)} (nothing without it)"
             privileges[wanted] = None
+    for name in dict.fromkeys(use.target for task in tasks for use in task.ports):
+        if isinstance(target := circuit.end(name), Router):
+            say(f"{target.name}: {target.address}, {target.told}; all that is measured to it: {', '.join(TO_ROUTERS)}")
     say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
     say("Nothing is installed and no setting of a host is changed.")
 
@@ -128,7 +132,7 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
     ):
         say(f"# {where}")
         for (source, target, protocol), (ports, purposes) in flows(tasks).items():
-            begin, end = circuit.endpoint(source), circuit.endpoint(target)
+            begin, end = circuit.end(source), circuit.end(target)
             if begin.site == site:
                 to_ports = f" port {_ranges(ports)}" if ports else ""
                 say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")

@@ -10,7 +10,7 @@ from perfharness.errors import BadInput, EvidenceBroken
 from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
-from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements import measurable
 from perfharness.model import Measurement, Plan, Run, Status, Task
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
@@ -70,11 +70,12 @@ def _companion(folder: RunFolder) -> Circuit | None:
 
 
 def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:
-    kind = REGISTRY.get(task.measurement)
-    if kind is None:
-        return Measurement(task, Status.SKIPPED, reason=f"This version knows no measurement {task.measurement!r}.")
     a, z = task.scope.pair.split(":")
-    context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
+    context, kinds = measurable(circuit, (a, z))
+    kind = kinds.get(task.measurement)
+    if kind is None:
+        said = f"This version knows no measurement {task.measurement!r} of such a pair."
+        return Measurement(task, Status.SKIPPED, reason=said)
     try:
         return kind.analyse(task, folder.files(task.id), context)
     except EvidenceBroken as error:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
-from perfharness.measurements import REGISTRY, Context, Params
+from perfharness.measurements import REGISTRY, Context, Ends, Params, measurable
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Reference, Scenario, Step
@@ -34,17 +34,24 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     parameters = step_parameters(scenario)
     tasks: list[Task] = []
     problems: list[Problem] = []
-    for a, z in circuit.pairs:
-        context = Context(circuit, circuit.endpoint(a), circuit.endpoint(z))
+    for pair in circuit.pairs:
+        context, kinds = measurable(circuit, pair)
         for i, step in enumerate(scenario.steps):
             try:
-                own = REGISTRY[step.measure].tasks(parameters[step.id], step.id, context)
-                _must_be_answered(step, own, context)
+                _must_have_bounds(step, context)
+                if step.measure not in kinds:
+                    continue
+                own = kinds[step.measure].tasks(parameters[step.id], step.id, context)
+                if isinstance(context, Context):  # of a router the judge says what nobody can tell
+                    _must_be_answered(step, own)
                 tasks += own
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
             except BadInput as error:
                 problems += error.problems
+    if not tasks and not problems:
+        said = f"Nothing of {scenario.id} can be measured to a router that takes no agent."
+        problems = [circuit.source.problem(("endpoints",), said, "Add a host on its side, or a step `latency`.")]
     if problems:
         raise BadInput(list(dict.fromkeys(problems)))
     several = len(circuit.pairs) > 1
@@ -55,18 +62,20 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
 
 
-def _must_be_answered(step: Step, tasks: Sequence[Task], context: Context) -> None:
-    """Raises ``wrong`` for a criterion that no task of the step answers, or that nothing gives a threshold.
-
-    Unasked, it would vanish from the verdict.
-    """
-    measured = dict.fromkeys(metric for task in tasks for metric in task.yields)
+def _must_have_bounds(step: Step, context: Ends) -> None:
+    """Raises ``wrong`` for a criterion that nothing gives a threshold: it would vanish from the verdict."""
     for i, spec in enumerate(step.judge):
         bound, pair = spec.threshold, (context.a.name, context.z.name)
         says = context.circuit.ordered(bound.of, pair) if isinstance(bound, Reference) else bound
         if says is None and spec.fallback is None:
             said = f"The order says nothing of what {spec.metric} is held against, and this criterion has no default."
             raise wrong(said, "Write one of the two.", at=("judge", i))
+
+
+def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
+    """Raises ``wrong`` for a criterion that no task of the step answers: it would vanish from the verdict."""
+    measured = dict.fromkeys(metric for task in tasks for metric in task.yields)
+    for i, spec in enumerate(step.judge):
         if spec.metric not in measured:
             said = f"The step {step.id} does not measure {spec.metric}."
             raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))

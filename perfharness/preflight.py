@@ -16,7 +16,7 @@ from perfharness.errors import HostUnusable
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Endpoint, load_circuit
+from perfharness.order.circuit import Endpoint, Router, load_circuit
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import size_text
 from perfharness.plan import disk_bytes, hosts
@@ -30,7 +30,13 @@ def check(circuit_file: Path, console: Console) -> None:
     """Reach every host, start the agent, ask what is there, leave. Raises BadInput, HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
     must_make_sense(circuit, datetime.now(UTC).date())
-    ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
+    paired = [circuit.end(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
+    ends = [end for end in paired if isinstance(end, Endpoint)]
+    for end in paired:
+        if isinstance(end, Router):
+            console.print(
+                f"{end.name}: {end.address}, {end.told}; not asked", markup=False, highlight=False, soft_wrap=True
+            )
     with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             room = f"disk {_room_text(fleet[name].hello['room_bytes'])}"
@@ -75,7 +81,7 @@ def _room_text(room_bytes: int) -> str:
 
 def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
-    done = clean_hosts(load_circuit(circuit_file).endpoints)
+    done = clean_hosts(load_circuit(circuit_file).hosts)
     for host in done:
         said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
         said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]

@@ -6,10 +6,11 @@ Stamps are integers of about 1.8e18: they are subtracted as integers, only diffe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from perfagent.records import HARDWARE, KERNEL, USER
+from perfagent.records import ABSENT, HARDWARE, KERNEL, USER
 from perfharness.analysis import clock
 from perfharness.analysis.samples import Samples, Sources, like
 from perfharness.analysis.statistics import Blocks, Bools, Floats, Ints, block_starts
@@ -22,13 +23,24 @@ def rtt_ns(samples: Samples) -> Floats:
     """(n,) round trips less the reflector's turnaround: (T4-T1)-(T3-T2), RFC 8762.
 
     ``nan`` where two of the stamps to be subtracted come from different sources, and for packets under way
-    while a clock stepped: ``rtt_sources`` counts both.
+    while a clock stepped: ``rtt_sources`` counts both. Where the reflector gave no stamps its turnaround is in it.
     """
     s = samples
     rtt = ((s.t4 - s.t1) - (s.t3 - s.t2)).astype(np.float64)
     rtt[~_comparable(s) | _stepped(s)] = np.nan
     rtt[s.lost] = np.inf
     return rtt
+
+
+def believed(samples: Samples) -> Samples:
+    """Without the stamps of a reflector that nobody vouches for, wherever they cannot be: one of the two is missing, or
+    they are less than no time or more than the round trip apart."""
+    s = samples
+    turned = s.t3 - s.t2
+    good = like(s.s2, s.s3) & (turned >= 0) & (turned <= s.t4 - s.t1)
+    if good.all():
+        return s
+    return replace(s, t2=s.t2 * good, t3=s.t3 * good, s2=s.s2 * good, s3=s.s3 * good)
 
 
 def rtt_sources(samples: Samples) -> dict[str, int]:
@@ -134,7 +146,8 @@ def timer_error_ns(samples: Samples) -> Floats:
 
 def _comparable(s: Samples) -> Bools:
     own = like(s.s1, s.s4) & (s.s1 >= USER) & (s.s1 <= HARDWARE)
-    return own & like(s.s2, s.s3)
+    his: Bools = like(s.s2, s.s3) | ((s.s2 == ABSENT) & (s.s3 == ABSENT))
+    return own & his
 
 
 def _stepped(s: Samples) -> Bools:

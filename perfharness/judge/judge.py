@@ -24,10 +24,11 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.check import Check
-from perfharness.order.circuit import Circuit
+from perfharness.order.circuit import Circuit, Pair
 from perfharness.order.scenario import METRICS, CriterionSpec, Scenario
 
 REPORTED = "Reported; nothing was required of it."
+NO_AGENT = "{} is a router that answers probes by itself and takes no agent: this cannot be measured to it."
 UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
 
 
@@ -47,7 +48,9 @@ def judge(
     for step in scenario.steps:
         taken = [measurement for measurement in measurements if measurement.task.step == step.id]
         for spec in step.judge:
-            if not any(spec.directions(measurement.task) for measurement in taken):
+            if any(spec.directions(measurement.task) for measurement in taken):
+                found += _beyond_routers(spec, taken, circuit, scenario)
+            else:
                 found += _unanswered(spec, step.id, circuit, scenario)
         for measurement in taken:
             judged: set[int] = set()
@@ -125,7 +128,28 @@ def _unanswered(spec: CriterionSpec, step: str, circuit: Circuit, scenario: Scen
         )
         load = f" under load {spec.load}" if spec.load else ""
         scope = Scope(circuit=circuit.id, load=spec.load or "idle")
-        yield _not_run(criterion, scope, f"No task of step {step} measures {asked}{load}.", "")
+        routers = "".join(f" {NO_AGENT.format(name)}" for name in dict.fromkeys(_router_pairs(circuit).values()))
+        yield _not_run(criterion, scope, f"No task of step {step} measures {asked}{load}.{routers}", "")
+
+
+def _beyond_routers(
+    spec: CriterionSpec, taken: Sequence[Measurement], circuit: Circuit, scenario: Scenario
+) -> Iterator[Finding]:
+    """What other pairs answer and a pair with a router cannot is NOT_APPLICABLE to it: said, not passed over."""
+    for pair, router in _router_pairs(circuit).items():
+        name = ":".join(pair)
+        criterion = resolve(spec, circuit, pair, scenario.id)
+        answered = any(spec.directions(each.task) for each in taken if each.task.scope.pair == name)
+        if criterion is not None and not answered:
+            scope = Scope(circuit=circuit.id, pair=name, load=spec.load or "idle")
+            missing = _not_run(criterion, scope, NO_AGENT.format(router), "")
+            yield replace(missing, verdict=Verdict.NOT_APPLICABLE, mandatory=False)
+
+
+def _router_pairs(circuit: Circuit) -> dict[Pair, str]:
+    """Pairs of which one end takes no agent, and that end's name."""
+    agents = {host.name for host in circuit.hosts}
+    return {pair: name for pair in circuit.pairs for name in pair if name not in agents}
 
 
 def _observed(spec: CriterionSpec, direction: Direction | None, measurement: Measurement) -> Observation | None:

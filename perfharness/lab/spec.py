@@ -91,9 +91,12 @@ class LabSpec:
 
     @classmethod
     def from_circuit(cls, circuit: Circuit) -> LabSpec:
-        """The lab that plays this order: its first pair, over that pair's VBR."""
-        by_name = {endpoint.name: endpoint for endpoint in circuit.endpoints}
-        a, z = (by_name[name] for name in circuit.pairs[0])
+        """The lab that plays this order: its first pair of hosts, over that pair's VBR."""
+        by_name = {endpoint.name: endpoint for endpoint in circuit.hosts}
+        pair = next((pair for pair in circuit.pairs if set(pair) <= set(by_name)), None)
+        if pair is None:
+            raise LabFault("The lab plays two hosts, and no pair of this order has them.", "Add a host on each side.")
+        a, z = (by_name[name] for name in pair)
         vbr = next((vbr for vbr in circuit.vbrs if vbr.id in (a.vbr, z.vbr)), circuit.vbrs[0])
         return cls(
             onprem=_host(a),

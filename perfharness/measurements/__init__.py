@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from perfharness.measurements import flows, host, latency, path, pmtu, throughput
-from perfharness.measurements.base import Context, MeasurementKind, Params
+from collections.abc import Mapping
+
+from perfharness.measurements import flows, host, latency, latency_router, path, pmtu, throughput
+from perfharness.measurements.base import Context, Ends, MeasurementKind, Params, RouterContext
+from perfharness.order.circuit import Circuit, Endpoint, Pair
 
 REGISTRY: dict[str, MeasurementKind] = {
     "host": host.HostFacts(),
@@ -13,5 +16,18 @@ REGISTRY: dict[str, MeasurementKind] = {
     "flows": flows.Flows(),
     "throughput": throughput.Throughput(),
 }
+TO_ROUTERS: dict[str, MeasurementKind] = {
+    "latency": latency_router.LatencyToRouter(),
+}
+"""What needs no agent at the far end: all that can be measured between a host and a router's own reflector."""
 
-__all__ = ["REGISTRY", "Context", "MeasurementKind", "Params"]
+
+def measurable(circuit: Circuit, pair: Pair) -> tuple[Ends, Mapping[str, MeasurementKind]]:
+    """The context of a pair, and what can be measured on it."""
+    a, z = (circuit.end(name) for name in pair)
+    if isinstance(a, Endpoint) and isinstance(z, Endpoint):
+        return Context(circuit, a, z), REGISTRY
+    return RouterContext(circuit, a, z), TO_ROUTERS
+
+
+__all__ = ["REGISTRY", "TO_ROUTERS", "Context", "Ends", "MeasurementKind", "Params", "RouterContext", "measurable"]

@@ -26,7 +26,7 @@ from perfharness.model import (
     Task,
     Window,
 )
-from perfharness.order.circuit import Circuit, Endpoint
+from perfharness.order.circuit import Circuit, End, Endpoint, Router
 from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
@@ -49,20 +49,26 @@ class Params(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Ends:
     """A circuit and one pair of its endpoints: a = on-prem, z = cloud."""
 
     circuit: Circuit
-    a: Endpoint
-    z: Endpoint
+    a: End
+    z: End
 
     @property
     def pair(self) -> str:
         return f"{self.a.name}:{self.z.name}"
 
     @property
-    def hosts(self) -> tuple[str, str]:
-        return (self.a.name, self.z.name)
+    def agents(self) -> tuple[Endpoint, ...]:
+        """The ends that take an agent, on-prem first."""
+        return tuple(end for end in (self.a, self.z) if isinstance(end, Endpoint))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Their names: whose fitness decides whether a figure of this pair can be believed."""
+        return tuple(end.name for end in self.agents)
 
     @property
     def committed_bps(self) -> int:
@@ -84,10 +90,6 @@ class Context:
         """The IP packet size that was ordered, bytes."""
         return self.circuit.objectives.pmtu or self.circuit.vbr_of((self.a.name, self.z.name)).mtu
 
-    def ends(self, direction: Direction) -> tuple[Endpoint, Endpoint]:
-        """(sender, receiver) of traffic in this direction."""
-        return (self.z, self.a) if direction is Direction.Z_A else (self.a, self.z)
-
     def scope(self, direction: Direction | None, **more: Any) -> Scope:
         return Scope(circuit=self.circuit.id, pair=self.pair, direction=direction, **more)
 
@@ -97,6 +99,18 @@ class Context:
         if payload_bytes > most:
             said = f"Packets with {payload_bytes} B of payload do not fit the ordered MTU and would be fragmented."
             raise wrong(said, f"Write `packet: {most}` or less.", at=("packet",))
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Ends):
+    """Two hosts with agents: everything can be measured between them."""
+
+    a: Endpoint
+    z: Endpoint
+
+    def ends(self, direction: Direction) -> tuple[Endpoint, Endpoint]:
+        """(sender, receiver) of traffic in this direction."""
+        return (self.z, self.a) if direction is Direction.Z_A else (self.a, self.z)
 
     def probe_port(self) -> int:
         """Where the cloud end's reflector listens."""
@@ -109,8 +123,21 @@ class Context:
         return [port for port in self.z.ports if port != probe][:count]
 
 
+@dataclass(frozen=True, slots=True)
+class RouterContext(Ends):
+    """A host with an agent and a router that answers its probes, on whichever sides."""
+
+    @property
+    def host(self) -> Endpoint:
+        return self.agents[0]
+
+    @property
+    def router(self) -> Router:
+        return next(end for end in (self.a, self.z) if isinstance(end, Router))
+
+
 class MeasurementKind(Protocol):
-    """One entry of the registry."""
+    """One entry of a registry, whose ``context`` is that of its pairs."""
 
     @property
     def name(self) -> str: ...
@@ -120,12 +147,12 @@ class MeasurementKind(Protocol):
         """What a step may say besides ``id``, ``measure`` and ``judge``."""
         ...
 
-    def tasks(self, params: Any, step: str, context: Context) -> tuple[Task, ...]: ...
+    def tasks(self, params: Any, step: str, context: Any) -> tuple[Task, ...]: ...
 
-    def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement: ...
+    def analyse(self, task: Task, files: TaskFiles, context: Any) -> Measurement: ...
 
 
-def counters(context: Context, deadline_s: float, period_ms: int = 100) -> tuple[Job, ...]:
+def counters(context: Ends, deadline_s: float, period_ms: int = 100) -> tuple[Job, ...]:
     """The watchers beside any task that moves packets: each host's counters, by default ten times a second."""
     return tuple(
         Job(
@@ -137,7 +164,7 @@ def counters(context: Context, deadline_s: float, period_ms: int = 100) -> tuple
             deadline_s=deadline_s,
             writes_bytes=round(deadline_s * 1000 / period_ms) * COUNTERS_ROW_BYTES,
         )
-        for end in (context.a, context.z)
+        for end in context.agents
     )
 
 
@@ -145,11 +172,11 @@ def probe_port_use(context: Context) -> PortUse:
     return PortUse(context.a.name, context.z.name, "udp", context.probe_port(), "STAMP probes and their replies")
 
 
-def other(context: Context, host: str) -> str:
+def other(context: Ends, host: str) -> str:
     return context.z.name if host == context.a.name else context.a.name
 
 
-def segment_of(context: Context, host: str) -> Segment:
+def segment_of(context: Ends, host: str) -> Segment:
     return Segment.HOST_A if host == context.a.name else Segment.HOST_Z
 
 

@@ -21,6 +21,7 @@ from perfharness.measurements import latency_oneway, latency_patterns, probe, pr
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
+    Ends,
     counters,
     failed,
     not_completed,
@@ -129,7 +130,7 @@ class Latency:
             fitness=probe_ledger.fitness_of(context, task, found, rows),
             series=(*probe.series(found), *one_way.series),
             facts={
-                **_facts(found),
+                **facts(found),
                 **latency_patterns.facts(found, _dscp(task)),
                 "loss_events": events,
                 "oneway": one_way.facts,
@@ -163,14 +164,14 @@ def _losses(
                 n=way.packets,
                 interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=found.evidence,
-                reason=_about_loss(way, host),
+                reason=about_loss(way, host),
                 hosts=context.hosts,
             )
         )
     return observations
 
 
-def _about_loss(way: Account, host: tuple[int, int]) -> str:
+def about_loss(way: Account, host: tuple[int, int]) -> str:
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
         return f"None of {way.packets:,} packets was lost."
@@ -242,10 +243,10 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
                 hosts=context.hosts,
             )
         )
-    return [*observations, _duplication(task, context, found)]
+    return [*observations, duplication(task, context, found)]
 
 
-def _duplication(task: Task, context: Context, found: probe.Probe) -> Observation:
+def duplication(task: Task, context: Ends, found: probe.Probe) -> Observation:
     n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
@@ -265,10 +266,10 @@ def _duplication(task: Task, context: Context, found: probe.Probe) -> Observatio
     )
 
 
-def _facts(found: probe.Probe) -> dict[str, object]:
+def facts(found: probe.Probe) -> dict[str, object]:
     """For the report: percentiles, timer error, and where the stamps come from."""
     rtt, late = found.summary.rtt, found.summary.timer_error
-    facts: dict[str, object] = {
+    told: dict[str, object] = {
         "stamps": found.summary.stamps,
         "sent": found.sent["sent"],
         "missed": found.sent["missed"],
@@ -277,7 +278,7 @@ def _facts(found: probe.Probe) -> dict[str, object]:
     if ends is not None:
         named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
         figures = {"min": ends[0], **named, "max": ends[1]}
-        facts["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
+        told["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
     if late.n:
-        facts["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
-    return facts
+        told["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
+    return told

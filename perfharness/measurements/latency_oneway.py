@@ -16,7 +16,7 @@ from perfharness.analysis.statistics import Floats, Ints
 from perfharness.analysis.summary import MOST_HELD
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
-from perfharness.measurements.base import Context
+from perfharness.measurements.base import Context, Ends
 from perfharness.model import Direction, Interval, Job, LedgerRow, Observation, Role, Series, Task
 
 CLOCK = "clock"
@@ -55,7 +55,7 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     """One-way delay within its bound, or why there is none; IPDV, which needs no common clock."""
     if found.pieces.packets > MOST_HELD:
         why = f"One-way figures are made of at most {MOST_HELD:,} packets."
-        return OneWay(tuple(_untold(task, context, found, why)), (), {"reason": why})
+        return OneWay(tuple(untold(task, context, found, why)), (), {"reason": why})
     samples = found.pieces.whole()
     due = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
     abroad = _readings(found.reflected)
@@ -78,7 +78,7 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     }
     if isinstance(known, oneway.Unknown):
         wrong = [known.reason] if known.clocks else facts["unsynchronised"]
-        told = tuple(_untold(task, context, found, known.reason))
+        told = tuple(untold(task, context, found, known.reason))
         return OneWay((*told, *sum(varied, ())), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
     why = _why(known, clocks, context)
     ways = {Direction.A_Z: known.forward, Direction.Z_A: known.backward}
@@ -191,7 +191,8 @@ def _widened(interval: Interval | None, error_ns: float) -> Interval | None:
     return replace(interval, lo=max(interval.lo - error_ns, 0.0), hi=interval.hi + error_ns, method=method, n_eff=None)
 
 
-def _untold(task: Task, context: Context, found: probe.Probe, why: str) -> list[Observation]:
+def untold(task: Task, context: Ends, found: probe.Probe, why: str) -> list[Observation]:
+    """That there is no one-way delay, and why."""
     return [
         Observation(
             metric="delay.oneway",

@@ -20,7 +20,7 @@ from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats
 from perfharness.analysis.summary import MOST_HELD, Summary, piece, settled, summarise
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import SETUP_S, Context
+from perfharness.measurements.base import SETUP_S, Context, Ends
 from perfharness.measurements.pieces import Pieces, open_pieces
 from perfharness.model import (
     Direction,
@@ -34,6 +34,7 @@ from perfharness.model import (
     Task,
     Window,
 )
+from perfharness.order.circuit import End, Endpoint
 
 PRIVILEGE = "CAP_SYS_NICE for real-time priority of the prober (measures without it, less exactly)"
 SENDER, REFLECTOR = "probe", "reflector"
@@ -59,6 +60,11 @@ class Stream:
     def duration_s(self) -> float:
         return self.interval_ns * self.count / 1e9
 
+    @property
+    def samples_bytes(self) -> int:
+        """What either end may write of it."""
+        return records.HEADER_BYTES + self.count * records.RECORD_BYTES
+
     def rate_bps(self, layer: Layer, tagged: bool) -> int:
         """Bit/s that it puts on the circuit in each direction, at this layer (IPv4)."""
         counted = counted_bytes(self.packet_bytes + headers_bytes(), layer, tagged=tagged)
@@ -67,10 +73,8 @@ class Stream:
 
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
     """Reflector at the cloud end, sender at the on-prem end."""
-    # The same plan gives the same stream; another task gives another one.
-    identity = zlib.crc32(f"{context.circuit.id} {context.pair} {task}".encode())
-    ends = {"port": context.probe_port(), "ssid": identity % 65_535 + 1}
-    samples_bytes = records.HEADER_BYTES + stream.count * records.RECORD_BYTES
+    sender = sender_job(context, task, stream, deadline_s, context.a, context.z, context.probe_port())
+    ends = {name: sender.args[name] for name in ("port", "ssid")}
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
@@ -78,16 +82,26 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         args={"address": str(context.z.address), "peer": str(context.a.address), **ends},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
-        writes_bytes=samples_bytes,
+        writes_bytes=stream.samples_bytes,
     )
-    sender = Job(
+    return reflector, sender
+
+
+def sender_job(
+    context: Ends, task: str, stream: Stream, deadline_s: float, source: Endpoint, target: End, port: int, **more: Any
+) -> Job:
+    """The stream from one end to the reflector on this port of the other; ``more`` arguments of ``stamp.send``."""
+    # The same plan gives the same stream; another task gives another one.
+    identity = zlib.crc32(f"{context.circuit.id} {context.pair} {task}".encode())
+    return Job(
         id=SENDER,
-        endpoint=context.a.name,
+        endpoint=source.name,
         method="stamp.send",
         args={
-            "peer": str(context.z.address),
-            "source": str(context.a.address),
-            **ends,
+            "peer": str(target.address),
+            "source": str(source.address),
+            "port": port,
+            "ssid": identity % 65_535 + 1,
             "interval_ns": stream.interval_ns,
             "count": stream.count,
             "packet_bytes": stream.packet_bytes,
@@ -95,12 +109,12 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
             "wait_ns": WAIT_NS,
             "pattern": stream.pattern,
             "seed": identity,
+            **more,
         },
         role=Role.DRIVE,
         deadline_s=deadline_s,
-        writes_bytes=samples_bytes,
+        writes_bytes=stream.samples_bytes,
     )
-    return reflector, sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,7 @@ class Probe:
     sent: Mapping[str, Any]
     """``data`` of the sender's result."""
     reflected: Mapping[str, Any]
-    """``data`` of the reflector's result."""
+    """``data`` of the reflector's result; empty where no agent reflects."""
     window: Window
     interval_ns: int
     packet_bytes: int
@@ -136,24 +150,32 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
         return f"{context.a.name} left no samples."
     log = files.recording(context.z.name, REFLECTOR, "reflector")
     pieces = open_pieces(sender, log, sent["data"], reflected["status"] == "completed")
+    evidence = (
+        files.sample_path(context.a.name, SENDER, "sender"),
+        files.sample_path(context.z.name, REFLECTOR, "reflector"),
+    )
+    return summed_up(context.a.name, sent, pieces, reflected["data"], evidence)
+
+
+def summed_up(
+    sender: str, sent: Mapping[str, Any], pieces: Pieces, reflected: Mapping[str, Any], evidence: tuple[str, ...]
+) -> Probe | str:
+    """The stream that this host sent, by its result, or one sentence why there is none. Raises EvidenceBroken."""
     interval_ns, hold = int(sent["args"]["interval_ns"]), pieces.packets <= MOST_HELD
     summary = summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
     if not summary.sent:
-        return f"{context.a.name} sent no probe at all."
+        return f"{sender} sent no probe at all."
     start_ns = int(sent["data"]["start_unix_ns"])
     return Probe(
         pieces=pieces,
         summary=summary,
         sent=sent["data"],
-        reflected=reflected["data"],
+        reflected=reflected,
         # A clock that is set back meanwhile shortens nothing.
         window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + summary.span_ns)),
         interval_ns=interval_ns,
         packet_bytes=int(sent["args"]["packet_bytes"]),
-        evidence=(
-            files.sample_path(context.a.name, SENDER, "sender"),
-            files.sample_path(context.z.name, REFLECTOR, "reflector"),
-        ),
+        evidence=evidence,
     )
 
 
@@ -176,7 +198,7 @@ def quantiles(
     values: Distribution,
     which: Mapping[str, float],
     scope: Scope,
-    context: Context,
+    context: Ends,
     found: Probe,
     host: int,
 ) -> tuple[Observation, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from perfharness.analysis import ledger, timeline
 from perfharness.analysis.counters import Recording, record
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import COUNTERS, Context, fitness, segment_of
+from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
 from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
 from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
 
@@ -40,8 +40,8 @@ class Counters:
         return (*more, *rows)
 
 
-def counters(files: TaskFiles, context: Context) -> Counters:
-    """Both hosts' counters beside this task."""
+def counters(files: TaskFiles, context: Ends) -> Counters:
+    """The hosts' counters beside this task."""
     return Counters(
         {host: record(files.rows(host, COUNTERS, "counters.jsonl")) for host in context.hosts},
         {host: files.path(host, COUNTERS, "counters.jsonl") for host in context.hosts},

@@ -9,23 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from perfharness.errors import BadInput
 from perfharness.model import Layer
 from perfharness.order import document
 from perfharness.order.document import Document
-from perfharness.order.units import Duration, Ports, Rate, Ratio, Size
+from perfharness.order.endpoints import End as End
+from perfharness.order.endpoints import Endpoint as Endpoint
+from perfharness.order.endpoints import Router as Router
+from perfharness.order.endpoints import Ssh as Ssh
+from perfharness.order.endpoints import by_name
+from perfharness.order.units import Duration, Rate, Ratio, Size
 from perfharness.order.validation import Strict, validate_mapping
 from perfharness.order.values import (
     Day,
     FilePath,
     FormatVersion,
-    HostAddress,
-    Interface,
     Moment,
     Name,
-    Port16,
     Prefix,
     Row,
     Text,
@@ -135,80 +137,22 @@ class Objectives(Strict):
     """Committed rate, when it is not the bandwidth of the VBR."""
 
 
-class Ssh(Strict):
-    """How to reach the host; what is left out comes from the SSH configuration."""
-
-    host: Text = Field(examples=["onprem-a"])
-    """Alias in the SSH configuration, or host name."""
-    config: FilePath | None = None
-    """SSH configuration to use in place of ~/.ssh/config; relative to this file."""
-    user: Text | None = None
-    """User name."""
-    port: Port16 | None = None
-    """TCP port of sshd."""
-    known_hosts: FilePath | None = None
-    """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
-
-
-def _without_name(schema: dict[str, Any]) -> None:
-    """In the file the name is the key."""
-    del schema["properties"]["name"]
-    schema["required"].remove("name")
-
-
-class Endpoint(Strict):
-    """A host from which is measured."""
-
-    model_config = ConfigDict(json_schema_extra=_without_name)
-
-    name: Name
-    """Key of this entry under `endpoints`."""
-    site: Literal["onprem", "cloud"]
-    """Which side of the circuit it stands on."""
-    ssh: Ssh
-    """How to reach it."""
-    python: Text = "python3"
-    """Python 3.9 or later on that host."""
-    iperf3: Text = "iperf3"
-    """iperf3 program on that host."""
-    interface: Interface = Field(examples=["eth0"])
-    """Interface that faces the circuit."""
-    address: HostAddress = Field(examples=["10.10.0.10"])
-    """Test address on that interface."""
-    ports: Ports = Field(examples=["5201-5217"])
-    """TCP and UDP ports that tests may use on this host."""
-    ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
-    """The most that this host can send or receive (its instance type)."""
-    vbr: Name | None = None
-    """Id of the VBR that it is reached through, when there is more than one."""
-
-
-def _endpoints(value: Any, info: ValidationInfo) -> Any:
-    """The mapping name → endpoint as a tuple of endpoints that know their names."""
-    if not isinstance(value, dict):
-        raise wrong("'endpoints' must be a mapping: lines of `name: …`.")
-    for name, body in value.items():
-        if isinstance(body, dict) and "name" in body:
-            raise wrong("An endpoint's name is its key.", "Remove the line.", at=(name, "name"))
-    named = {name: {**body, "name": name} if isinstance(body, dict) else body for name, body in value.items()}
-    return tuple(_ENDPOINTS.validate_python(named, context=info.context).values())
-
-
-_ENDPOINTS = TypeAdapter(dict[Name, Endpoint])
-
-
 def _pair(value: Any) -> Any:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise wrong("A pair is the names of two endpoints.", "Write for example `- [onprem-a, ecs-a]`.")
     return value
 
 
-def _first_pair(validated: dict[str, Any]) -> tuple[Pair, ...]:
-    """First on-prem host with first cloud host; none where a side has no host."""
+def _default_pairs(validated: dict[str, Any]) -> tuple[Pair, ...]:
+    """First on-prem host with first cloud host, and each router with the first host of the other side; none where a
+    side has no host."""
+    ends = validated.get("endpoints", ())
     first: dict[str, str] = {}
-    for endpoint in validated.get("endpoints", ()):
-        first.setdefault(endpoint.site, endpoint.name)
-    return ((first["onprem"], first["cloud"]),) if len(first) == 2 else ()
+    for end in ends:
+        if isinstance(end, Endpoint):
+            first.setdefault(end.site, end.name)
+    routers = [({**first, end.site: end.name}) for end in ends if isinstance(end, Router)]
+    return tuple((names["onprem"], names["cloud"]) for names in (first, *routers) if len(names) == 2)
 
 
 class Contact(Strict):
@@ -277,10 +221,14 @@ class Circuit(Strict):
     """Addresses of both sides."""
     objectives: Objectives = Objectives()
     """What it must do."""
-    endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints, json_schema_input_type=dict[Name, Endpoint])]
-    """The hosts to measure from, by name."""
-    pairs: tuple[Annotated[Pair, BeforeValidator(_pair)], ...] = Field(default_factory=_first_pair)
-    """Which on-prem host is measured with which cloud host; the first of each by default."""
+    endpoints: Annotated[
+        tuple[Endpoint | Router, ...],
+        BeforeValidator(by_name, json_schema_input_type=dict[Name, Endpoint | Router]),
+    ]
+    """The hosts to measure from, and routers that answer probes by themselves, by name."""
+    pairs: tuple[Annotated[Pair, BeforeValidator(_pair)], ...] = Field(default_factory=_default_pairs)
+    """Which on-prem end is measured with which cloud end; by default the first host of each, and each router with the
+    first host of the other side."""
     contacts: tuple[Contact, ...] = ()
     """Whom to call."""
     tags: dict[str, Text] = Field(default_factory=dict)
@@ -299,13 +247,22 @@ class Circuit(Strict):
         """The file that it was read from."""
         return self._source
 
+    @property
+    def hosts(self) -> tuple[Endpoint, ...]:
+        """The endpoints that take an agent."""
+        return tuple(end for end in self.endpoints if isinstance(end, Endpoint))
+
     def endpoint(self, name: str) -> Endpoint:
-        """Raises KeyError; a pair of this circuit never does."""
-        return {endpoint.name: endpoint for endpoint in self.endpoints}[name]
+        """The host of this name. Raises KeyError; where a job runs it never does."""
+        return {host.name: host for host in self.hosts}[name]
+
+    def end(self, name: str) -> Endpoint | Router:
+        """The host or router of this name. Raises KeyError; a pair of this circuit never does."""
+        return {end.name: end for end in self.endpoints}[name]
 
     def vbr_of(self, pair: Pair) -> Vbr:
         """The VBR that a pair's traffic goes through: the one that either host names, else the first."""
-        named = {self.endpoint(name).vbr for name in pair} - {None}
+        named = {self.end(name).vbr for name in pair} - {None}
         return next((vbr for vbr in self.vbrs if vbr.id in named), self.vbrs[0])
 
     def committed_bps(self, pair: Pair) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from perfharness.model import Layer
 from perfharness.order.check import FAIL, WARN, Check
-from perfharness.order.circuit import Circuit
+from perfharness.order.circuit import Circuit, End, Router
 from perfharness.order.document import KeyPath
 from perfharness.order.units import VXLAN_PORT, rate_text
 
@@ -133,19 +133,48 @@ def mtu(circuit: Circuit) -> Iterator[Check]:
 
 
 def hosts(circuit: Circuit) -> Iterator[Check]:
-    for endpoint in circuit.endpoints:
-        path = ("endpoints", endpoint.name)
-        prefixes = circuit.prefixes.onprem if endpoint.site == "onprem" else circuit.prefixes.cloud
-        if not any(endpoint.address in net for net in prefixes):
+    for endpoint in circuit.hosts:
+        if not _within(endpoint, circuit, endpoint.site):
+            prefixes = circuit.prefixes.onprem if endpoint.site == "onprem" else circuit.prefixes.cloud
             said = f"{endpoint.address} of {endpoint.name} is in none of the {endpoint.site} prefixes."
             remedy = f"They are {', '.join(map(str, prefixes))}: mend the address, the site or the prefixes."
-            yield Check("EC-001", FAIL, said, remedy, (*path, "address"))
-        if endpoint.address.version != 4:
-            said = f"{endpoint.address} of {endpoint.name} is an IPv6 address, and the tests use IPv4."
-            yield Check("EC-001", FAIL, said, "Write its IPv4 address.", (*path, "address"))
+            yield Check("EC-001", FAIL, said, remedy, ("endpoints", endpoint.name, "address"))
         if VXLAN_PORT in endpoint.ports:
             said = f"UDP {VXLAN_PORT} (VXLAN) does not work on this kind of circuit."
-            yield Check("EC-001", FAIL, said, "Leave it out of the ports.", (*path, "ports"))
+            yield Check("EC-001", FAIL, said, "Leave it out of the ports.", ("endpoints", endpoint.name, "ports"))
+
+
+def routers(circuit: Circuit) -> Iterator[Check]:
+    """A router may also be asked at its end of a link, or at an address of its own that no prefix names."""
+    links = {
+        "onprem": [vbr.link.customer.ip for vbr in circuit.vbrs],
+        "cloud": [vbr.link.cloud.ip for vbr in circuit.vbrs],
+    }
+    for end in circuit.endpoints:
+        if not isinstance(end, Router):
+            continue
+        other = "cloud" if end.site == "onprem" else "onprem"
+        path = ("endpoints", end.name, "address")
+        if _within(end, circuit, other) or end.address in links[other]:
+            said = f"{end.address} of {end.name} is on the {other} side, and its site is {end.site}."
+            yield Check("EC-001", FAIL, said, "Mend the address or the site.", path)
+        elif not _within(end, circuit, end.site) and end.address not in links[end.site]:
+            said = f"{end.address} of {end.name} is in none of the {end.site} prefixes and at no end of a link."
+            yield Check("EC-001", WARN, said, "Make sure that it is reached over this circuit.", path)
+        if end.reflector.port == VXLAN_PORT:
+            said = f"UDP {VXLAN_PORT} (VXLAN) does not work on this kind of circuit."
+            yield Check("EC-001", FAIL, said, "Use another port.", ("endpoints", end.name, "reflector"))
+
+
+def _within(end: End, circuit: Circuit, site: str) -> bool:
+    return any(end.address in net for net in (circuit.prefixes.onprem if site == "onprem" else circuit.prefixes.cloud))
+
+
+def addresses(circuit: Circuit) -> Iterator[Check]:
+    for end in circuit.endpoints:
+        if end.address.version != 4:
+            said = f"{end.address} of {end.name} is an IPv6 address, and the tests use IPv4."
+            yield Check("EC-001", FAIL, said, "Write its IPv4 address.", ("endpoints", end.name, "address"))
     for address in dict.fromkeys(one.address for one in circuit.endpoints):
         same = [one.name for one in circuit.endpoints if one.address == address]
         if len(same) > 1:
@@ -155,6 +184,7 @@ def hosts(circuit: Circuit) -> Iterator[Check]:
 
 def pairs(circuit: Circuit) -> Iterator[Check]:
     sites = {endpoint.name: endpoint.site for endpoint in circuit.endpoints}
+    agents = {host.name for host in circuit.hosts}
     for site in [site for site in ("onprem", "cloud") if site not in sites.values()]:
         yield Check("EC-001", FAIL, f"There is no endpoint with site {site}.", "Add one.", ("endpoints",))
     for i, pair in enumerate(circuit.pairs):
@@ -165,9 +195,15 @@ def pairs(circuit: Circuit) -> Iterator[Check]:
         elif [sites[name] for name in pair] != ["onprem", "cloud"]:
             said = f"The pair {pair[0]}, {pair[1]} is not an on-prem host followed by a cloud host."
             yield Check("EC-001", FAIL, said, "Write the on-prem host first.", ("pairs", i))
+        elif not any(name in agents for name in pair):
+            said = f"Neither {pair[0]} nor {pair[1]} takes an agent: nobody would send."
+            yield Check("EC-001", FAIL, said, "Pair each router with a host.", ("pairs", i))
         elif pair in circuit.pairs[:i]:
             said = f"The pair {pair[0]}, {pair[1]} is written twice."
             yield Check("EC-001", FAIL, said, "Keep one of the two.", ("pairs", i))
+    if circuit.pairs and not any(agents.issuperset(pair) for pair in circuit.pairs):
+        said = "No pair has an agent at both ends: all but delay and loss of the round trip stays unmeasured."
+        yield Check("EC-001", WARN, said, "Add a host beside the router, if there can be one.", ("endpoints",))
 
 
 def vbr_of_pairs(circuit: Circuit) -> Iterator[Check]:
@@ -192,7 +228,7 @@ def vbr_of_pairs(circuit: Circuit) -> Iterator[Check]:
 
 def ceilings(circuit: Circuit) -> Iterator[Check]:
     for pair in circuit.pairs:
-        hosts = [one for one in circuit.endpoints if one.name in pair]
+        hosts = [one for one in circuit.hosts if one.name in pair]
         for endpoint in hosts if len(hosts) == 2 else ():
             order = circuit.committed_bps(pair)
             if endpoint.ceiling_bps is not None and endpoint.ceiling_bps < CEILING_FACTOR * order:

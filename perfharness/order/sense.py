@@ -30,6 +30,8 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("vbrs", consistency.bgp),
         ("vbrs objectives", consistency.mtu),
         ("prefixes endpoints", consistency.hosts),
+        ("prefixes endpoints vbrs", consistency.routers),
+        ("endpoints", consistency.addresses),
         ("endpoints pairs", consistency.pairs),
         ("endpoints pairs vbrs", consistency.vbr_of_pairs),
         ("endpoints pairs vbrs objectives", consistency.ceilings),

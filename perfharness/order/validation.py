@@ -161,11 +161,10 @@ def _example(key: str, field: _Field | None) -> str:
 def _fields_at(model: type[BaseModel], loc: Iterable[str | int]) -> dict[str, _Field]:
     """The fields that may be written at this place, by the key under which they are written."""
     fields = _fields(model)
-    inside: type[BaseModel] | None = model
     for part in loc:
-        if inside is not None and part in fields:
-            inside = _model_in(fields[str(part)].info.annotation)
-            fields = _fields(inside) if inside is not None else {}
+        inside = _models_in(fields[str(part)].info.annotation) if part in fields else []
+        if inside:  # else it is a value, or the name of an entry
+            fields = {key: field for each in inside for key, field in _fields(each).items()}
     return fields
 
 
@@ -173,8 +172,8 @@ def _fields(model: type[BaseModel]) -> dict[str, _Field]:
     return {info.alias or name: _Field(name, info) for name, info in model.model_fields.items()}
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model within ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``."""
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models within ``X | None``, ``tuple[X | Y, ...]`` or ``dict[str, X]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,28 @@ def test_stamps_of_two_sources_are_never_subtracted():
     rtt = delay.rtt_ns(samples)
     assert rtt[0] == 22_000_000.0 and np.isnan(rtt[1])
     assert delay.rtt_sources(samples) == {"kernel/kernel": 1, "unlike sources": 1}
+
+
+def test_a_reflector_that_does_not_stamp_has_a_round_trip_all_the_same():
+    """Its turnaround is part of it then, and the sources say so."""
+    stamped = stream(Packet(0), log=False)
+    nothing = {name: getattr(stamped, name) * 0 for name in ("t2", "t3", "s2", "s3")}
+    samples = replace(stamped, **nothing)
+    assert delay.rtt_ns(samples).tolist() == [22_050_000.0]
+    assert delay.rtt_sources(samples) == {"kernel/absent": 1}
+
+
+def test_stamps_that_cannot_be_are_dropped_one_packet_at_a_time():
+    """Of a reflector that nobody vouches for: a turnaround below zero, or above the round trip, is not subtracted."""
+    samples = delay.believed(
+        stream(
+            Packet(0),
+            Packet(1, turnaround_ns=-1_000_000_000, backward_ns=1_012_000_000),
+            Packet(2, turnaround_ns=1_000_000_000, backward_ns=-988_000_000),
+            log=False,
+        )
+    )
+    assert delay.rtt_ns(samples).tolist() == [22_016_000.0, 22_000_000.0, 22_000_000.0]
 
 
 def test_user_stamps_at_both_ends_are_alike():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perfharness.model import Fitness
+from perfharness.order.circuit import Router
 from perfharness.report import text
 from perfharness.report.blocks import Block, Cell, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
@@ -24,6 +25,7 @@ def build(dossier: Dossier) -> Section:
             *_fitness(dossier),
             Sub("What the hosts are"),
             *_facts(dossier),
+            *_routers(dossier),
         ),
     )
 
@@ -78,7 +80,7 @@ def _facts(dossier: Dossier) -> tuple[Block, ...]:
     if not facts:
         return absent("The hosts' facts were not collected in this run.")
     names = list(facts)
-    addresses = {end.name: f"{end.address} on {end.interface}" for end in dossier.circuit.endpoints}
+    addresses = {end.name: f"{end.address} on {end.interface}" for end in dossier.circuit.hosts}
     rows = [("Test address", [addresses.get(name, UNKNOWN) for name in names])]
     rows += [(label, [_told(write, facts[name]) for name in names]) for label, write in _WRITERS]
     return (
@@ -89,6 +91,14 @@ def _facts(dossier: Dossier) -> tuple[Block, ...]:
         ),
         Para("As the hosts said before the first measurement.", "note"),
     )
+
+
+def _routers(dossier: Dossier) -> tuple[Block, ...]:
+    routers = [end for end in dossier.circuit.endpoints if isinstance(end, Router)]
+    if not routers:
+        return ()
+    rows = tuple(Row((Cell(end.name, kind="head"), Cell(str(end.address)), Cell(end.told))) for end in routers)
+    return (Sub("Routers that answer by themselves"), Table(("Router", "Test address", "What it is"), rows))
 
 
 def _by_host(dossier: Dossier) -> dict[str, Facts]:

@@ -1,0 +1,111 @@
+"""The ends of a circuit from which is measured: hosts that take an agent, and routers that answer by themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo
+
+from perfharness.order.units import Ports, Rate
+from perfharness.order.validation import Strict
+from perfharness.order.values import FilePath, HostAddress, Interface, Name, Port16, Text
+from perfharness.order.wrong import wrong
+
+
+class Ssh(Strict):
+    """How to reach the host; what is left out comes from the SSH configuration."""
+
+    host: Text = Field(examples=["onprem-a"])
+    """Alias in the SSH configuration, or host name."""
+    config: FilePath | None = None
+    """SSH configuration to use in place of ~/.ssh/config; relative to this file."""
+    user: Text | None = None
+    """User name."""
+    port: Port16 | None = None
+    """TCP port of sshd."""
+    known_hosts: FilePath | None = None
+    """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
+
+
+def _without_name(schema: dict[str, Any]) -> None:
+    """In the file the name is the key."""
+    del schema["properties"]["name"]
+    schema["required"].remove("name")
+
+
+class End(Strict):
+    """One end of a pair: what every entry under `endpoints` says."""
+
+    model_config = ConfigDict(json_schema_extra=_without_name)
+
+    name: Name
+    """Key of this entry under `endpoints`."""
+    site: Literal["onprem", "cloud"]
+    """Which side of the circuit it stands on."""
+    address: HostAddress = Field(examples=["10.10.0.10"])
+    """Test address: of a host, on its interface."""
+    vbr: Name | None = None
+    """Id of the VBR that it is reached through, when there is more than one."""
+
+
+class Endpoint(End):
+    """A host from which is measured: it takes an agent."""
+
+    ssh: Ssh
+    """How to reach it; a router that answers probes by itself has `reflector:` in its place."""
+    python: Text = "python3"
+    """Python 3.9 or later on that host."""
+    iperf3: Text = "iperf3"
+    """iperf3 program on that host."""
+    interface: Interface = Field(examples=["eth0"])
+    """Interface that faces the circuit."""
+    ports: Ports = Field(examples=["5201-5217"])
+    """TCP and UDP ports that tests may use on this host."""
+    ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
+    """The most that this host can send or receive (its instance type)."""
+
+
+class Reflector(Strict):
+    """STAMP (RFC 8762) or TWAMP Light (RFC 5357, appendix I), unauthenticated, as configured on the router."""
+
+    port: Port16 = 862
+    """UDP port on which it answers."""
+
+
+class Router(End):
+    """A router that answers probes by itself: no agent goes there, and nobody logs in."""
+
+    reflector: Reflector = Field(examples=["{port: 862}"])
+    """Its own reflector."""
+
+    @property
+    def told(self) -> str:
+        """What it is, for a plan and a report."""
+        return f"router's reflector, UDP {self.reflector.port}, no agent"
+
+
+def _host_or_router(body: Any, info: ValidationInfo) -> Any:
+    if not isinstance(body, dict) or "reflector" not in body:
+        return Endpoint.model_validate(body, context=info.context)
+    fields = {field.alias or name for name, field in Endpoint.model_fields.items()} - set(Router.model_fields)
+    meaningless = [key for key in body if key in fields]
+    if meaningless:
+        said = f"A router's reflector takes no agent, so {', '.join(meaningless)} cannot be said of it."
+        raise wrong(said, "Leave that out, or `reflector:` if it is a host.", at=(meaningless[0],))
+    return Router.model_validate(body, context=info.context)
+
+
+def by_name(value: Any, info: ValidationInfo) -> Any:
+    """The mapping name → endpoint as a tuple of endpoints that know their names."""
+    if not isinstance(value, dict):
+        raise wrong("'endpoints' must be a mapping: lines of `name: …`.")
+    for name, body in value.items():
+        if isinstance(body, dict) and "name" in body:
+            raise wrong("An endpoint's name is its key.", "Remove the line.", at=(name, "name"))
+    named = {name: {**body, "name": name} if isinstance(body, dict) else body for name, body in value.items()}
+    return tuple(_ENDPOINTS.validate_python(named, context=info.context).values())
+
+
+_ENDPOINTS: TypeAdapter[dict[str, Endpoint | Router]] = TypeAdapter(
+    dict[Name, Annotated[Endpoint | Router, PlainValidator(_host_or_router)]]
+)
