@@ -123,6 +123,8 @@ class Job:
     """Wait this long after the task's first DRIVE job before starting."""
     optional: bool = False
     """The task is complete without it, e.g. what only root may ask."""
+    secret: str = ""
+    """A random key goes to its standard input; jobs of a task that name it alike share it. Only its name is planned."""
 
 
 @dataclass(frozen=True, slots=True)
