@@ -9,8 +9,12 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, ValidationInfo
+
+from perfagent.stamp.packet import Form
+from perfagent.stamp.reflecting import FORGED
 from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import rtt_ns
@@ -33,15 +37,40 @@ from perfharness.model import (
     Task,
     Window,
 )
+from perfharness.order.units import Size
+from perfharness.order.wrong import wrong
 
 PRIVILEGE = "CAP_SYS_NICE for real-time priority of the prober (measures without it, less exactly)"
 SENDER, REFLECTOR = "probe", "reflector"
+AUTHENTICATED = "authenticated"
+"""What the agent calls a stream whose base packets are signed."""
+SECRET = "stamp"
+"""Name of the key that both ends of it are given."""
+SIGNED_BYTES = Form(b"k").base_bytes
+"""The least payload of an authenticated packet (RFC 8762, section 4.2.2)."""
+SMALL_BYTES = 64
 WAIT_NS = 2_000_000_000
 """A packet without an answer for this long is lost (RFC 7680 leaves the choice; shown in the report)."""
 LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
 """Share of round trips that must rest on kernel (or hardware) stamps at both ends."""
+
+
+def _room_for_digest(payload_bytes: int, info: ValidationInfo) -> int:
+    if info.data.get("authenticated") and payload_bytes < SIGNED_BYTES:
+        said = f"An authenticated packet has at least {SIGNED_BYTES} B of payload, not {payload_bytes} B."
+        raise wrong(said, f"Write `packet: {SIGNED_BYTES}B` or more, or leave it out.")
+    return payload_bytes
+
+
+PacketBytes = Annotated[Size, AfterValidator(_room_for_digest)]
+"""The UDP payload of a step's probes; the step's ``authenticated`` stands before it."""
+
+
+def small_packet(said: Mapping[str, Any]) -> int:
+    """The payload in bytes where a step does not say it."""
+    return SIGNED_BYTES if said["authenticated"] else SMALL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +82,8 @@ class Stream:
     packet_bytes: int
     dscp: int = 0
     pattern: str = "periodic"
+    authenticated: bool = False
+    """Each packet and reply carries a digest (RFC 8762, section 4.4) with a key that only both ends are given."""
 
     @property
     def duration_s(self) -> float:
@@ -68,7 +99,10 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
     """Reflector at the cloud end, sender at the on-prem end."""
     # The same plan gives the same stream; another task gives another one.
     identity = zlib.crc32(f"{context.circuit.id} {context.pair} {task}".encode())
-    ends = {"port": context.probe_port(), "ssid": identity % 65_535 + 1}
+    ends: dict[str, Any] = {"port": context.probe_port(), "ssid": identity % 65_535 + 1}
+    if stream.authenticated:
+        ends["signed"] = AUTHENTICATED
+    secret = SECRET if stream.authenticated else ""
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
@@ -76,6 +110,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         args={"address": str(context.z.address), "peer": str(context.a.address), **ends},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
+        secret=secret,
     )
     sender = Job(
         id=SENDER,
@@ -95,6 +130,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         },
         role=Role.DRIVE,
         deadline_s=deadline_s,
+        secret=secret,
     )
     return reflector, sender
 
@@ -112,6 +148,7 @@ class Probe:
     window: Window
     interval_ns: int
     packet_bytes: int
+    authenticated: bool
     evidence: tuple[str, ...]
 
     @property
@@ -146,6 +183,7 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
         window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + summary.span_ns)),
         interval_ns=interval_ns,
         packet_bytes=int(sent["args"]["packet_bytes"]),
+        authenticated=sent["args"].get("signed") == AUTHENTICATED,
         evidence=(
             files.sample_path(context.a.name, SENDER, "sender"),
             files.sample_path(context.z.name, REFLECTOR, "reflector"),
@@ -217,7 +255,7 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
-    return reasons
+    return reasons + _no_common_key(found.sent, found.summary.replied)
 
 
 def unfit_reflector(found: Probe) -> list[str]:
@@ -228,7 +266,28 @@ def unfit_reflector(found: Probe) -> list[str]:
         reasons.append(f"it did not answer {losses.unanswered:,} packets that reached it")
     if losses.unknown:
         reasons.append(f"its log ends early: of {losses.unknown:,} lost packets it cannot tell whether they reached it")
-    return reasons
+    return reasons + _no_common_key(found.reflected, found.reflected.get("received", 0))
+
+
+def _no_common_key(said: Mapping[str, Any], genuine: int) -> list[str]:
+    """Where one digest was right both ends hold the same key: what else is missing was lost or altered on the way."""
+    forged = forged_packets(said)
+    if not forged or genuine:
+        return []
+    return [f"it refused all {forged:,} packets that came as forged: the ends hold two keys, or all is altered between"]
+
+
+def forged_packets(said: Mapping[str, Any]) -> int:
+    """How many packets without the right digest this end refused, by its result's ``data``."""
+    return int(said.get("refused", {}).get(FORGED, 0))
+
+
+def authenticity(found: Probe) -> dict[str, dict[str, int]]:
+    """As facts for the report: the replies with the right digest, and what either end refused; empty if unsigned."""
+    if not found.authenticated:
+        return {}
+    forged = forged_packets(found.sent) + forged_packets(found.reflected)
+    return {"authenticated": {"replies": found.summary.replied, "forged": forged}}
 
 
 def series(found: Probe) -> tuple[Series, ...]:

@@ -102,6 +102,7 @@ def store(
     waited_s: float = 0.0,
     interval_ns: int = INTERVAL_NS,
     root_distances_ns: tuple[int | None, int | None] | None = None,
+    forged: int = 0,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -123,6 +124,7 @@ def store(
             more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
+            data["refused"] = {"forged": forged}
         elif job.method == "stamp.reflect":
             data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"]}, log
         elif job.method == "host.clock":
@@ -182,6 +184,23 @@ def test_loss_that_the_receiver_explains_is_the_hosts(tmp_path: Path) -> None:
     assert verdict is Verdict.INCONCLUSIVE
     assert "dropped 117 of the 117 packets that are missing" in why
     assert any(row.packets_lo == 117 and row.segment == "host-z" for row in found.ledger)
+
+
+@pytest.mark.parametrize(
+    ("missing", "forged", "verdict"),
+    [(300, 300, Verdict.FAIL), (3000, 3000, Verdict.INCONCLUSIVE), (0, 300, Verdict.PASS)],
+)
+def test_a_host_that_refuses_all_packets_as_forged_proves_nothing(
+    tmp_path: Path, missing: int, forged: int, verdict: Verdict
+) -> None:
+    """One right digest shows that both ends hold the same key: what was altered is then the circuit's loss, and what
+    somebody else sent is none."""
+    packets = [Packet(seq, backward_ns=None if seq * missing % 3000 < missing else 12_000_000) for seq in range(3000)]
+    found = store(tmp_path, task_of("latency", authenticated="true", duration="3s"), packets, forged=forged)
+    loss = find(found, "loss", "ratio", Direction.Z_A)
+    assert f"{forged:,} that came were refused as forged." in loss.reason
+    assert found.facts["authenticated"] == {"replies": 3000 - missing, "forged": forged}
+    assert decide(loss, LOSS, found.fitness)[0] is verdict
 
 
 def test_what_came_corrupted_is_the_circuits(tmp_path: Path) -> None:
