@@ -6,6 +6,7 @@ drivers are. Whatever happens, every job is stopped and its files are fetched be
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,8 @@ class Outcome:
             self.status, self.reason = status, reason
 
 
+KEY_BYTES = 32
+"""Of a secret: as long as the digest that it makes (RFC 2104, section 3)."""
 PARALLEL_FETCHES = 8
 LEFT_OUT = "left out by --only"
 STARTED = "started"
@@ -128,10 +131,12 @@ def _write_outcome(
 
 
 def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
+    # Made here, used here: nothing that is written down knows more of a secret than its name.
+    keys = {name: secrets.token_bytes(KEY_BYTES) for name in {job.secret for job in task.jobs} if name}
     try:
         for role in (Role.WATCH, Role.SERVE):
             for job in _of(task, role):
-                _start(fleet, task, job, outcome)
+                _start(fleet, task, job, keys, outcome)
             for job in _of(task, role):
                 session = fleet[job.endpoint]
                 _persist(session, session.wait_ready, name(task, job), READY_S)
@@ -139,7 +144,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
         drivers = sorted(_of(task, Role.DRIVE), key=lambda job: job.after_s)
         for job in drivers:
             time.sleep(max(0.0, began + job.after_s - time.monotonic()))
-            _start(fleet, task, job, outcome)
+            _start(fleet, task, job, keys, outcome)
         for job in drivers:
             _note(task, job, _wait_done(fleet[job.endpoint], task, job), outcome)
     except AgentError as error:
@@ -218,11 +223,11 @@ def _persist(session: Session, call: Any, *args: Any) -> Any:
         return call(*args)
 
 
-def _start(fleet: Fleet, task: Task, job: Job, outcome: Outcome) -> None:
+def _start(fleet: Fleet, task: Task, job: Job, keys: Mapping[str, bytes], outcome: Outcome) -> None:
     """Raises AgentError when the agent refuses it, HostLost."""
     session = fleet[job.endpoint]
     try:
-        _persist(session, session.start, replace(job, id=name(task, job)))
+        _persist(session, session.start, replace(job, id=name(task, job)), keys.get(job.secret, b""))
     except AgentError as error:
         if error.code != Code.JOB_EXISTS:  # it was started, only the answer was lost with the connection
             raise

@@ -125,6 +125,8 @@ class Job:
     """The task is complete without it, e.g. what only root may ask."""
     writes_bytes: int = 0
     """At most, on its host's disk until its files are fetched."""
+    secret: str = ""
+    """A random key goes to its standard input; jobs of a task that name it alike share it. Only its name is planned."""
 
 
 @dataclass(frozen=True, slots=True)

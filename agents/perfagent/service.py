@@ -70,11 +70,12 @@ class Service:
         jobs: Path,
         lease_s: float,
         now_ns: int,
-        spawn: Callable[[Path], Process],
+        spawn: Callable[[Path, bytes], Process],
         worker_pid: int,
         room: Callable[[], int],
     ) -> None:
-        """``spawn(folder)`` starts the job whose ``spec.json`` lies in the folder; it may raise OSError.
+        """``spawn(folder, secret)`` starts the job whose ``spec.json`` lies in the folder, with this on its standard
+        input; it may raise OSError.
 
         ``room()`` says how many bytes may still be written.
         """
@@ -161,8 +162,16 @@ class Service:
         return {}
 
     def _start(
-        self, *, job: str, method: str, args: dict[str, Any], deadline_s: float, writes_bytes: int = 0
+        self,
+        *,
+        job: str,
+        method: str,
+        args: dict[str, Any],
+        deadline_s: float,
+        writes_bytes: int = 0,
+        secret: Any = "",
     ) -> dict[str, Any]:
+        key = _secret(secret)
         if not _JOB_ID.fullmatch(job):
             raise Fault(Code.BAD_ARGUMENT, f"{job!r:.80} is no job id")
         if not deadline_s > 0:
@@ -186,7 +195,7 @@ class Service:
         try:
             folder.mkdir(parents=True)
             (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-            self._table[job] = _Entry(self._spawn(folder), spec, time.time_ns())
+            self._table[job] = _Entry(self._spawn(folder, key), spec, time.time_ns())
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise Fault(Code.PLATFORM, f"the job {job} cannot be started: {error}") from error
@@ -256,3 +265,15 @@ class Service:
         with suppress(OSError):  # the disk is full: the state in the table still tells
             write_result(self._jobs / entry.spec["job"], entry.spec, entry.started_ns, state, fault, {})
         return {"state": state, "error": fault.as_json()}
+
+
+def _secret(text: Any) -> bytes:
+    """What a job is to read, from hexadecimal digits. It goes into no file, no table and, whatever is wrong with it, no
+    message: hence not a typed argument, whose refusal would quote it. Raises Fault(BAD_ARGUMENT)."""
+    try:
+        secret = bytes.fromhex(text)
+    except (TypeError, ValueError):
+        raise Fault(Code.BAD_ARGUMENT, "start: secret is not written in hexadecimal digits") from None
+    if len(secret) > wire.MAX_SECRET:
+        raise Fault(Code.BAD_ARGUMENT, f"a secret of {len(secret)} bytes exceeds the limit of {wire.MAX_SECRET}")
+    return secret

@@ -27,6 +27,9 @@ PREAMBLE = b"perfharness/1\n"
 MARKER = "perfharness-agent"
 """The file that says that a folder is ours."""
 
+MAX_SECRET = 4096
+"""Bytes of a job's secret: any pipe takes so much at once (PIPE_BUF), whether or not the job reads it."""
+
 EVENTS = ("ready", "live", "done")
 
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from perfagent import __version__, wire
 from perfagent.leave import kill_group, leave
@@ -84,14 +84,22 @@ def capabilities() -> dict[str, bool]:
     return {name: bool(effective >> bit & 1) for name, bit in _CAPABILITIES.items()}
 
 
+def filled_pipe(secret: bytes) -> IO[bytes]:
+    """A pipe to read ``secret`` from, and then its end: nobody has to wait for a reader, and nobody reads it twice."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(secret)
+    return os.fdopen(reading, "rb")
+
+
 class JobProcess:
     """A job's process, leader of a group of its own, and the pipe of its events."""
 
-    def __init__(self, folder: Path, program: Path) -> None:
-        with (folder / "job.log").open("wb") as log:
+    def __init__(self, folder: Path, program: Path, secret: bytes) -> None:
+        with (folder / "job.log").open("wb") as log, filled_pipe(secret) as stdin:
             self._process = subprocess.Popen(
                 [sys.executable, "-IS", str(program), "job", str(program.parent), folder.name],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=folder,
@@ -259,8 +267,8 @@ class Worker:
             words = f"{request.method} broke in the agent: {type(error).__name__}: {error}"
             return wire.encode(wire.Failure(request.id, Code.INTERNAL, words[:4096]))
 
-    def _spawn(self, folder: Path) -> JobProcess:
-        process = JobProcess(folder, self._program)
+    def _spawn(self, folder: Path, secret: bytes) -> JobProcess:
+        process = JobProcess(folder, self._program, secret)
         self._processes[process.job] = process
         if self._warden is not None:
             self._warden.guard(process.group)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -71,7 +71,8 @@ def _attend(argv: list[str], job: Path, key: bytes, listen: Callable[[wire.Event
     with process:
         assert process.stdin is not None
         try:
-            process.stdin.write(key)
+            with suppress(BrokenPipeError):  # it has ended already: its log says why
+                process.stdin.write(key)
             process.stdin.close()
             lines = wire.Lines()
             while True:

@@ -95,14 +95,17 @@ class Session:
 
     # --- jobs ---
 
-    def start(self, job: Job) -> None:
-        """Start a job. Raises AgentError (for an argument it refuses, too) or HostLost."""
+    def start(self, job: Job, secret: bytes = b"") -> None:
+        """Start a job, with ``secret`` on its standard input and nowhere else.
+
+        Raises AgentError (for an argument it refuses, too) or HostLost.
+        """
         if job.id in self._states:
             raise AgentError(self.host, wire.Code.JOB_EXISTS, f"there is a job {job.id} already")
         self._set(job.id, {"state": "running", "data": {}, "error": None})  # before its first event can come
         try:
             args = {"job": job.id, "method": job.method, "args": dict(job.args), "deadline_s": job.deadline_s}
-            self._client.call("start", args | {"writes_bytes": job.writes_bytes})
+            self._client.call("start", args | {"writes_bytes": job.writes_bytes, "secret": secret.hex()})
         except AgentError:
             with self._changed:
                 del self._states[job.id]

@@ -38,7 +38,7 @@ from perfharness.model import (
     Status,
     Task,
 )
-from perfharness.order.units import Duration, Size
+from perfharness.order.units import Duration
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
@@ -48,7 +48,9 @@ WAYS = (Direction.A_Z, Direction.Z_A)
 class LatencyParams(Base):
     interval_ns: Duration = Field(default=1_000_000, alias="interval", ge=100_000, le=1_000_000_000)
     duration_ns: Duration = Field(default=30_000_000_000, alias="duration", ge=1_000_000_000)
-    packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=8972)
+    authenticated: bool = False
+    """Sign each packet and reply with a random key of this step alone (STAMP's authenticated mode)."""
+    packet_bytes: probe.PacketBytes = Field(default_factory=probe.small_packet, alias="packet", ge=44, le=8972)
     dscp: int = Field(default=0, ge=0, le=63)
     pattern: Literal["periodic", "poisson"] = "periodic"
 
@@ -64,6 +66,7 @@ class Latency:
             params.packet_bytes,
             params.dscp,
             params.pattern,
+            params.authenticated,
         )
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
@@ -154,6 +157,7 @@ def _losses(
             observations.append(Observation("loss", "ratio", scope, "1", None, 0, reason=why))
             continue
         host = host_loss(rows[direction])
+        forged = probe.forged_packets(found.reflected if direction is Direction.A_Z else found.sent)
         observations.append(
             Observation(
                 metric="loss",
@@ -164,7 +168,7 @@ def _losses(
                 n=way.packets,
                 interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=found.evidence,
-                reason=about_loss(way, host),
+                reason=about_loss(way, host) + (f" {forged:,} that came were refused as forged." if forged else ""),
                 hosts=context.hosts,
             )
         )
@@ -273,6 +277,7 @@ def facts(found: probe.Probe) -> dict[str, object]:
         "stamps": found.summary.stamps,
         "sent": found.sent["sent"],
         "missed": found.sent["missed"],
+        **probe.authenticity(found),
     }
     ends = rtt.ends()
     if ends is not None:

@@ -9,9 +9,13 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ValidationInfo
 
 from perfagent import records
+from perfagent.stamp.packet import Form
+from perfagent.stamp.reflecting import FORGED
 from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import rtt_ns
@@ -35,15 +39,40 @@ from perfharness.model import (
     Window,
 )
 from perfharness.order.circuit import End, Endpoint
+from perfharness.order.units import Size
+from perfharness.order.wrong import wrong
 
 PRIVILEGE = "CAP_SYS_NICE for real-time priority of the prober (measures without it, less exactly)"
 SENDER, REFLECTOR = "probe", "reflector"
+AUTHENTICATED = "authenticated"
+"""What the agent calls a stream whose base packets are signed."""
+SECRET = "stamp"
+"""Name of the key that both ends of it are given."""
+SIGNED_BYTES = Form(b"k").base_bytes
+"""The least payload of an authenticated packet (RFC 8762, section 4.2.2)."""
+SMALL_BYTES = 64
 WAIT_NS = 2_000_000_000
 """A packet without an answer for this long is lost (RFC 7680 leaves the choice; shown in the report)."""
 LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
 """Share of round trips that must rest on kernel (or hardware) stamps at both ends."""
+
+
+def _room_for_digest(payload_bytes: int, info: ValidationInfo) -> int:
+    if info.data.get("authenticated") and payload_bytes < SIGNED_BYTES:
+        said = f"An authenticated packet has at least {SIGNED_BYTES} B of payload, not {payload_bytes} B."
+        raise wrong(said, f"Write `packet: {SIGNED_BYTES}B` or more, or leave it out.")
+    return payload_bytes
+
+
+PacketBytes = Annotated[Size, AfterValidator(_room_for_digest)]
+"""The UDP payload of a step's probes; the step's ``authenticated`` stands before it."""
+
+
+def small_packet(said: Mapping[str, Any]) -> int:
+    """The payload in bytes where a step does not say it."""
+    return SIGNED_BYTES if said["authenticated"] else SMALL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +84,8 @@ class Stream:
     packet_bytes: int
     dscp: int = 0
     pattern: str = "periodic"
+    authenticated: bool = False
+    """Each packet and reply carries a digest (RFC 8762, section 4.4) with a key that only both ends are given."""
 
     @property
     def duration_s(self) -> float:
@@ -74,7 +105,7 @@ class Stream:
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
     """Reflector at the cloud end, sender at the on-prem end."""
     sender = sender_job(context, task, stream, deadline_s, context.a, context.z, context.probe_port())
-    ends = {name: sender.args[name] for name in ("port", "ssid")}
+    ends = {name: sender.args[name] for name in ("port", "ssid", "signed") if name in sender.args}
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
@@ -83,6 +114,7 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
         writes_bytes=stream.samples_bytes,
+        secret=sender.secret,
     )
     return reflector, sender
 
@@ -109,11 +141,13 @@ def sender_job(
             "wait_ns": WAIT_NS,
             "pattern": stream.pattern,
             "seed": identity,
+            **({"signed": AUTHENTICATED} if stream.authenticated else {}),
             **more,
         },
         role=Role.DRIVE,
         deadline_s=deadline_s,
         writes_bytes=stream.samples_bytes,
+        secret=SECRET if stream.authenticated else "",
     )
 
 
@@ -130,6 +164,7 @@ class Probe:
     window: Window
     interval_ns: int
     packet_bytes: int
+    authenticated: bool
     evidence: tuple[str, ...]
 
     @property
@@ -176,6 +211,7 @@ def summed_up(
         interval_ns=interval_ns,
         packet_bytes=int(sent["args"]["packet_bytes"]),
         evidence=evidence,
+        authenticated=sent["args"].get("signed") == AUTHENTICATED,
     )
 
 
@@ -243,7 +279,7 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
-    return reasons
+    return reasons + _no_common_key(found.sent, found.summary.replied)
 
 
 def unfit_reflector(found: Probe) -> list[str]:
@@ -254,7 +290,28 @@ def unfit_reflector(found: Probe) -> list[str]:
         reasons.append(f"it did not answer {losses.unanswered:,} packets that reached it")
     if losses.unknown:
         reasons.append(f"its log ends early: of {losses.unknown:,} lost packets it cannot tell whether they reached it")
-    return reasons
+    return reasons + _no_common_key(found.reflected, found.reflected.get("received", 0))
+
+
+def _no_common_key(said: Mapping[str, Any], genuine: int) -> list[str]:
+    """Where one digest was right both ends hold the same key: what else is missing was lost or altered on the way."""
+    forged = forged_packets(said)
+    if not forged or genuine:
+        return []
+    return [f"it refused all {forged:,} packets that came as forged: the ends hold two keys, or all is altered between"]
+
+
+def forged_packets(said: Mapping[str, Any]) -> int:
+    """How many packets without the right digest this end refused, by its result's ``data``."""
+    return int(said.get("refused", {}).get(FORGED, 0))
+
+
+def authenticity(found: Probe) -> dict[str, dict[str, int]]:
+    """As facts for the report: the replies with the right digest, and what either end refused; empty if unsigned."""
+    if not found.authenticated:
+        return {}
+    forged = forged_packets(found.sent) + forged_packets(found.reflected)
+    return {"authenticated": {"replies": found.summary.replied, "forged": forged}}
 
 
 def series(found: Probe) -> tuple[Series, ...]:

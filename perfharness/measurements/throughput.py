@@ -41,7 +41,9 @@ class ProbeParams(Strict):
     """The probe stream beside the load."""
 
     interval_ns: Duration = Field(default=2_000_000, alias="interval", ge=1_000_000)
-    packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=1472)
+    authenticated: bool = False
+    """Sign each packet and reply with a random key of this task alone (STAMP's authenticated mode)."""
+    packet_bytes: probe.PacketBytes = Field(default_factory=probe.small_packet, alias="packet", ge=44, le=1472)
 
 
 def _direction(direction: Direction) -> Direction:
@@ -121,7 +123,8 @@ class Throughput:
     @staticmethod
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
         count = math.ceil((seconds + LEAD_S) * 1e9 / params.probe.interval_ns)
-        return probe.Stream(params.probe.interval_ns, count, params.probe.packet_bytes)
+        beside = params.probe
+        return probe.Stream(beside.interval_ns, count, beside.packet_bytes, authenticated=beside.authenticated)
 
     @staticmethod
     def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:

@@ -1,14 +1,11 @@
-"""A host to try agents on: own network and own /tmp, so that nothing of the machine's can be met or hurt."""
+"""A host to try agents on, the agent with methods of the tests, and sessions with it."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,85 +17,16 @@ import pytest
 from perfharness.fleet import bundle, ssh
 from perfharness.fleet.session import Session
 from tests.contract.local_link import LocalLink
+from tests.contract.sandbox import Sandbox, sandboxed
 from tests.contract.ssh_server import Server, target
 
 TRIAL = Path(__file__).with_name("trial.py")
 
 
-@dataclass
-class Sandbox:
-    """``python`` runs an interpreter inside; ``tmp`` is what it sees as /tmp."""
-
-    python: Path
-    tmp: Path
-    holder: subprocess.Popen[bytes]
-
-    def processes(self) -> list[int]:
-        """Pids of everything that runs inside."""
-        ours = (Path("/proc") / str(self.holder.pid) / "ns/net").readlink()
-        inside = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if (entry / "ns/net").readlink() == ours and int(entry.name) != self.holder.pid:
-                    inside.append(int(entry.name))
-            except OSError:
-                continue  # it has just ended
-        return inside
-
-    def folders(self) -> list[Path]:
-        return sorted(self.tmp.glob("perfharness-*"))
-
-    def running(self, verb: str) -> list[int]:
-        """Pids inside that run this verb of the agent."""
-        return [pid for pid in self.processes() if f"\0{verb}\0" in _command_line(pid)]
-
-    @staticmethod
-    def await_true(condition: Callable[[], object], patience_s: float = 15.0) -> None:
-        end = time.monotonic() + patience_s
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.02)
-
-    def await_nothing_left(self) -> None:
-        """Processes take a moment to die; what is still there after that is a finding."""
-        self.await_true(lambda: not self.processes() and not self.folders())
-        assert (self.processes(), self.folders()) == ([], [])
-
-    def pid_of(self, verb: str) -> int:
-        """The one process inside that runs this verb."""
-        (pid,) = self.running(verb)
-        return pid
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    tmp = tmp_path / "host-tmp"
-    tmp.mkdir()
-    script = f'mount -t tmpfs none /var/tmp && mount --bind "{tmp}" /tmp && echo ready && exec sleep 3600'
-    holder = subprocess.Popen(
-        ["unshare", "--net", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"ready\n"
-    python = tmp_path / "python"
-    interpreter = Path(sys.executable).resolve()
-    python.write_text(
-        f'#!/bin/sh\nunset TMPDIR\nexec nsenter -t {holder.pid} --net --mount --wd=/ {interpreter} "$@"\n'
-    )
-    python.chmod(0o755)
-    host = Sandbox(python, tmp, holder)
-    yield host
-    for pid in host.processes():
-        os.kill(pid, 9)
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
+    with sandboxed(tmp_path) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +34,7 @@ def agent() -> bundle.Bundle:
     """The real agent with a few methods for tests: the product's own table has none, and needs no way to add any."""
     files = bundle.sources()
     files["perfagent/methods/trial.py"] = TRIAL.read_bytes()
-    names = ("echo", "stubborn", "crash", "child", "tamper", "noisy")
+    names = ("echo", "stubborn", "crash", "child", "tamper", "noisy", "confide")
     rows = "".join(f'METHODS["trial.{name}"] = ("perfagent.methods.trial", "{name}")\n' for name in names)
     files["perfagent/methods/__init__.py"] += rows.encode()
     return bundle.seal(bundle.pack(files))

@@ -17,8 +17,9 @@ SECOND = 1_000_000_000
 
 
 class FakeProcess:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secret: bytes) -> None:
         self.folder = folder
+        self.secret = secret
         self.signals: list[str] = []
 
     def terminate(self) -> None:
@@ -36,8 +37,8 @@ class Bench:
         self.room_bytes = 1000
         self.service = Service({"run": "r"}, folder / "jobs", 30, 0, self._spawn, 1, lambda: self.room_bytes)
 
-    def _spawn(self, folder: Path) -> FakeProcess:
-        self.spawned.append(FakeProcess(folder))
+    def _spawn(self, folder: Path, secret: bytes) -> FakeProcess:
+        self.spawned.append(FakeProcess(folder, secret))
         return self.spawned[-1]
 
     def ask(self, request: str, now_s: float = 0, /, **args: Any) -> Any:
@@ -181,10 +182,32 @@ def test_a_process_that_does_not_die_is_not_asked_all_the_time(bench: Bench) -> 
     assert bench.service.next_due_ns() == 10 * SECOND + 2 * GRACE_NS
 
 
+def test_a_secret_goes_to_the_process_alone(bench: Bench) -> None:
+    """What a job is to read is in no specification, no status and no result that the agent writes for it."""
+    start = {"job": "j", "method": "trial.run", "args": {"text": "x"}, "deadline_s": 10.0}
+    bench.ask("start", 0, **start, secret="5ec4e7")
+    process = bench.spawned[-1]
+    assert process.secret == b"\x5e\xc4\xe7"
+    bench.service.ended("j", -9, SECOND)
+    written = [path.read_text() for path in process.folder.iterdir()]
+    assert len(written) == 2 and "5ec4e7" not in "".join(written) + json.dumps(bench.ask("status"))
+
+
+@pytest.mark.parametrize("secret", ["5ec4e7 and more", ["5ec4e7"], "5ec4e7" * 4096])
+def test_a_secret_that_is_none_is_not_quoted(bench: Bench, secret: Any) -> None:
+    """One that is no hexadecimal text, or more than a pipe holds, is refused before anything starts, without a word of
+    it."""
+    with pytest.raises(Fault) as fault:
+        bench.ask("start", 0, job="j", method="trial.run", args={"text": "x"}, deadline_s=1.0, secret=secret)
+    assert fault.value.code is Code.BAD_ARGUMENT
+    assert "5ec4e7" not in fault.value.message
+    assert not bench.spawned
+
+
 def test_a_process_that_cannot_start_leaves_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more processes, no more disk: one error, no half job."""
 
-    def fail(_folder: Path) -> FakeProcess:
+    def fail(_folder: Path, _secret: bytes) -> FakeProcess:
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(bench.service, "_spawn", fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import signal
@@ -59,4 +60,12 @@ def noisy(job: Job) -> dict[str, Any]:
     sys.stdout.write("hello from a library")
     sys.stdout.flush()
     os.write(1, b'{"event":"done","job":"x","data":{}}\n')
+    return {}
+
+
+def confide(job: Job) -> dict[str, Any]:
+    """Proves what its standard input says without saying it, and stays."""
+    data = sys.stdin.buffer.read()
+    job.ready({"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    select.select([job.stop_fd], [], [])
     return {}

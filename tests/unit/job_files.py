@@ -95,6 +95,7 @@ def store(
     waited_s: float = 0.0,
     interval_ns: int = INTERVAL_NS,
     root_distances_ns: tuple[int | None, int | None] | None = None,
+    forged: int = 0,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -116,6 +117,7 @@ def store(
             more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
+            data["refused"] = {"forged": forged}
         elif job.method == "stamp.reflect":
             data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"]}, log
         elif job.method == "host.clock":

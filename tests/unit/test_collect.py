@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfharness import evidence
-from perfharness.collect import LEFT_OUT, collect
+from perfharness.collect import KEY_BYTES, LEFT_OUT, collect
 from perfharness.errors import AgentError, HostLost
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Direction, Job, Plan, Role, Scope, Status, Task
+from perfharness.plan import to_json
 
 SCOPE = Scope(circuit="c", pair="a:z", direction=Direction.A_Z)
 
@@ -22,8 +24,10 @@ class FakeSession:
 
     def __init__(self, log: list[str], host: str, ends: Mapping[str, str]) -> None:
         self.log, self.host, self.ends = log, host, dict(ends)
+        self.secrets: dict[str, bytes] = {}
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, secret: bytes) -> None:
+        self.secrets[job.id] = secret
         if self.ends.get(job.id) == "lost at start":
             self.ends[job.id] = "completed"
             raise HostLost(self.host, "the connection went")
@@ -140,6 +144,26 @@ def test_a_lost_connection_is_taken_up_again(tmp_path: Path) -> None:
     log, ending, _, watcher = run(tmp_path, {"t.drive": "lost"})
     assert "reattach a" in log
     assert (ending.how, watcher.ended) == ("completed", [("t", Status.COMPLETED)])
+
+
+def test_jobs_that_name_a_secret_share_it_within_their_task(tmp_path: Path) -> None:
+    """Both ends of a stream get one random key of their task alone; the others get none, and no file holds it."""
+    named = [replace(task(name), jobs=tuple(_with_secret(job) for job in task(name).jobs)) for name in ("t", "u")]
+    fleet: Any = {host: FakeSession([], host, {"t.serve": "lost at start"}) for host in "az"}
+    folder = evidence.create(tmp_path, "c", "r", {})
+    plan = Plan("c", "s", tuple(named), 5.0)
+    folder.write_json("plan.json", to_json(plan))
+    collect(plan, plan.tasks, fleet, folder, Watcher())
+    told = {**fleet["a"].secrets, **fleet["z"].secrets}
+    assert told["t.drive"] == told["t.serve"] != told["u.drive"] == told["u.serve"]
+    assert len(told["t.drive"]) == KEY_BYTES and told["t.watch"] == told["u.watch"] == b""
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b'"stamp"' in written
+    assert not any(form in written for key in told.values() if key for form in (key, key.hex().encode()))
+
+
+def _with_secret(job: Job) -> Job:
+    return job if job.role is Role.WATCH else replace(job, secret="stamp")
 
 
 def test_a_connection_lost_while_asking_is_taken_up_again(tmp_path: Path) -> None:

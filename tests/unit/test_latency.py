@@ -28,6 +28,23 @@ def test_latency_tells_loss_there_from_loss_back(tmp_path: Path) -> None:
     assert "2 of 1,999 packets were lost in 1 periods of up to 2" in back.reason
 
 
+@pytest.mark.parametrize(
+    ("missing", "forged", "verdict"),
+    [(300, 300, Verdict.FAIL), (3000, 3000, Verdict.INCONCLUSIVE), (0, 300, Verdict.PASS)],
+)
+def test_a_host_that_refuses_all_packets_as_forged_proves_nothing(
+    tmp_path: Path, missing: int, forged: int, verdict: Verdict
+) -> None:
+    """One right digest shows that both ends hold the same key: what was altered is then the circuit's loss, and what
+    somebody else sent is none."""
+    packets = [Packet(seq, backward_ns=None if seq * missing % 3000 < missing else 12_000_000) for seq in range(3000)]
+    found = store(tmp_path, task_of("latency", authenticated="true", duration="3s"), packets, forged=forged)
+    loss = find(found, "loss", "ratio", Direction.Z_A)
+    assert f"{forged:,} that came were refused as forged." in loss.reason
+    assert found.facts["authenticated"] == {"replies": 3000 - missing, "forged": forged}
+    assert decide(loss, LOSS, found.fitness)[0] is verdict
+
+
 def test_latency_says_when_the_path_was_unavailable_and_what_recurs(tmp_path: Path) -> None:
     """Eleven seconds of loss there are unavailable time of that direction only; a reroute and a period are told."""
     packets = [Packet(seq, forward_ns=10_000_000 + 500_000 * (seq >= 2_500)) for seq in range(4_000)]

@@ -177,6 +177,12 @@ def scenario_with(folder: Path, step: str) -> Scenario:
     [
         ("measure: throughput, protocol: udp, packet: 8972", "Write `packet: 1472` or less."),
         ("measure: latency, packet: 1473", "would be fragmented"),
+        ("measure: latency, authenticated: true, packet: 64B", "Write `packet: 112B` or more, or leave it out."),
+        ("measure: latency, packet: 64B, authenticated: yes please", "'authenticated' is neither true nor false."),
+        (
+            "measure: throughput, protocol: tcp, probe: {packet: 111B, authenticated: true}",
+            "An authenticated packet has at least 112 B of payload, not 111 B.",
+        ),
         ("measure: throughput, protocol: udp, rate: 2Gbps", "A port of 1 Gbit/s cannot be offered 2 Gbit/s."),
         ("measure: throughput, protocol: udp, rate: 10kbps", "no more than the probes beside the load take"),
         ("measure: throughput, protocol: udp, direction: round-trip", "A load has no round trip."),
@@ -210,6 +216,23 @@ def test_a_criterion_that_nothing_answers_is_refused(step: str, criterion: str, 
     with pytest.raises(BadInput, match=re.escape(said)) as caught:
         make_plan(lab(), scenario_with(tmp_path, f"{step}, judge: [{{{criterion}}}]"))
     assert [problem.line for problem in caught.value.problems] == [5]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "measure: latency, authenticated: true",
+        "measure: throughput, protocol: udp, direction: a-z, probe: {authenticated: true}",
+    ],
+)
+def test_an_authenticated_stream_is_planned_without_its_key(step: str, tmp_path: Path) -> None:
+    """The plan says that both ends sign, in packets with room for the digest, and names a key: the same plan twice."""
+    (task,) = make_plan(lab(), scenario_with(tmp_path, step)).tasks
+    ends = [job for job in task.jobs if job.method.startswith("stamp.")]
+    assert [(job.args["signed"], job.secret) for job in ends] == [("authenticated", "stamp")] * 2
+    assert [job.args["packet_bytes"] for job in ends if job.role is Role.DRIVE] == [112]
+    assert not any(job.secret for job in task.jobs if job not in ends)
+    assert make_plan(lab(), scenario_with(tmp_path, step)).tasks == (task,)
 
 
 def test_a_criterion_without_a_threshold_is_refused(tmp_path: Path) -> None:

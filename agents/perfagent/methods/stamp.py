@@ -16,11 +16,11 @@ from perfagent import clock, realtime, schedule, sockets
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import Sender
-from perfagent.stamp.packet import OPEN, Form
+from perfagent.stamp.packet import OPEN, Form, digest
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
-from perfagent.wire import Code, Fault
+from perfagent.wire import MAX_SECRET, Code, Fault
 
 _PRIORITY = 10
 """One for both: where sender and reflector share a host, the kernel wakes the one on a CPU that the other is not on.
@@ -28,7 +28,6 @@ Did the reflector outrank the sender, it would stay on the same CPU and push eac
 _HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
-_MOST_KEY_BYTES = 4096
 _HOUR_NS = 3_600_000_000_000
 
 _LIMITS = {
@@ -165,9 +164,10 @@ def _form(signed: str) -> tuple[Form, bytes | None]:
         return OPEN, None
     if signed not in (AUTHENTICATED, EXTENSIONS):
         raise Fault(Code.BAD_ARGUMENT, f"a key signs nothing that is called {signed!r:.40}")
-    key = sys.stdin.buffer.read(_MOST_KEY_BYTES + 1)
-    if not 1 <= len(key) <= _MOST_KEY_BYTES:
-        raise Fault(Code.BAD_ARGUMENT, f"a key has 1 to {_MOST_KEY_BYTES} bytes; it comes on standard input")
+    key = sys.stdin.buffer.read(MAX_SECRET + 1)
+    if not 1 <= len(key) <= MAX_SECRET:
+        raise Fault(Code.BAD_ARGUMENT, f"a key has 1 to {MAX_SECRET} bytes; it comes on standard input")
+    digest(key, b"")  # what it needs is loaded now, and not while the first packet waits
     return (Form(key), None) if signed == AUTHENTICATED else (OPEN, key)
 
 

@@ -92,7 +92,25 @@ def build(dossier: Dossier) -> Section:
     )
     arguments = _arguments(dossier)
     more = (Sub("Programs as they were called"), Code(arguments)) if arguments else ()
-    return Section("methods", NAME, (Points((*known, *others, *GENERAL)), *more))
+    return Section("methods", NAME, (Points((*known, *others, *_authenticity(dossier), *GENERAL)), *more))
+
+
+def _authenticity(dossier: Dossier) -> tuple[tuple[str, str], ...]:
+    """What the digests of the probes showed, task by task."""
+    signed = [item for item in dossier.run.measurements if isinstance(item.facts.get("authenticated"), Mapping)]
+    if not signed:
+        return ()
+    told = (
+        f"{item.task.id}: {found['replies']:,} replies with the right digest, {found['forged']:,} packets refused"
+        for item in signed
+        if (found := item.facts["authenticated"])
+    )
+    about = (
+        "Each packet and each reply carries an HMAC-SHA-256 digest over its base packet, cut to 128 bits (RFC 8762, "
+        "section 4.4), made with a random key of its task that only the two hosts were given, over SSH. A packet "
+        "without it, altered or of somebody else, is refused, counted, and never answered or measured."
+    )
+    return (("Authenticated probes", f"{about} {'; '.join(told)}."),)
 
 
 def _arguments(dossier: Dossier) -> tuple[str, ...]:
