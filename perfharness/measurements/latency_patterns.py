@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
+
 from perfharness.analysis.loss import Account
 from perfharness.analysis.patterns import Step, marks, periodicity, steps
 from perfharness.measurements.probe import Probe
-from perfharness.model import Direction
+from perfharness.model import Direction, Observation, Scope
+from perfharness.order.dscp import class_name
 
 IPDV_QUANTILES = {"p0.1": 0.001, "p1": 0.01, "p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
@@ -31,6 +36,25 @@ def facts(found: Probe, dscp: int) -> dict[str, object]:
     return {name: value for name, value in said.items() if value}
 
 
+def marks_kept(found: Probe, scope: Scope, dscp: int, hosts: tuple[str, ...]) -> Iterator[Observation]:
+    """Whether the packets of each direction came with the DSCP with which they were sent."""
+    for way, path in zip((Direction.A_Z, Direction.Z_A), found.evidence[::-1], strict=True):
+        receiver = found.reflected if way is Direction.A_Z else found.sent
+        seen = marks(receiver.get("tos_seen") or {}, dscp)
+        said = _marked(way, found, dscp) or f"All {seen.packets:,} packets came with {class_name(dscp)} as sent."
+        yield Observation(
+            metric="dscp",
+            statistic="preserved",
+            scope=replace(scope, direction=way),
+            unit="",
+            value=not seen.remarked if seen.packets else None,
+            n=seen.packets,
+            evidence=(str(PurePosixPath(path).with_name("result.json")),),
+            reason=said if seen.packets else "No packet arrived.",
+            hosts=hosts,
+        )
+
+
 def _periodic(way: Direction, account: Account, interval_ns: int) -> str:
     second = interval_ns / 1e9
     period = periodicity(account.places * second, account.packets * second)
@@ -52,8 +76,10 @@ def _marked(way: Direction, found: Probe, dscp: int) -> str:
     seen = marks(receiver.get("tos_seen") or {}, dscp)
     said = []
     if seen.remarked:
-        others = ", ".join(str(each) for each in seen.dscps if each != dscp)
-        said.append(f"{seen.remarked:,} of {seen.packets:,} packets {way} came with DSCP {others} instead of {dscp}")
+        others = ", ".join(class_name(each) for each in seen.dscps if each != dscp)
+        said.append(
+            f"{seen.remarked:,} of {seen.packets:,} packets {way} came with {others} instead of {class_name(dscp)}"
+        )
     if seen.congestion:
         said.append(f"{seen.congestion:,} of {seen.packets:,} packets {way} were marked for congestion (ECN)")
     return "; ".join(said) + "." if said else ""

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import rtt_ns
 from perfharness.analysis.distribution import Distribution
@@ -25,7 +24,6 @@ from perfharness.model import (
     Direction,
     Job,
     Layer,
-    LedgerRow,
     Observation,
     Role,
     Scope,
@@ -46,12 +44,12 @@ LEAST_KERNEL = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What to send: interval between packets, how many, and their UDP payload in bytes."""
+    """What to send: interval between packets, how many, and what they have in turn: UDP payloads in bytes, DSCPs."""
 
     interval_ns: int
     count: int
-    packet_bytes: int
-    dscp: int = 0
+    packet_bytes: tuple[int, ...]
+    dscp: tuple[int, ...] = (0,)
     pattern: str = "periodic"
 
     @property
@@ -60,8 +58,8 @@ class Stream:
 
     def rate_bps(self, layer: Layer, tagged: bool) -> int:
         """Bit/s that it puts on the circuit in each direction, at this layer (IPv4)."""
-        counted = counted_bytes(self.packet_bytes + headers_bytes(), layer, tagged=tagged)
-        return round(counted * 8 * 1e9 / self.interval_ns)
+        counted = [counted_bytes(size + headers_bytes(), layer, tagged=tagged) for size in self.packet_bytes]
+        return round(sum(counted) / len(counted) * 8 * 1e9 / self.interval_ns)
 
 
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
@@ -69,11 +67,13 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
     # The same plan gives the same stream; another task gives another one.
     identity = zlib.crc32(f"{context.circuit.id} {context.pair} {task}".encode())
     ends = {"port": context.probe_port(), "ssid": identity % 65_535 + 1}
+    # Classes have a source port each: with a count for each of them a reflector's numbers would not be unique.
+    classes = {"classes": len(stream.dscp), "stateless": True} if len(stream.dscp) > 1 else {}
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
         method="stamp.reflect",
-        args={"address": str(context.z.address), "peer": str(context.a.address), **ends},
+        args={"address": str(context.z.address), "peer": str(context.a.address), **ends, **classes},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
     )
@@ -87,8 +87,8 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
             **ends,
             "interval_ns": stream.interval_ns,
             "count": stream.count,
-            "packet_bytes": stream.packet_bytes,
-            "dscp": stream.dscp,
+            "packet_bytes": _in_turn(stream.packet_bytes),
+            "dscp": _in_turn(stream.dscp),
             "wait_ns": WAIT_NS,
             "pattern": stream.pattern,
             "seed": identity,
@@ -97,6 +97,11 @@ def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tupl
         deadline_s=deadline_s,
     )
     return reflector, sender
+
+
+def _in_turn(values: Sequence[int]) -> int | list[int]:
+    """As an argument of a job: one for all packets, or several."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class Probe:
     """``data`` of the reflector's result."""
     window: Window
     interval_ns: int
-    packet_bytes: int
+    packet_bytes: tuple[int, ...]
     evidence: tuple[str, ...]
 
     @property
@@ -132,8 +137,8 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
         return f"{context.a.name} left no samples."
     log = files.recording(context.z.name, REFLECTOR, "reflector")
     pieces = open_pieces(sender, log, sent["data"], reflected["status"] == "completed")
-    interval_ns, hold = int(sent["args"]["interval_ns"]), pieces.packets <= MOST_HELD
-    summary = summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
+    interval_ns, sizes = int(sent["args"]["interval_ns"]), sent["args"]["packet_bytes"]
+    summary = summary_of(pieces, interval_ns)
     if not summary.sent:
         return f"{context.a.name} sent no probe at all."
     start_ns = int(sent["data"]["start_unix_ns"])
@@ -145,12 +150,18 @@ def read(task: Task, files: TaskFiles, context: Context) -> Probe | str:
         # A clock that is set back meanwhile shortens nothing.
         window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + summary.span_ns)),
         interval_ns=interval_ns,
-        packet_bytes=int(sent["args"]["packet_bytes"]),
+        packet_bytes=tuple(sizes) if isinstance(sizes, list) else (int(sizes),),
         evidence=(
             files.sample_path(context.a.name, SENDER, "sender"),
             files.sample_path(context.z.name, REFLECTOR, "reflector"),
         ),
     )
+
+
+def summary_of(pieces: Pieces, interval_ns: int) -> Summary:
+    """All of it, in one pass. Raises EvidenceBroken."""
+    hold = pieces.packets <= MOST_HELD
+    return summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
 
 
 def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
@@ -162,9 +173,12 @@ def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[
     return replace(found, summary=settled(found.summary, delays, rtt, pdv, host))
 
 
-def host_lost(found: Probe, rows: Mapping[Direction, Sequence[LedgerRow]]) -> int:
-    """The most round trips that the hosts themselves may have lost, both ways together."""
-    return sum(ledger.host_loss(each)[1] for each in rows.values()) + found.summary.unanswered
+def host_lost(found: Probe, hosts: Mapping[Direction, tuple[int, int]]) -> int:
+    """The most round trips that the hosts themselves may have lost, both ways together.
+
+    ``hosts``: the least and the most that they lost in each direction.
+    """
+    return sum(most for _, most in hosts.values()) + found.summary.unanswered
 
 
 def quantiles(
@@ -231,11 +245,11 @@ def unfit_reflector(found: Probe) -> list[str]:
     return reasons
 
 
-def series(found: Probe) -> tuple[Series, ...]:
-    """RTT over time, lost packets over time, and the share of packets later than a delay."""
+def series(found: Probe, service: str = "") -> tuple[Series, ...]:
+    """RTT over time, lost packets over time, and the share of packets later than a delay; of this class of service."""
     summary, start, both = found.summary, found.window.start_ns, Direction.ROUND_TRIP
     return (
-        Series("RTT", *summary.drawn, "ns", "delay", both, start),
-        Series("lost", *summary.drawn_losses, "packets", "loss", both, start),
-        Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns"),
+        Series("RTT", *summary.drawn, "ns", "delay", both, start, service=service),
+        Series("lost", *summary.drawn_losses, "packets", "loss", both, start, service=service),
+        Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns", service=service),
     )

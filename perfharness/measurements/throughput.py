@@ -121,7 +121,7 @@ class Throughput:
     @staticmethod
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
         count = math.ceil((seconds + LEAD_S) * 1e9 / params.probe.interval_ns)
-        return probe.Stream(params.probe.interval_ns, count, params.probe.packet_bytes)
+        return probe.Stream(params.probe.interval_ns, count, (params.probe.packet_bytes,))
 
     @staticmethod
     def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:
