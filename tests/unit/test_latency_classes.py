@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from perfharness.analysis.capacity import counted_bytes
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.model import Direction, Layer, Measurement, Observation, Task, Verdict
-from perfharness.order.scenario import Scenario
+from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.report import words
+from perfharness.report.html import render
+from tests.unit import run_builder
 from tests.unit.probe_stream import Packet
 from tests.unit.test_measurements import CIRCUIT, store, task_of
 
@@ -25,7 +28,7 @@ COUNT = 9000
 SENDER: dict[str, Any] = {
     "duplicates": 5,
     "duplicates_by_class": [0, 5, 0],
-    "tos_by_class": [{str(EF): 3000}, {str(AF41): 3000}, {"0": 3000}],
+    "tos_by_class": [{str(EF): 3000}, {"0": 3000}, {"0": 3000}],
 }
 REFLECTOR: dict[str, Any] = {"tos_by_class": [{str(EF): 3000}, {"0": 3000}, {"0": 3000}]}
 
@@ -99,6 +102,8 @@ def test_each_class_has_its_own_loss_delay_and_marks(tmp_path: Path) -> None:
         "3,000 of 3,000 packets a-z came with BE instead of AF41"
         in figure(found, "dscp", "preserved", A_Z, "AF41").reason
     )
+    back = {service: figure(found, "dscp", "preserved", Z_A, service).value for service in CLASSES}
+    assert back == {"EF": True, "AF41": True, "BE": True}, "the way back carried what it was given"
     twice = [value(found, "duplication", "ratio", BOTH, service) for service in CLASSES]
     assert twice == [0, pytest.approx(5 / 3000), 0]
     assert found.facts["classes"]["AF41"]["marks"] and "marks" not in found.facts["classes"]["EF"]
@@ -160,6 +165,28 @@ def test_a_criterion_is_judged_for_each_class_or_for_one(tmp_path: Path) -> None
     assert words.scope(findings[0].scope, pair=False) == "on-prem → cloud, class EF"
 
 
+def test_the_report_tells_the_classes_apart(tmp_path: Path) -> None:
+    """Rows, pictures and sizes name the class that they are of."""
+    sizes = [100, 1400]
+    packets = [Packet(seq, forward_ns=10_000_000 + sizes[seq // 3 % 2] * 80 + seq % 3 * 1000) for seq in range(COUNT)]
+    found = analysed(tmp_path, packets, task=stream(packet=["100B", "1400B"]), root_distances_ns=(10**6, 10**6))
+    findings = judge(CIRCUIT, load_scenario("classes"), [found], (), date(2027, 1, 1), {})
+    every = judge(CIRCUIT, _reported(), [found], (), date(2027, 1, 1), {})
+    run = replace(run_builder.passing(), measurements=(found,), findings=(*findings, *every), diagnosis=())
+    page = render(run, CIRCUIT, load_scenario("classes")).replace("\xa0", " ")
+    for service in CLASSES:
+        assert f"on-prem → cloud, class {service}" in page
+        assert f"Step step: round trip, class {service}, idle path" in page
+        assert f"step, class {service}: 80 ns more for each byte" in page
+    assert "idle path, class AF41" in page
+
+
+def _reported() -> Scenario:
+    """Judges nothing: all is reported."""
+    steps = [{"id": "step", "measure": "latency"}]
+    return Scenario.model_validate({"format_version": "1", "id": "s", "title": "S", "steps": steps})
+
+
 def test_a_slope_over_sizes_is_the_links_rate(tmp_path: Path) -> None:
     """100 Mbit/s each way are 160 ns a byte; each size has its share of the packets, in every class."""
     sizes = [100] * 2 + [1400]
@@ -173,3 +200,25 @@ def test_a_slope_over_sizes_is_the_links_rate(tmp_path: Path) -> None:
             (1446, pytest.approx(1 / 3)),
         ]
     assert np.isfinite([each["rtt_ns"]["p50"] for each in facts["sizes"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "kept"),
+    [
+        ({str(EF): 9}, {str(EF): 9}, (True, True)),
+        ({"0": 9}, {"0": 9}, (False, True)),  # answered in the class that came
+        ({str(EF): 9}, {"0": 9}, (True, False)),
+        ({str(EF): 5, "0": 4}, {str(EF): 9}, (False, None)),  # of which replies were sent as what nobody knows
+        ({str(EF): 5, "0": 4}, {str(AF41): 9}, (False, False)),
+        ({}, {str(EF): 9}, (None, None)),
+        ({str(EF | 3): 9}, {str(EF): 9}, (True, True)),  # congestion is no other class
+    ],
+)
+def test_a_remarked_class_is_charged_to_its_way(
+    tmp_path: Path, there: dict[str, int], back: dict[str, int], kept: tuple[bool | None, bool | None]
+) -> None:
+    """A reply is compared to the class in which its request came; what nobody can tell is no verdict."""
+    packets = [Packet(seq) for seq in range(1000)]
+    told = {"said": {"tos_seen": back}, "reflected": {"tos_seen": there}}
+    found = store(tmp_path, task_of("latency", dscp="EF", duration="1s"), packets, **told)  # type: ignore[arg-type]
+    assert tuple(figure(found, "dscp", "preserved", way, "EF").value for way in (A_Z, Z_A)) == kept
