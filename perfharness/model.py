@@ -86,7 +86,7 @@ class Scope:
     direction: Direction | None = None
     family: str = "ipv4"
     service: str = ""
-    """Class of service, e.g. ``CS0``; empty = best effort."""
+    """Class of service, e.g. ``EF``; empty = best effort, and no other beside it."""
     frame_bytes: int | None = None
     load: str = "idle"
     """What else was on the path: ``idle``, ``tcp``, ``udp``, ``tcp both ways``."""
@@ -162,6 +162,8 @@ class Task:
     """What needs root or a capability, in words for a change board."""
     yields: Mapping[str, tuple[Direction, ...]] = field(default_factory=dict)
     """Metrics that this task answers for, with their directions: what is missing is NOT_RUN."""
+    services: tuple[str, ...] = ("",)
+    """... and the classes of service for each of which it does, all of them at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,8 @@ class Series:
     direction: Direction | None = None
     start_ns: int = 0
     x_unit: str = "s"
+    service: str = ""
+    """Class of service, as in ``Scope``."""
 
 
 @dataclass(frozen=True, slots=True)

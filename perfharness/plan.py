@@ -80,11 +80,18 @@ def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
             said = f"The step {step.id} does not measure {spec.metric}."
             raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))
         if not any(spec.directions(task) for task in tasks):
-            asked = spec.direction if spec.load is None else f"{spec.direction}, load {spec.load}"
+            asked = ", ".join(
+                (
+                    spec.direction,
+                    *((f"load {spec.load}",) if spec.load else ()),
+                    *((f"class {spec.service}",) if spec.service else ()),
+                )
+            )
             found = dict.fromkeys(
-                f"{way}, load {task.scope.load}" if way else f"load {task.scope.load}"
+                (f"{way}, " if way else "") + f"load {task.scope.load}" + (f", class {service}" if service else "")
                 for task in tasks
                 for way in task.yields.get(spec.metric, ()) or (None,)
+                for service in task.services
             )
             said = f"The step {step.id} gives no {spec.metric} for {asked}."
             raise wrong(said, f"It gives it for {'; '.join(found)}.", at=("judge", i))

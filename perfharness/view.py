@@ -187,5 +187,5 @@ def summary(run: Run, console: Console) -> None:
 
 def _where(finding: Finding) -> str:
     scope = finding.scope
-    direction = scope.direction.value if scope.direction else ""
-    return f"{direction}, {scope.load}" if scope.load != "idle" else direction
+    load = scope.load if scope.load != "idle" else ""
+    return ", ".join(part for part in (scope.direction or "", load, scope.service) if part)

@@ -15,6 +15,7 @@ from typing import Any
 
 from perfagent import records, sockets, timestamps
 from perfagent.jobs import Job
+from perfagent.marks import Marks
 from perfagent.realtime import clock_pair
 from perfagent.record_files import RecordsInOrder
 from perfagent.records import KERNEL, USER
@@ -31,9 +32,19 @@ class Reflector:
     """One loop around ``stamp.reflecting``: answers what it takes."""
 
     def __init__(
-        self, job: Job, sock: socket.socket, rules: Reflecting, mark: tuple[bytes, int], *, record: bool = True
+        self,
+        job: Job,
+        sock: socket.socket,
+        rules: Reflecting,
+        mark: tuple[bytes, int],
+        *,
+        record: bool = True,
+        classes: int = 1,
     ) -> None:
-        """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept."""
+        """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept.
+
+        ``classes``: how packets were marked is counted in so many classes, packet i in the one numbered i modulo this.
+        """
         timestamps.enable(sock)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
         sockets.set_receive_timeout(sock, _POLL_S)
@@ -52,7 +63,7 @@ class Reflector:
         self.clock: list[tuple[int, int]] = []
         self.received = self.sent = self.kernel_t2 = self.kernel_t3 = 0
         self.send_errors: Counter[str] = Counter()
-        self.tos_seen: Counter[int] = Counter()
+        self._marks = Marks(classes)
         self.ttl_seen: Counter[int] = Counter()
 
     def run(self, for_ns: int | None = None) -> None:
@@ -92,7 +103,7 @@ class Reflector:
             self._records.append(sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
         self.received += 1
         self.kernel_t2 += source == KERNEL
-        self.tos_seen[tos] += 1
+        self._marks.add(sender_seq, tos)
         self.ttl_seen[ttl] += 1
 
     def _send(self, size: int, address: tuple[Any, ...]) -> int:
@@ -145,7 +156,7 @@ class Reflector:
                 "t2": {"kernel": self.kernel_t2, "user": self.received - self.kernel_t2},
                 "t3": {"kernel": self.kernel_t3, "user": self.received - self.kernel_t3},
             },
-            "tos_seen": {str(tos): n for tos, n in sorted(self.tos_seen.items())},
+            **self._marks.figures(),
             "ttl_seen": {str(ttl): n for ttl, n in sorted(self.ttl_seen.items())},
             "clock": self.clock,
         }

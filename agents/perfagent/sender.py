@@ -9,12 +9,12 @@ from __future__ import annotations
 import select
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfagent import records, sockets, timestamps
+from perfagent import realtime, records, schedule, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
 from perfagent.record_files import RecordsInPlace
@@ -23,6 +23,10 @@ from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.sending import Sending, Stream
 from perfagent.wire import Code, Fault
 
+PRIORITY = 10
+"""Of both ends: where sender and reflector share a host, the kernel wakes the one on a CPU that the other is not on.
+Did the reflector outrank the sender, it would stay on the same CPU and push each packet of it out of time."""
+_HEAD_START_NS = 5_000_000
 _TICK_NS = 1_000_000_000
 _SETTLED_WAIT_NS = 200_000_000
 """How long a duplicate is waited for when all answers are there."""
@@ -49,9 +53,9 @@ class Sender:
         socks: Sequence[socket.socket],
         stream: Stream,
         form: Form = OPEN,
-        flow_of: Callable[[int], int] = lambda _: 0,
+        flow_of: Callable[[int], int] | None = None,
     ) -> None:
-        """``flow_of(seq)`` is the flow, an index of ``socks``, of the packet of that number.
+        """``flow_of(seq)`` is the flow, an index of ``socks``, of the packet of that number; without it, each in turn.
 
         Raises Fault(BAD_ARGUMENT, TOOL_FAILED).
         """
@@ -59,8 +63,8 @@ class Sender:
         self._socks = socks
         self._stream = stream
         self._form = form
-        self._flow_of = flow_of
-        self._reply = bytearray(stream.packet_bytes)
+        self._flow_of = flow_of or (lambda seq: seq % len(socks))
+        self._reply = bytearray(max(stream.packet_bytes))
         self._buffers = (self._reply,)
         self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
         try:
@@ -75,7 +79,8 @@ class Sender:
         for flow, sock in enumerate(socks):
             timestamps.enable(sock)
             sockets.set_ttl(sock, sockets.PROBE_TTL)
-            self._stamps[flow].expect(stream.packet_bytes)
+            for packet_bytes in stream.packet_bytes:
+                self._stamps[flow].expect(packet_bytes)
             self._flow_at[sock.fileno()] = flow
             self._poll.register(sock.fileno(), select.EPOLLIN)  # errors are always told
         self._next_tick_ns = self._lead_ns = 0
@@ -89,6 +94,26 @@ class Sender:
         self._poll.close()
 
     # --- the loop
+
+    def play(self, drawn: Mapping[str, Any], patience_ns: int) -> dict[str, Any]:
+        """``run`` the schedule drawn from these arguments of ``schedule.offsets_ns``, in real time where that may be;
+        returns the account, for ``result.json``."""
+        offsets_ns = schedule.offsets_ns(**drawn)
+        got = realtime.enter(PRIORITY)
+        start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in clock_pair())
+        self.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), patience_ns)
+        drops = [sockets.receive_drops(sock) for sock in self._socks]
+        known = [count for count in drops if count is not None]
+        return {
+            "source_ports": [sock.getsockname()[1] for sock in self._socks],
+            "start_mono_ns": start_mono_ns,
+            "start_unix_ns": start_unix_ns,
+            "schedule": dict(drawn),
+            **self.figures(),
+            "rxq_dropped": sum(known) if len(known) == len(drops) else None,
+            "unread": sum(sockets.drain(sock) for sock in self._socks),
+            "realtime": got,
+        }
 
     def run(self, due: Iterable[int], patience_ns: int) -> None:
         """Send packet i at ``due[i]`` (CLOCK_MONOTONIC) or, if later than ``patience_ns`` after it, not at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,19 +151,20 @@ class Marks:
 
     packets: int
     remarked: int
-    """With another DSCP than the one sent."""
+    """With a DSCP that none was sent with."""
     congestion: int
     """With ECN's congestion experienced (RFC 3168)."""
     dscps: tuple[int, ...]
     """DSCPs seen."""
 
 
-def marks(tos_seen: Mapping[str, int], dscp: int) -> Marks:
-    """From the counts of the IP header's TOS or traffic class (DSCP << 2 | ECN), as an agent notes them."""
+def marks(tos_seen: Mapping[str, int], sent: Container[int]) -> Marks:
+    """From the counts of the IP header's TOS or traffic class (DSCP << 2 | ECN), as an agent notes them, of packets
+    that were sent with one of these DSCPs."""
     seen = {int(tos): int(count) for tos, count in tos_seen.items()}
     return Marks(
         packets=sum(seen.values()),
-        remarked=sum(count for tos, count in seen.items() if tos >> 2 != dscp),
+        remarked=sum(count for tos, count in seen.items() if tos >> 2 not in sent),
         congestion=sum(count for tos, count in seen.items() if tos & 3 == 3),
         dscps=tuple(sorted({tos >> 2 for tos in seen})),
     )

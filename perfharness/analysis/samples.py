@@ -7,7 +7,7 @@ offered to the path, so it can be neither lost nor late.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -208,6 +208,25 @@ def _due(start_ns: int, drawn: Mapping[str, Any], sizes: Iterable[int]) -> Itera
             first += size * int(drawn["interval_ns"])
         else:
             yield start_ns + np.fromiter(islice(offsets, size), np.int64, size)
+
+
+def samples_in_turn(samples: Samples, which: int, many: int) -> Samples:
+    """Every ``many``-th packet from this one on. Its arrivals are numbered among these packets alone, since what
+    overtakes a packet of another kind reorders nothing."""
+    if many == 1:
+        return samples
+    mine = samples.seq % many == which
+    same = {"arrivals", "duplicates", "schedule_ns", "clock"}
+    chosen: dict[str, Any] = {
+        field.name: getattr(samples, field.name)[mine] for field in fields(Samples) if field.name not in same
+    }
+    due, arrivals = samples.schedule_ns, samples.arrivals
+    return replace(
+        samples,
+        **chosen,
+        schedule_ns=None if due is None else due[mine],
+        arrivals=arrivals[arrivals % many == which] // many,
+    )
 
 
 def like(one: Sources, other: Sources) -> Bools:

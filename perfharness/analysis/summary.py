@@ -104,11 +104,13 @@ def piece(samples: Samples, hold: bool, wait_ns: int) -> Piece:
 
 def _drawn(rtt: Floats) -> Ints:
     """DRAWN of these, at equal ranks of every 16th, so that their percentiles are those of all; and both extremes."""
+    if not len(rtt):
+        return np.arange(0)
     some = np.arange(0, len(rtt), 16)
     at_ranks = some[np.argsort(rtt[some])[np.linspace(0, len(some) - 1, min(DRAWN, len(some))).astype(np.int64)]]
     arrived = np.isfinite(rtt)
     ends = [int(np.where(arrived, rtt, np.inf).argmin()), int(np.where(arrived, rtt, -np.inf).argmax())]
-    return np.unique(np.append(at_ranks, ends)) if len(rtt) else some
+    return np.unique(np.append(at_ranks, ends))
 
 
 def summarise(pieces: Iterable[Piece], packets: int, interval_ns: int) -> Summary:

@@ -39,13 +39,13 @@ def host_receive_buffer(findings: Findings, measurements: Measurements) -> Itera
     """The receiving host dropped packets that had crossed the circuit, and a finding is the worse for it."""
     for segment in HOSTS:
         because = tuple(
-            f"{row.packets_lo:,} packets{_of_missing(row, loss)} arrived at the host and were dropped there "
+            f"{row.packets_lo:,} packets{_of_missing(row, losses)} arrived at the host and were dropped there "
             f"({row.counter})."
             for measurement in measurements
             for row in measurement.ledger
             if row.segment is segment and row.stage.startswith("receiver") and row.packets_lo > 0
-            for loss in (_loss_of(row, measurement, findings),)
-            if _matters(row, loss, _judged_with(row, measurement, findings))
+            for losses in (_losses_of(row, measurement, findings),)
+            if _matters(row, losses, _judged_with(row, measurement, findings))
         )
         if because:
             yield Diagnosis(
@@ -132,11 +132,47 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             certainty="proven",
             segment=Segment.BETWEEN,
             owner="carrier",
-            because=(f"{_where(finding)}: {finding.reason}", "The hosts' own counters do not explain it."),
+            because=(
+                f"{_where(finding)}: {finding.reason}",
+                "The hosts' own counters do not explain it.",
+                *_other_classes(finding, findings),
+            ),
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
             next="Read the interface counters of the CE and ask the carrier for theirs over the same window.",
         )
+
+
+def _other_classes(failed: Finding, findings: Findings) -> tuple[str, ...]:
+    """What the same criterion says of the classes that were sent at the same time."""
+    same = [
+        finding.scope.service
+        for finding in findings
+        if (finding.task, finding.metric, finding.statistic, finding.scope.direction)
+        == (failed.task, failed.metric, failed.statistic, failed.scope.direction)
+        and finding.scope.service != failed.scope.service
+        and finding.verdict is Verdict.PASS
+    ]
+    if not same:
+        return ()
+    said = f"At the same time nothing of the kind befell {', '.join(same)}: ask how class {failed.scope.service} is "
+    return (said + "queued and policed.",)
+
+
+def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Packets arrive in another class than they were sent in."""
+    for finding in findings:
+        if finding.metric == "dscp" and finding.verdict in (Verdict.FAIL, Verdict.WARN):
+            yield Diagnosis(
+                cause="dscp-remarked",
+                certainty="proven",
+                segment=Segment.BETWEEN,
+                owner="carrier",
+                because=(f"{_where(finding)}: {finding.reason}",),
+                against=(NOT_NARROWED,),
+                checklist=finding.checklist,
+                next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
+            )
 
 
 def link_member(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -228,7 +264,7 @@ def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagn
                 certainty="proven",
                 segment=Segment.BETWEEN,
                 owner="own" if metric == "port" else "carrier",
-                because=(f"{_where(finding)}: {finding.reason}",),
+                because=(f"{_where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
                 against=(NOT_NARROWED,),
                 checklist=finding.checklist,
                 next="Compare with the firewall rules that `plan --firewall` prints."
@@ -243,6 +279,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     below_order,
     mtu,
     loss,
+    dscp_remarked,
     link_member,
     clock_unsynchronised,
     objectives,
@@ -277,34 +314,30 @@ def _judged_with(row: LedgerRow, measurement: Measurement, findings: Findings) -
     return [finding for finding in findings if finding.task == measurement.task.id and finding.scope.direction in ways]
 
 
-def _loss_of(row: LedgerRow, measurement: Measurement, findings: Findings) -> Finding | None:
-    """What is said of the loss in this row's direction; None where it was not measured."""
-    return next(
-        (
-            finding
-            for finding in _judged_with(row, measurement, findings)
-            if finding.metric == "loss" and finding.value is not None and finding.scope.direction == row.scope.direction
-        ),
-        None,
-    )
+def _losses_of(row: LedgerRow, measurement: Measurement, findings: Findings) -> list[Finding]:
+    """What is said of the loss in this row's direction, once for each class of service; empty if not measured."""
+    said: dict[str, Finding] = {}
+    for finding in _judged_with(row, measurement, findings):
+        if finding.metric == "loss" and finding.value is not None and finding.scope.direction == row.scope.direction:
+            said.setdefault(finding.scope.service, finding)
+    return list(said.values())
 
 
-def _missing(row: LedgerRow, loss: Finding) -> float:
-    """Packets that did not arrive: those that the host certainly dropped and those that the finding leaves."""
-    assert isinstance(loss.value, int | float)
-    return row.packets_lo + loss.value * loss.n
+def _missing(row: LedgerRow, losses: Findings) -> float:
+    """Packets that did not arrive: those that the host certainly dropped and those that the findings leave."""
+    return row.packets_lo + sum(loss.value * loss.n for loss in losses if isinstance(loss.value, int | float))
 
 
-def _of_missing(row: LedgerRow, loss: Finding | None) -> str:
-    return "" if loss is None else f" of {max(_missing(row, loss), row.packets_lo):,.0f} that were missing"
+def _of_missing(row: LedgerRow, losses: Findings) -> str:
+    return f" of {_missing(row, losses):,.0f} that were missing" if losses else ""
 
 
-def _matters(row: LedgerRow, loss: Finding | None, judged: Findings) -> bool:
+def _matters(row: LedgerRow, losses: Findings, judged: Findings) -> bool:
     """A material part of what is missing, and more than the criterion allows or beside a finding that did not pass."""
-    if loss is not None and row.packets_lo < MATERIAL * _missing(row, loss):
+    if losses and row.packets_lo < MATERIAL * _missing(row, losses):
         return False
-    allowed = loss.threshold if loss is not None else None
-    alone = loss is not None and isinstance(allowed, int | float) and row.packets_lo > allowed * loss.n
+    allowed = [loss.threshold * loss.n for loss in losses if isinstance(loss.threshold, int | float)]
+    alone = bool(allowed) and row.packets_lo > sum(allowed)
     return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
 
 
@@ -313,5 +346,6 @@ def _segment(measurement: Measurement, host: str) -> Segment:
 
 
 def _where(finding: Finding) -> str:
-    direction = finding.scope.direction
-    return direction.value if isinstance(direction, Direction) else finding.scope.pair
+    direction, service = finding.scope.direction, finding.scope.service
+    where = direction.value if isinstance(direction, Direction) else finding.scope.pair
+    return f"{where}, class {service}" if service else where

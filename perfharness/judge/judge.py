@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import product
 
 from perfharness.judge.criteria import resolve
 from perfharness.judge.verdict import decide
@@ -97,10 +98,11 @@ def _judged(
     criterion = resolve(spec, circuit, (a, z), scenario.id)
     if criterion is None:
         return
-    for direction in spec.directions(measurement.task):
-        observation = _observed(spec, direction, measurement)
+    task = measurement.task
+    for direction, service in product(spec.directions(task), spec.services(task)):
+        observation = _observed(spec, direction, service, measurement)
         if observation is None:
-            yield _missing(criterion, direction, measurement)
+            yield _missing(criterion, direction, service, measurement)
             continue
         judged.add(id(observation))
         verdict, reason = decide(observation, criterion, measurement.fitness)
@@ -127,6 +129,7 @@ def _unanswered(spec: CriterionSpec, step: str, circuit: Circuit, scenario: Scen
             filter(None, (spec.metric, spec.statistic, "" if spec.direction == "each" else spec.direction))
         )
         load = f" under load {spec.load}" if spec.load else ""
+        load += f" in class {spec.service}" if spec.service else ""
         scope = Scope(circuit=circuit.id, load=spec.load or "idle")
         routers = "".join(f" {NO_AGENT.format(name)}" for name in dict.fromkeys(_router_pairs(circuit).values()))
         yield _not_run(criterion, scope, f"No task of step {step} measures {asked}{load}.{routers}", "")
@@ -152,13 +155,13 @@ def _router_pairs(circuit: Circuit) -> dict[Pair, str]:
     return {pair: name for pair in circuit.pairs for name in pair if name not in agents}
 
 
-def _observed(spec: CriterionSpec, direction: Direction | None, measurement: Measurement) -> Observation | None:
+def _observed(
+    spec: CriterionSpec, direction: Direction | None, service: str, measurement: Measurement
+) -> Observation | None:
+    wanted = (spec.metric, spec.statistic, direction, service)
     for observation in measurement.observations:
-        if (observation.metric, observation.statistic, observation.scope.direction) == (
-            spec.metric,
-            spec.statistic,
-            direction,
-        ):
+        scope = observation.scope
+        if (observation.metric, observation.statistic, scope.direction, scope.service) == wanted:
             return observation
     return None
 
@@ -192,12 +195,12 @@ def _finding(
     )
 
 
-def _missing(criterion: Criterion, direction: Direction | None, measurement: Measurement) -> Finding:
+def _missing(criterion: Criterion, direction: Direction | None, service: str, measurement: Measurement) -> Finding:
     if measurement.status is Status.COMPLETED:
         reason = f"{measurement.task.measurement} gave no {criterion.metric} {criterion.statistic}."
     else:
         reason = f"The measurement {measurement.status.value}: {measurement.reason}"
-    scope = replace(measurement.task.scope, direction=direction, window=measurement.window)
+    scope = replace(measurement.task.scope, direction=direction, service=service, window=measurement.window)
     return _not_run(criterion, scope, reason, measurement.task.id)
 
 

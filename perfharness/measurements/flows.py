@@ -34,6 +34,7 @@ from perfharness.measurements.base import (
     window_of,
 )
 from perfharness.model import Direction, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
+from perfharness.order.dscp import Dscp
 from perfharness.order.units import Duration, Size
 from perfharness.order.wrong import wrong
 
@@ -51,7 +52,7 @@ class FlowsParams(Params):
     interval_ns: Duration = Field(default=10_000_000, alias="interval", ge=1_000_000, le=1_000_000_000)
     duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=1_000_000_000, le=60_000_000_000)
     packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=8972)
-    dscp: int = Field(default=0, ge=0, le=63)
+    dscp: Dscp = 0
 
 
 class Flows:
@@ -66,7 +67,7 @@ class Flows:
             raise wrong(said, f"Write `interval: {least}ms` or more.", at=("interval",))
         rounds = params.duration_ns // params.interval_ns
         stream = probe.Stream(
-            params.interval_ns // params.flows, rounds * params.flows, params.packet_bytes, params.dscp
+            params.interval_ns // params.flows, rounds * params.flows, (params.packet_bytes,), (params.dscp,)
         )
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
@@ -121,6 +122,8 @@ def _jobs(context: Context, step: str, stream: probe.Stream, flows: int, deadlin
     own = {"first_port": FIRST_PORT, "flows": flows, "rounds": stream.count // flows}
     kept = ("peer", "port", "source", "ssid", "interval_ns", "packet_bytes", "dscp", "wait_ns")
     args = {name: sender.args[name] for name in kept} | own | {"seed": zlib.crc32(step.encode())}
+    # With counts of its own for each port the reflector's numbers would not be unique.
+    reflector = replace(reflector, args={**reflector.args, "stateless": True})
     return reflector, replace(sender, method="flows.send", args=args)
 
 

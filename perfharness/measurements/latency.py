@@ -7,17 +7,25 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from perfharness.analysis.ledger import host_loss, loss_interval, remaining
+from perfharness.analysis.ledger import loss_interval, remaining
 from perfharness.analysis.loss import Account
 from perfharness.analysis.patterns import availability
 from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import latency_oneway, latency_patterns, probe, probe_ledger
+from perfharness.measurements import (
+    latency_classes,
+    latency_oneway,
+    latency_patterns,
+    latency_sizes,
+    probe,
+    probe_ledger,
+)
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
@@ -29,20 +37,32 @@ from perfharness.measurements.base import (
     window_of,
 )
 from perfharness.measurements.base import Params as Base
+from perfharness.measurements.latency_classes import OfClass
 from perfharness.model import (
     Direction,
     Interval,
-    LedgerRow,
     Measurement,
     Observation,
+    Scope,
     Status,
     Task,
 )
-from perfharness.order.units import Duration
+from perfharness.order.dscp import BEST_EFFORT, Dscp, class_name
+from perfharness.order.packets import Packets, PacketSizes
+from perfharness.order.units import Duration, duration_text
+from perfharness.order.wrong import wrong
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
 WAYS = (Direction.A_Z, Direction.Z_A)
+MOST_CLASSES = 8
+LEAST_INTERVAL_NS = 100_000
+"""Between packets of any class: what the prober keeps up with on a small host."""
+
+
+def _with_room(sizes: Packets, info: ValidationInfo) -> Packets:
+    """An authenticated packet is larger."""
+    return sizes.with_room(probe.SIGNED_BYTES) if info.data.get("authenticated") else sizes
 
 
 class LatencyParams(Base):
@@ -50,9 +70,41 @@ class LatencyParams(Base):
     duration_ns: Duration = Field(default=30_000_000_000, alias="duration", ge=1_000_000_000)
     authenticated: bool = False
     """Sign each packet and reply with a random key of this step alone (STAMP's authenticated mode)."""
-    packet_bytes: probe.PacketBytes = Field(default_factory=probe.small_packet, alias="packet", ge=44, le=8972)
-    dscp: int = Field(default=0, ge=0, le=63)
+    packet_bytes: Annotated[PacketSizes, AfterValidator(_with_room)] = Field(
+        default_factory=lambda said: Packets((probe.small_packet(said),)), alias="packet"
+    )
+    dscp: Dscp = 0
+    classes: tuple[Dscp, ...] = Field(default=(), max_length=MOST_CLASSES)
+    """Several at once, each with a packet every interval."""
     pattern: Literal["periodic", "poisson"] = "periodic"
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Self:
+        if self.classes and "dscp" in self.model_fields_set:
+            raise wrong("`dscp` and `classes` both say how packets are marked.", "Keep one of the two.", at=("dscp",))
+        for i, each in enumerate(self.classes):
+            if each in self.classes[:i]:
+                raise wrong(f"The class {class_name(each)} is there twice.", "Keep one.", at=("classes", i))
+        return self
+
+    def stream(self, context: Ends) -> probe.Stream:
+        """Classes take turns, and packets of each have the sizes in turn. Raises ``wrong`` for too much."""
+        dscps = self.classes or (self.dscp,)
+        sizes = self.packet_bytes.payloads(context.mtu)
+        context.must_fit(max(sizes))
+        interval_ns = self.interval_ns // len(dscps)
+        if interval_ns < LEAST_INTERVAL_NS:
+            said = f"{len(dscps)} classes at this interval are more than {10**9 // LEAST_INTERVAL_NS:,} packets/s."
+            least = duration_text(LEAST_INTERVAL_NS * len(dscps))
+            raise wrong(said, f"Write `interval: {least}` or more.", at=("interval",))
+        return probe.Stream(
+            interval_ns,
+            self.duration_ns // self.interval_ns * len(dscps),
+            sizes if len(sizes) == 1 else tuple(size for size in sizes for _ in dscps),
+            dscps,
+            self.pattern,
+            self.authenticated,
+        )
 
 
 class Latency:
@@ -60,24 +112,19 @@ class Latency:
     parameters = LatencyParams
 
     def tasks(self, params: LatencyParams, step: str, context: Context) -> tuple[Task, ...]:
-        stream = probe.Stream(
-            params.interval_ns,
-            params.duration_ns // params.interval_ns,
-            params.packet_bytes,
-            params.dscp,
-            params.pattern,
-            params.authenticated,
-        )
+        stream = params.stream(context)
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
         rate = stream.rate_bps(context.layer, context.tagged)
-        context.must_fit(stream.packet_bytes)
+        names = tuple(class_name(each) for each in stream.dscp)
+        services = names if names != (BEST_EFFORT,) else ("",)
+        service = services[0] if len(services) == 1 else ""
         return (
             Task(
                 id=step,
                 step=step,
                 measurement=self.name,
-                scope=context.scope(Direction.ROUND_TRIP, frame_bytes=stream.packet_bytes + 42),
+                scope=context.scope(Direction.ROUND_TRIP, frame_bytes=stream.frame_bytes, service=service),
                 jobs=(
                     *counters(context, deadline + SETUP_S),
                     *latency_oneway.watchers(context, deadline + SETUP_S),
@@ -97,7 +144,9 @@ class Latency:
                     "availability": WAYS,
                     "reordering": WAYS,
                     "duplication": (Direction.ROUND_TRIP,),
+                    "dscp": WAYS,
                 },
+                services=services,
             ),
         )
 
@@ -112,42 +161,48 @@ class Latency:
         booked = {way: probe_ledger.book(context, task.scope, way, counted, found) for way in WAYS}
         rows = {way: each for way, (each, _) in booked.items()}
         events = [event for _, told in booked.values() for event in told]
-        host = probe.host_lost(found, rows)
-        found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
-        rtt, pdv = found.summary.rtt, found.summary.pdv
-        one_way = latency_oneway.observe(task, files, context, found, rows)
-        observations = (
-            *probe.quantiles("delay.rtt", rtt, QUANTILES, task.scope, context, found, host),
-            *probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, task.scope, context, found, host),
-            *one_way.observations,
-            *_losses(task, context, found, rows),
-            *_availabilities(task, context, found, rows),
-            *_disorder(task, context, found),
-        )
+        classes = latency_classes.split(task, context, found, counted, rows)
+        one_way = latency_oneway.observe(files, context, found, classes)
+        observations = [*(seen for each in classes for seen in _observed(each, context)), *one_way.observations]
+        told = {each.scope.service: _facts_of(each) for each in classes}
         return Measurement(
             task,
             Status.COMPLETED,
             window=window_of(files.outcome()),
-            observations=observations,
+            observations=tuple(observations),
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe_ledger.fitness_of(context, task, found, rows),
-            series=(*probe.series(found), *one_way.series),
+            series=(
+                *(series for each in classes for series in probe.series(each.found, each.scope.service)),
+                *one_way.series,
+            ),
             facts={
                 **facts(found),
-                **latency_patterns.facts(found, _dscp(task)),
+                **({"classes": told} if len(classes) > 1 else told[task.scope.service]),
                 "loss_events": events,
                 "oneway": one_way.facts,
             },
         )
 
 
-def _losses(
-    task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
-) -> list[Observation]:
+def _observed(one: OfClass, context: Context) -> Iterator[Observation]:
+    """The figures of one class that need no common clock."""
+    host = probe.host_lost(one.found, one.hosts)
+    found = probe.with_intervals(one.found, host, QUANTILES.values(), PDV_QUANTILES.values())
+    rtt, pdv = found.summary.rtt, found.summary.pdv
+    yield from probe.quantiles("delay.rtt", rtt, QUANTILES, one.scope, context, found, host)
+    yield from probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, one.scope, context, found, host)
+    yield from _losses(one, context)
+    yield from _availabilities(one, context)
+    yield from _disorder(one, context)
+    yield from latency_patterns.marks_kept(found, one.scope, one.dscp, context.hosts)
+
+
+def _losses(one: OfClass, context: Context) -> list[Observation]:
     """Loss of each direction, less what the hosts lost of it."""
     observations = []
-    for direction, way in found.summary.ways.items():
-        scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
+    for direction, way in one.found.summary.ways.items():
+        scope = replace(one.scope, direction=direction)
         if way is None or not way.packets:
             why = (
                 "The reflector left no log: loss there cannot be told from loss back."
@@ -156,8 +211,8 @@ def _losses(
             )
             observations.append(Observation("loss", "ratio", scope, "1", None, 0, reason=why))
             continue
-        host = host_loss(rows[direction])
-        forged = probe.forged_packets(found.reflected if direction is Direction.A_Z else found.sent)
+        host = one.hosts[direction]
+        forged = probe.forged_packets(one.found.reflected if direction is Direction.A_Z else one.found.sent)
         observations.append(
             Observation(
                 metric="loss",
@@ -167,7 +222,7 @@ def _losses(
                 value=remaining(way.count, host)[1] / way.packets,
                 n=way.packets,
                 interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
-                evidence=found.evidence,
+                evidence=one.found.evidence,
                 reason=about_loss(way, host) + (f" {forged:,} that came were refused as forged." if forged else ""),
                 hosts=context.hosts,
             )
@@ -184,13 +239,11 @@ def about_loss(way: Account, host: tuple[int, int]) -> str:
     return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
 
 
-def _availabilities(
-    task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
-) -> list[Observation]:
+def _availabilities(one: OfClass, context: Context) -> list[Observation]:
     """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them."""
     observations = []
-    for direction, way in found.summary.ways.items():
-        scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
+    for direction, way in one.found.summary.ways.items():
+        scope = replace(one.scope, direction=direction)
         if way is None or not way.packets:
             why = "Nobody knows what entered this direction."
             observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
@@ -199,7 +252,7 @@ def _availabilities(
         interval = share_interval(~seconds.unavailable, way.block // 60)
         about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
-        if host_loss(rows[direction])[1] and seconds.unavailable.any():
+        if one.hosts[direction][1] and seconds.unavailable.any():
             interval = replace(interval, hi=1.0)
             about += " The hosts may have lost some of the packets."
         observations.append(
@@ -211,7 +264,7 @@ def _availabilities(
                 value=1 - float(seconds.unavailable.mean()),
                 n=seconds.seconds,
                 interval=interval,
-                evidence=found.evidence,
+                evidence=one.found.evidence,
                 reason=about,
                 hosts=context.hosts,
             )
@@ -219,15 +272,11 @@ def _availabilities(
     return observations
 
 
-def _dscp(task: Task) -> int:
-    return next((int(job.args["dscp"]) for job in task.jobs if job.id == probe.SENDER), 0)
-
-
-def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
+def _disorder(one: OfClass, context: Context) -> list[Observation]:
     """Reordering each way (RFC 4737) and replies that came twice."""
     observations = []
-    for direction, (late, arrived) in found.summary.reordering.items():
-        scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
+    for direction, (late, arrived) in one.found.summary.reordering.items():
+        scope = replace(one.scope, direction=direction)
         count, n = int(late.sum()), int(arrived.sum())
         if not n:
             why = "The reflector's log names no packet that arrived."
@@ -242,15 +291,15 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
                 value=count / n,
                 n=n,
                 interval=counts_interval(late, arrived),
-                evidence=found.evidence,
+                evidence=one.found.evidence,
                 reason=f"{count:,} of {n:,} packets arrived after one that was sent later.",
                 hosts=context.hosts,
             )
         )
-    return [*observations, duplication(task, context, found)]
+    return [*observations, duplication(one.scope, context, one.found)]
 
 
-def duplication(task: Task, context: Ends, found: probe.Probe) -> Observation:
+def duplication(scope: Scope, context: Ends, found: probe.Probe) -> Observation:
     n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
@@ -259,7 +308,7 @@ def duplication(task: Task, context: Ends, found: probe.Probe) -> Observation:
     return Observation(
         metric="duplication",
         statistic="ratio",
-        scope=context.scope(Direction.ROUND_TRIP, frame_bytes=task.scope.frame_bytes),
+        scope=scope,
         unit="1",
         value=share,
         n=n,
@@ -271,19 +320,34 @@ def duplication(task: Task, context: Ends, found: probe.Probe) -> Observation:
 
 
 def facts(found: probe.Probe) -> dict[str, object]:
-    """For the report: percentiles, timer error, and where the stamps come from."""
-    rtt, late = found.summary.rtt, found.summary.timer_error
+    """For the report, of the whole stream: timer error, and where the stamps come from."""
+    late = found.summary.timer_error
     told: dict[str, object] = {
         "stamps": found.summary.stamps,
         "sent": found.sent["sent"],
         "missed": found.sent["missed"],
         **probe.authenticity(found),
     }
-    ends = rtt.ends()
-    if ends is not None:
-        named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
-        figures = {"min": ends[0], **named, "max": ends[1]}
-        told["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
     if late.n:
         told["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
     return told
+
+
+def _facts_of(one: OfClass) -> dict[str, object]:
+    """For the report: what is said of each class."""
+    return {
+        **latency_patterns.facts(one.found, one.dscp),
+        **latency_sizes.facts(one.found),
+        **percentiles(one.found),
+    }
+
+
+def percentiles(found: probe.Probe) -> dict[str, object]:
+    """For the report: the round trips in plain figures, if there are any."""
+    rtt = found.summary.rtt
+    ends = rtt.ends()
+    if ends is None:
+        return {}
+    named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
+    figures = {"min": ends[0], **named, "max": ends[1]}
+    return {"percentiles": {name: value for name, value in figures.items() if math.isfinite(value)}}

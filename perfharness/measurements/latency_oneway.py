@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from perfharness.analysis import clock, delay, oneway
 from perfharness.analysis.distribution import Held
-from perfharness.analysis.ledger import host_loss
 from perfharness.analysis.samples import like
 from perfharness.analysis.statistics import Floats, Ints
 from perfharness.analysis.summary import MOST_HELD
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
 from perfharness.measurements.base import Context, Ends
-from perfharness.model import Direction, Interval, Job, LedgerRow, Observation, Role, Series, Task
+from perfharness.measurements.latency_classes import OfClass
+from perfharness.model import Direction, Interval, Job, Observation, Role, Scope, Series
 
 CLOCK = "clock"
 """Job id of the watcher of a host's clock."""
@@ -30,8 +30,6 @@ _THROUGH = {
     "yes": "follows a server behind the tested circuit, so that the circuit's asymmetry is in it too",
     "perhaps": "follows a server that is reached over the tested interface, perhaps through the circuit",
 }
-
-Rows = Mapping[Direction, Sequence[LedgerRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +49,24 @@ def watchers(context: Context, deadline_s: float) -> tuple[Job, ...]:
     )
 
 
-def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, rows: Rows) -> OneWay:
-    """One-way delay within its bound, or why there is none; IPDV, which needs no common clock."""
+def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Sequence[OfClass]) -> OneWay:
+    """One-way delay of each class within the bound that all packets together leave, or why there is none; IPDV, which
+    needs no common clock."""
     if found.pieces.packets > MOST_HELD:
         why = f"One-way figures are made of at most {MOST_HELD:,} packets."
-        return OneWay(tuple(untold(task, context, found, why)), (), {"reason": why})
+        return OneWay(untold(_scopes(classes), context, found, why), (), {"reason": why})
     samples = found.pieces.whole()
     due = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
     abroad = _readings(found.reflected)
     moved = clock.steps_abroad(abroad, samples.t2[samples.seen], due[samples.seen])
     segment = clock.segments(due, sorted((*clock.steps(samples.clock), *moved), key=lambda step: step.before_ns))
     raw = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
-    varied = [_ipdv(task, context, found, way, raw[way], samples.block, segment) for way in WAYS]
+    of = {one.scope.service: samples.seq % one.turn[1] == one.turn[0] for one in classes}
+    each_way = [(one, way, of[one.scope.service]) for one in classes for way in WAYS]
+    varied = [
+        _ipdv(replace(one.scope, direction=way), context, found, raw[way][mine], samples.block[mine], segment[mine])
+        for one, way, mine in each_way
+    ]
 
     clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, samples.clock), (context.z, abroad))]
     errors = [each.claim.error_ns for each in clocks]
@@ -78,17 +82,17 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     }
     if isinstance(known, oneway.Unknown):
         wrong = [known.reason] if known.clocks else facts["unsynchronised"]
-        told = tuple(untold(task, context, found, known.reason))
+        told = untold(_scopes(classes), context, found, known.reason)
         return OneWay((*told, *sum(varied, ())), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
     why = _why(known, clocks, context)
     ways = {Direction.A_Z: known.forward, Direction.Z_A: known.backward}
     delays = [
-        _delays(task, context, found, way, values, samples.block, known.error_ns, why, rows)
-        for way, values in ways.items()
+        _delays(one, way, context, found, ways[way][mine], samples.block[mine], known.error_ns, why)
+        for one, way, mine in each_way
     ]
     return OneWay(
         (*sum(delays, ()), *sum(varied, ())),
-        tuple(_series(way, values, found) for way, values in ways.items()),
+        tuple(_series(way, ways[way][mine], found, one.scope.service) for one, way, mine in each_way),
         {**facts, "error_ns": known.error_ns, "by_clocks": known.by_claim, "reason": why, "offsets": _offsets(known)},
     )
 
@@ -164,19 +168,17 @@ def _offsets(known: oneway.OneWay) -> list[dict[str, float]]:
 
 
 def _delays(
-    task: Task,
+    one: OfClass,
+    way: Direction,
     context: Context,
     found: probe.Probe,
-    way: Direction,
     values: Floats,
     block: Ints,
     error_ns: float,
     why: str,
-    rows: Rows,
 ) -> tuple[Observation, ...]:
     """Quantiles of one direction; what the clocks leave open widens both sides."""
-    scope = replace(task.scope, direction=way)
-    host = host_loss(rows[way])[1]
+    scope, host = replace(one.scope, direction=way), one.hosts[way][1]
     return tuple(
         replace(seen, interval=_widened(seen.interval, error_ns), reason=f"{why} {seen.reason}".strip())
         for seen in probe.quantiles("delay.oneway", Held(values, block), QUANTILES, scope, context, found, host)
@@ -191,13 +193,17 @@ def _widened(interval: Interval | None, error_ns: float) -> Interval | None:
     return replace(interval, lo=max(interval.lo - error_ns, 0.0), hi=interval.hi + error_ns, method=method, n_eff=None)
 
 
-def untold(task: Task, context: Ends, found: probe.Probe, why: str) -> list[Observation]:
+def _scopes(classes: Sequence[OfClass]) -> list[Scope]:
+    return [one.scope for one in classes]
+
+
+def untold(scopes: Iterable[Scope], context: Ends, found: probe.Probe, why: str) -> tuple[Observation, ...]:
     """That there is no one-way delay, and why."""
-    return [
+    return tuple(
         Observation(
             metric="delay.oneway",
             statistic=name,
-            scope=replace(task.scope, direction=way),
+            scope=replace(scope, direction=way),
             unit="ns",
             value=None,
             n=0,
@@ -205,19 +211,20 @@ def untold(task: Task, context: Ends, found: probe.Probe, why: str) -> list[Obse
             reason=why,
             hosts=context.hosts,
         )
+        for scope in scopes
         for way in WAYS
         for name in QUANTILES
-    ]
+    )
 
 
 def _ipdv(
-    task: Task, context: Context, found: probe.Probe, way: Direction, raw: Floats, block: Ints, segment: Ints
+    scope: Scope, context: Context, found: probe.Probe, raw: Floats, block: Ints, segment: Ints
 ) -> tuple[Observation, ...]:
     values = delay.ipdv(np.where(segment < 0, np.nan, raw))
-    scope = replace(task.scope, direction=way)
     return probe.quantiles("variation.ipdv", Held(values, block), IPDV_QUANTILES, scope, context, found, 0)
 
 
-def _series(way: Direction, values: Floats, found: probe.Probe) -> Series:
+def _series(way: Direction, values: Floats, found: probe.Probe, service: str) -> Series:
     x, share = delay.ccdf(values)
-    return Series("one-way delay", x, share, "1", "ccdf.oneway", way, found.window.start_ns, x_unit="ns")
+    start_ns = found.window.start_ns
+    return Series("one-way delay", x, share, "1", "ccdf.oneway", way, start_ns, x_unit="ns", service=service)

@@ -55,12 +55,12 @@ class LatencyToRouter:
     parameters = LatencyParams
 
     def tasks(self, params: LatencyParams, step: str, context: RouterContext) -> tuple[Task, ...]:
-        count = params.duration_ns // params.interval_ns
-        stream = probe.Stream(params.interval_ns, count, params.packet_bytes, params.dscp, params.pattern)
+        if params.classes:
+            return ()
+        stream = replace(params.stream(context), authenticated=False)  # it has no key of ours
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
         rate = stream.rate_bps(context.layer, context.tagged)
-        context.must_fit(stream.packet_bytes)
         host, router = context.host, context.router
         port = router.reflector.port
         return (
@@ -68,7 +68,7 @@ class LatencyToRouter:
                 id=step,
                 step=step,
                 measurement=self.name,
-                scope=context.scope(TRIP, frame_bytes=stream.packet_bytes + 42),
+                scope=context.scope(TRIP, frame_bytes=stream.frame_bytes),
                 jobs=(
                     *counters(context, deadline + SETUP_S),
                     probe.sender_job(context, step, stream, deadline, host, router, port, zero_ssid=True),
@@ -101,13 +101,13 @@ class LatencyToRouter:
                 *_quantiles("variation.pdv", PDV_QUANTILES, task, context, found, host),
                 _loss(task, context, found, rows),
                 _available(task, context, found),
-                latency.duplication(task, context, found),
-                *latency_oneway.untold(task, context, found, NO_CLOCK),
+                latency.duplication(task.scope, context, found),
+                *latency_oneway.untold([task.scope], context, found, NO_CLOCK),
             ),
             ledger=rows,
             fitness=(fitness(context.host.name, task, _unfit(context, found, rows), found.evidence),),
             series=probe.series(found),
-            facts={**latency.facts(found), "reflector": _reflector(context, found)},
+            facts={**latency.facts(found), **latency.percentiles(found), "reflector": _reflector(context, found)},
         )
 
 

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, ValidationInfo
 from perfagent import records
 from perfagent.stamp.packet import Form
 from perfagent.stamp.reflecting import FORGED
-from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import rtt_ns
 from perfharness.analysis.distribution import Distribution
@@ -30,7 +29,6 @@ from perfharness.model import (
     Direction,
     Job,
     Layer,
-    LedgerRow,
     Observation,
     Role,
     Scope,
@@ -77,12 +75,12 @@ def small_packet(said: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What to send: interval between packets, how many, and their UDP payload in bytes."""
+    """What to send: interval between packets, how many, and what they have in turn: UDP payloads in bytes, DSCPs."""
 
     interval_ns: int
     count: int
-    packet_bytes: int
-    dscp: int = 0
+    packet_bytes: tuple[int, ...]
+    dscp: tuple[int, ...] = (0,)
     pattern: str = "periodic"
     authenticated: bool = False
     """Each packet and reply carries a digest (RFC 8762, section 4.4) with a key that only both ends are given."""
@@ -92,25 +90,32 @@ class Stream:
         return self.interval_ns * self.count / 1e9
 
     @property
+    def frame_bytes(self) -> int | None:
+        """Of each packet's Ethernet frame without FCS; None for a mix."""
+        return self.packet_bytes[0] + headers_bytes() + 14 if len(set(self.packet_bytes)) == 1 else None
+
+    @property
     def samples_bytes(self) -> int:
         """What either end may write of it."""
         return records.HEADER_BYTES + self.count * records.RECORD_BYTES
 
     def rate_bps(self, layer: Layer, tagged: bool) -> int:
         """Bit/s that it puts on the circuit in each direction, at this layer (IPv4)."""
-        counted = counted_bytes(self.packet_bytes + headers_bytes(), layer, tagged=tagged)
-        return round(counted * 8 * 1e9 / self.interval_ns)
+        counted = [counted_bytes(size + headers_bytes(), layer, tagged=tagged) for size in self.packet_bytes]
+        return round(sum(counted) / len(counted) * 8 * 1e9 / self.interval_ns)
 
 
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
     """Reflector at the cloud end, sender at the on-prem end."""
     sender = sender_job(context, task, stream, deadline_s, context.a, context.z, context.probe_port())
     ends = {name: sender.args[name] for name in ("port", "ssid", "signed") if name in sender.args}
+    # Classes have a source port each: with a count for each of them a reflector's numbers would not be unique.
+    classes = {"classes": len(stream.dscp), "stateless": True} if len(stream.dscp) > 1 else {}
     reflector = Job(
         id=REFLECTOR,
         endpoint=context.z.name,
         method="stamp.reflect",
-        args={"address": str(context.z.address), "peer": str(context.a.address), **ends},
+        args={"address": str(context.z.address), "peer": str(context.a.address), **ends, **classes},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
         writes_bytes=stream.samples_bytes,
@@ -136,8 +141,8 @@ def sender_job(
             "ssid": identity % 65_535 + 1,
             "interval_ns": stream.interval_ns,
             "count": stream.count,
-            "packet_bytes": stream.packet_bytes,
-            "dscp": stream.dscp,
+            "packet_bytes": _in_turn(stream.packet_bytes),
+            "dscp": _in_turn(stream.dscp),
             "wait_ns": WAIT_NS,
             "pattern": stream.pattern,
             "seed": identity,
@@ -149,6 +154,11 @@ def sender_job(
         writes_bytes=stream.samples_bytes,
         secret=SECRET if stream.authenticated else "",
     )
+
+
+def _in_turn(values: Sequence[int]) -> int | list[int]:
+    """As an argument of a job: one for all packets, or several."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +173,7 @@ class Probe:
     """``data`` of the reflector's result; empty where no agent reflects."""
     window: Window
     interval_ns: int
-    packet_bytes: int
+    packet_bytes: tuple[int, ...]
     authenticated: bool
     evidence: tuple[str, ...]
 
@@ -196,8 +206,8 @@ def summed_up(
     sender: str, sent: Mapping[str, Any], pieces: Pieces, reflected: Mapping[str, Any], evidence: tuple[str, ...]
 ) -> Probe | str:
     """The stream that this host sent, by its result, or one sentence why there is none. Raises EvidenceBroken."""
-    interval_ns, hold = int(sent["args"]["interval_ns"]), pieces.packets <= MOST_HELD
-    summary = summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
+    interval_ns, sizes = int(sent["args"]["interval_ns"]), sent["args"]["packet_bytes"]
+    summary = summary_of(pieces, interval_ns)
     if not summary.sent:
         return f"{sender} sent no probe at all."
     start_ns = int(sent["data"]["start_unix_ns"])
@@ -209,10 +219,16 @@ def summed_up(
         # A clock that is set back meanwhile shortens nothing.
         window=Window(start_ns, max(int(sent["ended_ns"]), start_ns + summary.span_ns)),
         interval_ns=interval_ns,
-        packet_bytes=int(sent["args"]["packet_bytes"]),
+        packet_bytes=tuple(sizes) if isinstance(sizes, list) else (int(sizes),),
         evidence=evidence,
         authenticated=sent["args"].get("signed") == AUTHENTICATED,
     )
+
+
+def summary_of(pieces: Pieces, interval_ns: int) -> Summary:
+    """All of it, in one pass. Raises EvidenceBroken."""
+    hold = pieces.packets <= MOST_HELD
+    return summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
 
 
 def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
@@ -224,9 +240,12 @@ def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[
     return replace(found, summary=settled(found.summary, delays, rtt, pdv, host))
 
 
-def host_lost(found: Probe, rows: Mapping[Direction, Sequence[LedgerRow]]) -> int:
-    """The most round trips that the hosts themselves may have lost, both ways together."""
-    return sum(ledger.host_loss(each)[1] for each in rows.values()) + found.summary.unanswered
+def host_lost(found: Probe, hosts: Mapping[Direction, tuple[int, int]]) -> int:
+    """The most round trips that the hosts themselves may have lost, both ways together.
+
+    ``hosts``: the least and the most that they lost in each direction.
+    """
+    return sum(most for _, most in hosts.values()) + found.summary.unanswered
 
 
 def quantiles(
@@ -314,11 +333,11 @@ def authenticity(found: Probe) -> dict[str, dict[str, int]]:
     return {"authenticated": {"replies": found.summary.replied, "forged": forged}}
 
 
-def series(found: Probe) -> tuple[Series, ...]:
-    """RTT over time, lost packets over time, and the share of packets later than a delay."""
+def series(found: Probe, service: str = "") -> tuple[Series, ...]:
+    """RTT over time, lost packets over time, and the share of packets later than a delay; of this class of service."""
     summary, start, both = found.summary, found.window.start_ns, Direction.ROUND_TRIP
     return (
-        Series("RTT", *summary.drawn, "ns", "delay", both, start),
-        Series("lost", *summary.drawn_losses, "packets", "loss", both, start),
-        Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns"),
+        Series("RTT", *summary.drawn, "ns", "delay", both, start, service=service),
+        Series("lost", *summary.drawn_losses, "packets", "loss", both, start, service=service),
+        Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns", service=service),
     )

@@ -124,7 +124,7 @@ class Throughput:
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
         count = math.ceil((seconds + LEAD_S) * 1e9 / params.probe.interval_ns)
         beside = params.probe
-        return probe.Stream(beside.interval_ns, count, beside.packet_bytes, authenticated=beside.authenticated)
+        return probe.Stream(beside.interval_ns, count, (beside.packet_bytes,), authenticated=beside.authenticated)
 
     @staticmethod
     def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:

@@ -17,6 +17,7 @@ from perfharness.model import Direction, Task
 from perfharness.order import document, units
 from perfharness.order.circuit import REFERENCES
 from perfharness.order.document import Document
+from perfharness.order.dscp import BEST_EFFORT, ClassName
 from perfharness.order.units import Duration
 from perfharness.order.validation import Strict, nearest, validate_mapping
 from perfharness.order.values import FormatVersion, Name, Row, Text
@@ -92,6 +93,8 @@ class CriterionSpec(Strict):
     """One verdict for each direction in which the figure comes, or for one direction only."""
     load: Literal["idle", "tcp", "udp", "tcp both ways", "udp both ways"] | None = None
     """Only figures that were taken under this load."""
+    service: ClassName | None = Field(default=None, alias="class")
+    """Only figures of this class of service; without it, one verdict for each that the step sends."""
 
     @property
     def operator(self) -> str:
@@ -108,10 +111,14 @@ class CriterionSpec(Strict):
 
     def directions(self, task: Task) -> tuple[Direction | None, ...]:
         """The directions of this task for which the criterion asks; empty when it does not concern the task."""
-        if self.metric not in task.yields or self.load not in (None, task.scope.load):
+        if self.metric not in task.yields or self.load not in (None, task.scope.load) or not self.services(task):
             return ()
         offered: tuple[Direction | None, ...] = tuple(task.yields[self.metric]) or (None,)
         return offered if self.direction == "each" else tuple(way for way in offered if way == self.direction)
+
+    def services(self, task: Task) -> tuple[str, ...]:
+        """The classes of service of this task for which the criterion asks."""
+        return tuple(each for each in task.services if self.service in (None, each or BEST_EFFORT))
 
     @property
     def _bound(self) -> tuple[str, str]:

@@ -160,9 +160,11 @@ def load(name: str) -> str:
     return _LOADS.get(name, f"under load: {name}")
 
 
-def direction(which: Direction | None) -> str:
-    """``on-prem → cloud``; nothing for a figure without direction."""
-    return DIRECTIONS[which] if which else ""
+def direction(which: Direction | None, service: str = "") -> str:
+    """``on-prem → cloud, class EF``; nothing for a figure without direction or class of service."""
+    return ", ".join(
+        part for part in (DIRECTIONS[which] if which else "", f"class {service}" if service else "") if part
+    )
 
 
 def scope(of: Scope, *, pair: bool, load_too: bool = True) -> str:

@@ -38,7 +38,7 @@ class Ends:
     def __init__(self, form: Form, tlv_key: bytes | None, *, stateless: bool = False) -> None:
         size = form.base_bytes + 80
         stream = Stream(
-            PEER, 7, size, PACKETS, 10**6, 10**9, UNSYNCHRONISED, True, ask_dscp=46, follow_up=True, tlv_key=tlv_key
+            PEER, 7, (size,), PACKETS, 10**6, 10**9, UNSYNCHRONISED, True, ask_dscp=46, follow_up=True, tlv_key=tlv_key
         )
         self.form = form
         self.key = form.key or tlv_key

@@ -91,7 +91,7 @@ def test_a_reply_counts_only_for_its_own_flow(job: Job) -> None:
     """A reply that comes to the port of another flow, or from another address, is foreign."""
     socks = bind_flows("127.0.0.1", 64_100, 2)
     with sockets.bind_udp("127.0.0.1") as peer, sockets.bind_udp("127.0.0.2") as stranger:
-        stream = Stream(peer.getsockname(), 7, 64, 2, 1_000_000, 100_000_000, UNSYNCHRONISED)
+        stream = Stream(peer.getsockname(), 7, (64,), 2, 1_000_000, 100_000_000, UNSYNCHRONISED)
         sweep = Sender(job, socks, stream, flow_of=[0, 1].__getitem__)
         for seq in (0, 1):
             sweep._send(seq)

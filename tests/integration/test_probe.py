@@ -172,7 +172,7 @@ def test_a_silent_peer_is_no_error(path: Path3) -> None:
 
 # --- against peers that misbehave, over loopback ----------------------------------------------
 
-STREAM = Stream(("127.0.0.1", 0), SSID, 172, 100, 1_000_000, 300_000_000, UNSYNCHRONISED)
+STREAM = Stream(("127.0.0.1", 0), SSID, (172,), 100, 1_000_000, 300_000_000, UNSYNCHRONISED)
 
 
 def send_to(job: Job, answer: Any, stream: Stream = STREAM) -> Sender:

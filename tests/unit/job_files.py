@@ -95,7 +95,8 @@ def store(
     waited_s: float = 0.0,
     interval_ns: int = INTERVAL_NS,
     root_distances_ns: tuple[int | None, int | None] | None = None,
-    forged: int = 0,
+    said: dict[str, Any] | None = None,
+    reflected: dict[str, Any] | None = None,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -117,9 +118,9 @@ def store(
             more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
-            data["refused"] = {"forged": forged}
+            data |= said or {}
         elif job.method == "stamp.reflect":
-            data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"]}, log
+            data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"], **(reflected or {})}, log
         elif job.method == "host.clock":
             if root_distances_ns is None:
                 continue

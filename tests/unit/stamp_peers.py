@@ -17,7 +17,7 @@ PEER = ("192.0.2.1", 862)
 SSID = 0x1234
 KEY = b"a key of the two ends"
 
-STREAM = Stream(PEER, SSID, 172, 100, MS, 1000 * MS, UNSYNCHRONISED)
+STREAM = Stream(PEER, SSID, (172,), 100, MS, 1000 * MS, UNSYNCHRONISED)
 
 
 def sender(form: Form = OPEN, stream: Stream = STREAM) -> tuple[Sending, bytearray]:

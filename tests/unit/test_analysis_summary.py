@@ -9,7 +9,7 @@ import pytest
 
 from perfharness.analysis import delay, loss, summary, timeline
 from perfharness.analysis.distribution import Binned, Counter, bins_of, edge
-from perfharness.analysis.samples import Samples, join
+from perfharness.analysis.samples import Samples, join, samples_in_turn
 from perfharness.analysis.statistics import block_counts, block_starts, counts_interval, quantile
 from perfharness.analysis.summary import PDV_WINDOW_BLOCKS, Summary, piece, settled, summarise
 from perfharness.model import Direction
@@ -159,3 +159,17 @@ def test_duplicates_and_latecomers_are_told_apart_across_pieces() -> None:
         late, packets = found.result()
         assert (int(late.sum()), int(packets.sum())) == (int(expected.sum()), len(expected))
         assert counts_interval(late, packets).hi > 0
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_piece_without_packets_adds_nothing(hold: bool) -> None:
+    """The last piece of a class may have none: there are fewer packets left than classes."""
+    sender, log, result = files([Packet(seq) for seq in range(100)])
+    samples = samples_in_turn(join(sender, log, result), 0, 3)
+    none = samples_in_turn(samples, 1, 3)
+    assert len(none.seq) == 0
+    alone, both = (
+        summarise([piece(each, hold, 10**9) for each in pieces], 10**7 if not hold else 100, 3 * INTERVAL_NS)
+        for pieces in ([samples], [samples, none])
+    )
+    assert (alone.sent, alone.rtt.ends()) == (both.sent, both.rtt.ends()) == (34, alone.rtt.ends())

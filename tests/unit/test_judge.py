@@ -197,7 +197,7 @@ def test_the_verdict_of_a_run() -> None:
 
 def test_every_step_of_the_shipped_scenarios_is_answered() -> None:
     """Each judge line of the shipped scenarios asks for a metric that one of its step's tasks yields."""
-    for name in ("smoke", "acceptance"):
+    for name in ("smoke", "acceptance", "classes"):
         scenario = load_scenario(name)
         plan = make_plan(lab(), scenario)
         for step in scenario.steps:

@@ -38,7 +38,9 @@ def test_a_host_that_refuses_all_packets_as_forged_proves_nothing(
     """One right digest shows that both ends hold the same key: what was altered is then the circuit's loss, and what
     somebody else sent is none."""
     packets = [Packet(seq, backward_ns=None if seq * missing % 3000 < missing else 12_000_000) for seq in range(3000)]
-    found = store(tmp_path, task_of("latency", authenticated="true", duration="3s"), packets, forged=forged)
+    found = store(
+        tmp_path, task_of("latency", authenticated="true", duration="3s"), packets, said={"refused": {"forged": forged}}
+    )
     loss = find(found, "loss", "ratio", Direction.Z_A)
     assert f"{forged:,} that came were refused as forged." in loss.reason
     assert found.facts["authenticated"] == {"replies": 3000 - missing, "forged": forged}

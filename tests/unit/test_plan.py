@@ -189,6 +189,20 @@ def scenario_with(folder: Path, step: str) -> Scenario:
         ("measure: throughput, protocol: udp, direction: []", "'direction' has too few items"),
         ("measure: path, ping_count: -5", "is below 1"),
         ("measure: latency, interval: 10s, duration: 1s", "is above 1 s"),
+        ("measure: latency, packet: [64B, 1473B]", "would be fragmented"),
+        ("measure: latency, packet: imix h", "would be fragmented"),
+        ("measure: latency, packet: 43B", "A payload of 43 B is not within 44 and 8972 B."),
+        ("measure: latency, packet: imix 7a", "is no IMIX genome"),
+        ("measure: latency, packet: []", "1 to 64 sizes in turn, not 0"),
+        ("measure: latency, dscp: 64", "'64' is no class of service."),
+        ("measure: latency, classes: [EF, AF44]", "'AF44' is no class of service."),
+        ("measure: latency, classes: [EF, 46]", "The class EF is there twice."),
+        ("measure: latency, classes: [EF], dscp: BE", "both say how packets are marked"),
+        ("measure: latency, classes: [EF, BE], interval: 100us", "Write `interval: 200 µs` or more."),
+        (
+            "measure: latency, judge: [{metric: loss, statistic: ratio, at_most: 1e-3, class: EF}]",
+            "The step one gives no loss for each, class EF. It gives it for a-z, load idle; z-a, load idle.",
+        ),
     ],
 )
 def test_a_step_that_cannot_be_on_this_circuit_is_named_with_its_line(step: str, said: str, tmp_path: Path) -> None:

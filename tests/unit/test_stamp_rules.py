@@ -34,7 +34,7 @@ SIGNED = Form(KEY)
 @pytest.mark.parametrize("key", [KEY, b"k", bytes(range(200))])
 def test_an_authenticated_exchange_stands_where_the_rfc_says(key: bytes) -> None:
     """Request and reply have 112 bytes, their fields at RFC 8762's places, and HMAC-SHA-256-128 of the first 96."""
-    session, _ = sender(Form(key), STREAM._replace(packet_bytes=112))
+    session, _ = sender(Form(key), STREAM._replace(packet_bytes=(112,)))
     packet = request(session, 7)
     assert len(packet) == 112
     assert struct.unpack_from(">I", packet) == (7,)
@@ -97,7 +97,7 @@ def test_what_is_not_of_the_session_is_counted_by_reason() -> None:
 def test_a_short_authenticated_packet_is_dropped(size: int) -> None:
     """Below 112 bytes there is no authenticated packet."""
     rules = Reflecting(SIGNED, UNSYNCHRONISED)
-    session, _ = sender(SIGNED, STREAM._replace(packet_bytes=size))
+    session, _ = sender(SIGNED, STREAM._replace(packet_bytes=(size,)))
     packet = request(session, 0)
     assert rules.take(packet, 111, "192.0.2.9", 5000, 0) is None
     assert dict(rules.refused) == {"short": 1}
@@ -225,9 +225,9 @@ def test_follow_up_corrects_the_record_of_the_reply_before() -> None:
 def test_extensions_that_do_not_fit_are_refused() -> None:
     """A packet too small for its form or its extensions is refused with the number of bytes."""
     with pytest.raises(ValueError, match="at least 112 bytes"):
-        sender(SIGNED, STREAM._replace(packet_bytes=100))
+        sender(SIGNED, STREAM._replace(packet_bytes=(100,)))
     with pytest.raises(ValueError, match="need 28 bytes"):
-        sender(OPEN, STREAM._replace(packet_bytes=60, ask_dscp=0, follow_up=True))
+        sender(OPEN, STREAM._replace(packet_bytes=(60,), ask_dscp=0, follow_up=True))
 
 
 def test_peers_are_whole_addresses() -> None:
@@ -237,3 +237,34 @@ def test_peers_are_whole_addresses() -> None:
     assert reply is not None
     session.take(reply, len(reply), (*PEER, 0, 0), NOW_NS + MS, records.USER, 1, 0)
     assert isinstance(session, Sending) and session.received == 1
+
+
+@pytest.mark.parametrize("form", [OPEN, SIGNED], ids=["open", "authenticated"])
+def test_sizes_take_turns(form: Form) -> None:
+    """Packet i has the size numbered i modulo their number, and each is answered and signed as it is."""
+    stream = STREAM._replace(packet_bytes=(150, 200, 150, 300), ask_dscp=0)
+    session, _ = sender(form, stream)
+    rules = Reflecting(form, UNSYNCHRONISED)
+    for seq in range(9):
+        packet = request(session, seq)
+        assert len(packet) == (150, 200, 150, 300)[seq % 4]
+        reply = reflected(rules, packet)
+        assert reply is not None
+        arrived(session, reply)
+    assert session.received == 9
+    assert session.figures()["extensions"].get("not intact") is None
+
+
+def test_marks_and_duplicates_are_counted_by_class() -> None:
+    """Packet i is of class i modulo their number, whatever its reply came as."""
+    session, _ = sender(OPEN, STREAM._replace(classes=3))
+    rules = Reflecting(OPEN, UNSYNCHRONISED)
+    for seq in range(7):
+        reply = reflected(rules, request(session, seq))
+        assert reply is not None
+        for _ in range(1 + (seq == 4)):
+            session.take(reply, len(reply), PEER, NOW_NS + MS, records.KERNEL, 60, seq % 3 << 2)
+    told = session.figures()
+    assert told["tos_by_class"] == [{"0": 3}, {"4": 3}, {"8": 2}]
+    assert told["tos_seen"] == {"0": 3, "4": 3, "8": 2}
+    assert (told["duplicates"], told["duplicates_by_class"]) == (1, [0, 1, 0])

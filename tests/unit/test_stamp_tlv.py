@@ -152,7 +152,7 @@ def test_padding_alone_needs_no_hmac() -> None:
 @pytest.mark.parametrize("form", [OPEN, Form(KEY)], ids=["extensions", "authenticated"])
 def test_our_sender_and_reflector_trust_each_other(form: Form) -> None:
     """With one key all extensions are understood; a changed one is not, though its packet is still a reply."""
-    stream = STREAM._replace(packet_bytes=200, ask_dscp=0, follow_up=True, tlv_key=KEY)
+    stream = STREAM._replace(packet_bytes=(200,), ask_dscp=0, follow_up=True, tlv_key=KEY)
     rules = Reflecting(form, UNSYNCHRONISED, tlv_key=KEY)
     assert _told(form, stream, rules, flip=None) == {"dscp 10": 1, "ecn 0": 1}
     assert _told(form, stream, rules, flip=form.base_bytes + 5) == {"not intact": 1}

@@ -13,7 +13,7 @@ import errno
 import socket
 from typing import Any
 
-from perfagent import clock, realtime, schedule, sockets
+from perfagent import clock, schedule, sockets
 from perfagent.jobs import Job
 from perfagent.sender import Sender
 from perfagent.stamp.packet import OPEN
@@ -21,9 +21,6 @@ from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import Code, Fault
 
-_PRIORITY = 10
-"""As the sender of a single stream: below the reflector's."""
-_HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 
 
@@ -66,28 +63,15 @@ def send(
         stream = Stream(
             peer=(sockets.canonical(peer), port),
             ssid=ssid,
-            packet_bytes=packet_bytes,
+            packet_bytes=(packet_bytes,),
             packets=len(order),
             interval_ns=interval_ns,
             wait_ns=wait_ns,
             error_word=ErrorEstimate.of_clock(clock.state()).word,
         )
         sender = stack.enter_context(contextlib.closing(Sender(job, socks, stream, flow_of=order.__getitem__)))
-        got = realtime.enter(_PRIORITY)
-        start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
-        offsets_ns = schedule.offsets_ns(schedule.PERIODIC, interval_ns, len(order), seed)
-        sender.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), interval_ns * flows)
-        drops = [sockets.receive_drops(sock) for sock in socks]
-        known = [count for count in drops if count is not None]
-        return {
-            "source_ports": [sock.getsockname()[1] for sock in socks],
-            "start_mono_ns": start_mono_ns,
-            "start_unix_ns": start_unix_ns,
-            "schedule": {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed},
-            **sender.figures(),
-            "rxq_dropped": sum(known) if len(known) == len(drops) else None,
-            "realtime": got,
-        }
+        drawn = {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed}
+        return sender.play(drawn, patience_ns=interval_ns * flows)
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:

@@ -1,7 +1,7 @@
 """stamp: a stream of STAMP probes (RFC 8762) and its reflector, with kernel timestamps at both ends.
 
-The sender keeps absolute deadlines. A packet that could not go out within one interval of its deadline is not
-sent but counted as missed: sent late it would belong to a burst that nobody ordered.
+The sender keeps absolute deadlines. A packet that could not go out within one interval of its deadline (of its class,
+where several take turns) is not sent but counted as missed: sent late it would belong to a burst that nobody ordered.
 
 A key comes on standard input, so that it is in no argument list, no specification and no result.
 """
@@ -9,26 +9,23 @@ A key comes on standard input, so that it is in no argument list, no specificati
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 from perfagent import clock, realtime, schedule, sockets
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
-from perfagent.sender import Sender
+from perfagent.sender import PRIORITY, Sender
 from perfagent.stamp.packet import OPEN, Form, digest
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import MAX_SECRET, Code, Fault
 
-_PRIORITY = 10
-"""One for both: where sender and reflector share a host, the kernel wakes the one on a CPU that the other is not on.
-Did the reflector outrank the sender, it would stay on the same CPU and push each packet of it out of time."""
-_HEAD_START_NS = 5_000_000
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
 _HOUR_NS = 3_600_000_000_000
+_MOST_IN_TURN = 1024
 
 _LIMITS = {
     "port": (1, 65_535),
@@ -40,6 +37,7 @@ _LIMITS = {
     "packet_bytes": (OPEN.base_bytes, _LARGEST_PAYLOAD),
     "dscp": (0, 63),
     "reply_dscp": (0, 63),
+    "classes": (1, _MOST_IN_TURN),
     "wait_ns": (0, _HOUR_NS),
     "for_ns": (1, 100 * 365 * 24 * _HOUR_NS),
 }
@@ -57,8 +55,8 @@ def send(
     ssid: int,
     interval_ns: int,
     count: int,
-    packet_bytes: int,
-    dscp: int,
+    packet_bytes: int | list[int],
+    dscp: int | list[int],
     wait_ns: int,
     pattern: str,
     seed: int,
@@ -70,22 +68,22 @@ def send(
 ) -> dict[str, Any]:
     """Send ``count`` probes and read what comes back, up to ``wait_ns`` after the last one.
 
-    ``packet_bytes`` counts the UDP payload. ``reply_dscp`` asks for the class of service of the path there, and for
-    replies in this one; ``follow_up`` for true transmit times; ``zero_ssid`` takes replies of reflectors that know
-    no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
+    ``packet_bytes`` counts the UDP payload. Of several sizes or DSCPs packet i has the one numbered i modulo their
+    number; each DSCP has a socket, and so a source port, of its own. ``reply_dscp`` asks for the class of service of
+    the path there, and for replies in this one; ``follow_up`` for true transmit times; ``zero_ssid`` takes replies of
+    reflectors that know no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED).
     """
-    _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, packet_bytes=packet_bytes)
-    _check(dscp=dscp, reply_dscp=reply_dscp, wait_ns=wait_ns)
-    try:
-        offsets_ns = schedule.offsets_ns(pattern, interval_ns, count, seed)
-    except ValueError as error:
-        raise Fault(Code.BAD_ARGUMENT, str(error)) from error
+    _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, reply_dscp=reply_dscp, wait_ns=wait_ns)
+    sizes, dscps = _several("packet_bytes", packet_bytes), _several("dscp", dscp)
+    if pattern not in schedule.PATTERNS:
+        known = ", ".join(schedule.PATTERNS)
+        raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
     form, tlv_key = _form(signed)
     stream = Stream(
         peer=(sockets.canonical(peer), port),
         ssid=ssid,
-        packet_bytes=packet_bytes,
+        packet_bytes=sizes,
         packets=count,
         interval_ns=interval_ns,
         wait_ns=wait_ns,
@@ -94,22 +92,15 @@ def send(
         ask_dscp=reply_dscp,
         follow_up=follow_up,
         tlv_key=tlv_key,
+        classes=len(dscps),
     )
-    with sockets.bind_udp(source) as sock, closing(Sender(job, [sock], stream, form)) as sender:
-        sockets.set_dscp(sock, dscp)
-        got = realtime.enter(_PRIORITY)
-        start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
-        sender.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), patience_ns=interval_ns)
-        return {
-            "source_port": sock.getsockname()[1],
-            "start_mono_ns": start_mono_ns,
-            "start_unix_ns": start_unix_ns,
-            "schedule": {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed},
-            **sender.figures(),
-            "rxq_dropped": sockets.receive_drops(sock),
-            "unread": sockets.drain(sock),
-            "realtime": got,
-        }
+    with ExitStack() as stack:
+        socks = [stack.enter_context(sockets.bind_udp(source)) for _ in dscps]
+        for sock, each in zip(socks, dscps):
+            sockets.set_dscp(sock, each)
+        sender = stack.enter_context(closing(Sender(job, socks, stream, form)))
+        drawn = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
+        return sender.play(drawn, patience_ns=interval_ns * len(dscps))
 
 
 def reflect(
@@ -125,13 +116,14 @@ def reflect(
     stateless: bool = False,
     record: bool = True,
     for_ns: int | None = None,
+    classes: int = 1,
 ) -> dict[str, Any]:
     """Answer probes until asked to stop, or for ``for_ns``: those of ``peer``, its port and this session id, as far as
-    they are given.
+    they are given. How they were marked is counted in so many ``classes``, as ``send`` sends them.
 
     Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
-    _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns)
+    _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns, classes=classes)
     form, tlv_key = _form(signed)
     word = ErrorEstimate.of_clock(clock.state(), ptp=ptp).word
     rules = Reflecting(
@@ -144,8 +136,8 @@ def reflect(
         tlv_key=tlv_key,
     )
     with sockets.bind_udp(address, port) as sock:
-        reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record)
-        got = realtime.enter(_PRIORITY)
+        reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record, classes=classes)
+        got = realtime.enter(PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
         drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
@@ -169,6 +161,16 @@ def _form(signed: str) -> tuple[Form, bytes | None]:
         raise Fault(Code.BAD_ARGUMENT, f"a key has 1 to {MAX_SECRET} bytes; it comes on standard input")
     digest(key, b"")  # what it needs is loaded now, and not while the first packet waits
     return (Form(key), None) if signed == AUTHENTICATED else (OPEN, key)
+
+
+def _several(name: str, value: int | list[int]) -> tuple[int, ...]:
+    """What the packets have in turn, each held against the limits of this name. Raises Fault(BAD_ARGUMENT)."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    if not 1 <= len(values) <= _MOST_IN_TURN or not all(isinstance(each, int) for each in values):
+        raise Fault(Code.BAD_ARGUMENT, f"{name} is a number or a list of 1 to {_MOST_IN_TURN} numbers")
+    for each in values:
+        _check(**{name: each})
+    return values
 
 
 def _check(**values: int | None) -> None:

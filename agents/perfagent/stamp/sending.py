@@ -15,6 +15,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from perfagent import records
+from perfagent.marks import Marks
 from perfagent.records import ABSENT, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, REMOTE, STAMP, USER
 from perfagent.stamp import tlv
 from perfagent.stamp.packet import Buffer, Form, Reply
@@ -41,8 +42,8 @@ class Stream(NamedTuple):
 
     peer: tuple[str, int]
     ssid: int
-    packet_bytes: int
-    """Of the UDP payload."""
+    packet_bytes: tuple[int, ...]
+    """Of the UDP payloads, in turn: packet i has the one numbered i modulo their number."""
     packets: int
     interval_ns: int
     wait_ns: int
@@ -56,36 +57,42 @@ class Stream(NamedTuple):
     """Ask when the reply before really left."""
     tlv_key: bytes | None = None
     """Signs the extensions."""
+    classes: int = 1
+    """What comes back is counted in so many classes: packet i is of the one numbered i modulo this."""
 
 
 class Sending:
     """One session: ``write`` and ``sent`` for each packet, ``take`` for each that comes in."""
 
     def __init__(self, form: Form, stream: Stream, buffer: Any) -> None:
-        """``buffer``: the writable records, all zero behind their header. Raises ValueError if the packet is too
+        """``buffer``: the writable records, all zero behind their header. Raises ValueError if a packet is too
         small for the form and the extensions asked for."""
         base = form.base_bytes
-        if stream.packet_bytes < base:
-            raise ValueError(f"a packet has at least {base} bytes in this mode, not {stream.packet_bytes}")
+        if min(stream.packet_bytes) < base:
+            raise ValueError(f"a packet has at least {base} bytes in this mode, not {min(stream.packet_bytes)}")
         asks = stream.ask_dscp is not None or stream.follow_up
         self._form = form
         self._stream = stream
         self._map = buffer
         self._key = form.key if form.key is not None else stream.tlv_key
         signed = self._key is not None and (asks or stream.tlv_key is not None)
-        extensions = tlv.extensions(
-            stream.packet_bytes - base, dscp=stream.ask_dscp, follow_up=stream.follow_up, signed=signed
-        )
-        self.packet = bytearray(base) + extensions
-        self._mac_at = self._find_mac(base) if signed else 0
+        made = {
+            size: bytearray(base)
+            + tlv.extensions(size - base, dscp=stream.ask_dscp, follow_up=stream.follow_up, signed=signed)
+            for size in set(stream.packet_bytes)
+        }
+        self._packets = [made[size] for size in stream.packet_bytes]
+        self.packet = self._packets[0]
+        self._mac_at = {size: _find_mac(packet, base) for size, packet in made.items()} if signed else {}
         self._reads_tlvs = asks or signed
         self._times = array("q", bytes(8 * _REMEMBERED))
         self._newest = -1
         self._numbers = array("Q", bytes(8 * _REMEMBERED)) if stream.follow_up else None
-        self.received = self.late = self.duplicates = self.kernel_t1 = self.kernel_t4 = 0
+        self.received = self.late = self.kernel_t1 = self.kernel_t4 = 0
         self.last_rtt_ns = 0
         self.refused: Counter[str] = Counter()
-        self.tos_seen: Counter[int] = Counter()
+        self._again = [0] * stream.classes
+        self._marks = Marks(stream.classes)
         self.told: Counter[str] = Counter()
         self.ttl_there: Counter[int] = Counter()
         self.peer_error_word: int | None = None
@@ -98,9 +105,10 @@ class Sending:
     def write(self, seq: int, now_ns: int) -> None:
         """Make ``packet`` the one of this number."""
         stream = self._stream
-        self._form.write_request(self.packet, seq, now_ns, stream.error_word, stream.ssid)
+        self.packet = packet = self._packets[seq % len(self._packets)]
+        self._form.write_request(packet, seq, now_ns, stream.error_word, stream.ssid)
         if self._mac_at and self._key is not None:
-            tlv.sign(self.packet, self._form.base_bytes, self._mac_at, self._key)
+            tlv.sign(packet, self._form.base_bytes, self._mac_at[len(packet)], self._key)
 
     def sent(self, seq: int, now_ns: int, *, failed: bool = False) -> None:
         """It was handed to the kernel, which took it or ``failed``."""
@@ -127,7 +135,7 @@ class Sending:
         if reply is None:
             return None
         self.kernel_t4 += source == KERNEL
-        self.tos_seen[tos] += 1
+        self._marks.add(reply.sender_seq, tos)
         at = HEADER_BYTES + reply.sender_seq * RECORD_BYTES
         seq, sources12, _, flags, _, t1_ns, *_ = RECORD.unpack_from(self._map, at)
         again = flags & records.REPLIED
@@ -138,7 +146,7 @@ class Sending:
             flags |= records.LATE
         fields = (seq, sources12, sources34, flags, ttl, t1_ns, reply.receive_ns, reply.transmit_ns, t4_ns)
         if again:
-            self.duplicates += 1
+            self._again[seq % len(self._again)] += 1
             return RECORD.pack(*fields)
         RECORD.pack_into(self._map, at, *fields)
         self.received += 1
@@ -211,11 +219,11 @@ class Sending:
             STAMP.pack_into(self._map, at + records.T3, known.transmit_ns)
             self.told["follow-up"] += 1
 
-    def _find_mac(self, base: int) -> int:
-        tlvs = tlv.parse(self.packet, base, len(self.packet))
-        return next(each.at for each in tlvs if each.kind == tlv.HMAC)
-
     # --- the account
+
+    @property
+    def duplicates(self) -> int:
+        return sum(self._again)
 
     def figures(self) -> dict[str, Any]:
         """The counts of what came in, for ``result.json``."""
@@ -226,7 +234,8 @@ class Sending:
             "foreign": sum(self.refused.values()),
             "refused": dict(self.refused),
             "tx_stamps": self.kernel_t1,
-            "tos_seen": {str(tos): n for tos, n in sorted(self.tos_seen.items())},
+            "duplicates_by_class": self._again,
+            **self._marks.figures(),
             "extensions": {what: n for what, n in self.told.items() if n},
             "reflector": {
                 "own_numbers": self._own_numbers,
@@ -236,3 +245,7 @@ class Sending:
                 "ttl_seen": {str(ttl): n for ttl, n in sorted(self.ttl_there.items())},
             },
         }
+
+
+def _find_mac(packet: Buffer, base: int) -> int:
+    return next(each.at for each in tlv.parse(packet, base, len(packet)) if each.kind == tlv.HMAC)

@@ -36,10 +36,11 @@ def build(dossier: Dossier) -> Section:
 
 
 def _chart(dossier: Dossier, item: Measurement, series: Series, number: int) -> Chart:
-    lost = [one for one in item.series if one.kind == "loss" and one.x.size]
+    lost = [one for one in item.series if one.kind == "loss" and one.x.size and one.service == series.service]
+    where = words.direction(series.direction, series.service) or series.label
     return Chart(
         svg=charts.delays(series, lost, dossier.circuit.objectives.rtt_ns, salt=f"delay-{item.task.id}-{number}"),
-        title=f"Step {item.task.step}: {words.direction(series.direction) or series.label}, {dossier.load(item)}",
+        title=f"Step {item.task.step}: {where}, {dossier.load(item)}",
         caption=_in_words(series, lost),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfharness.model import Measurement, Series
-from perfharness.report import charts
+from perfharness.report import charts, words
 from perfharness.report.blocks import Chart, Para, Section, absent
 from perfharness.report.dossier import Dossier
 
@@ -39,15 +39,22 @@ def _pictures(measured: tuple[tuple[Measurement, tuple[Series, ...]], ...]) -> l
     for item, all_series in measured:
         kind = item.task.scope.load.split()[0]
         groups.setdefault(kind, []).extend((item, series) for series in all_series)
-    idle = groups.pop("idle", [])[:1]
+    unloaded = groups.pop("idle", [])
+    idle = unloaded[:1]
     pictures = [idle + curves for curves in groups.values()] or [idle]
+    classes = [(item, series) for item, series in unloaded if item.facts.get("classes")]
+    pictures += [classes] if classes else []
     return [one[start : start + MOST_LINES] for one in pictures for start in range(0, len(one), MOST_LINES)]
 
 
 def _chart(dossier: Dossier, number: int, curves: list[Curve]) -> Chart:
-    lines = [charts.Line(series, dossier.load(item)) for item, series in curves]
+    lines = [charts.Line(series, _name(dossier, item, series)) for item, series in curves]
     return Chart(
         svg=charts.distributions(lines, dossier.circuit.objectives.rtt_ns, salt=f"ccdf-{number}"),
         title="Round-trip delay: share of packets later than a value",
         caption="Curves: " + "; ".join(line.name for line in lines) + ".",
     )
+
+
+def _name(dossier: Dossier, item: Measurement, series: Series) -> str:
+    return ", ".join(part for part in (dossier.load(item), words.direction(None, series.service)) if part)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from perfharness.report import text
-from perfharness.report.blocks import Cell, Para, Row, Section, Table, absent
+from perfharness.report import text, words
+from perfharness.report.blocks import Block, Cell, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
 NAME = "Delay percentiles"
@@ -15,6 +15,10 @@ LEGEND = (
     "Over all packets sent: a lost packet counts as infinitely late, so a percentile beyond the share that arrived is "
     "“unbounded”. Different kinds of variation are never compared with one another. The timer error is how late the "
     "sender's own packets left against their schedule: the tester's part, not the circuit's."
+)
+SIZES = (
+    "Of the packets that came back; lost ones are left out. Sizes take turns in a fixed order. The slope is that of "
+    "the least round trips, there and back: each link that a packet crosses whole adds 8 bits over its rate, twice."
 )
 _KNOWN = ("min", "p50", "p90", "p95", "p99", "p99.9", "max")
 _ROUND_TRIPS = ("delay.rtt", "delay.loaded")
@@ -35,7 +39,34 @@ def build(dossier: Dossier) -> Section:
             for (task, what), figures in rows.items()
         ),
     )
-    return Section("latency", NAME, (table, Para(LEGEND, "note")))
+    return Section("latency", NAME, (table, Para(LEGEND, "note"), *_sizes(dossier)))
+
+
+def _sizes(dossier: Dossier) -> tuple[Block, ...]:
+    """Round trips by size, of the streams that mix sizes."""
+    rows = []
+    for item in dossier.measured("latency"):
+        for service, facts in item.facts.get("classes", {item.task.scope.service: item.facts}).items():
+            slope = facts.get("ns_per_byte")
+            group = ", ".join(part for part in (item.task.id, words.direction(None, service)) if part)
+            group += f": {slope:.3g} ns more for each byte" if slope is not None else ""
+            rows += [_size(each, group) for each in facts.get("sizes", ())]
+    if not rows:
+        return ()
+    columns = (">Frame with FCS", ">UDP payload", ">Share of packets", ">Least round trip", ">p50")
+    return Sub("Round trips by packet size"), Table(columns=columns, rows=tuple(rows)), Para(SIZES, "note")
+
+
+def _size(each: Mapping[str, Any], group: str) -> Row:
+    trips = each["rtt_ns"] or {}
+    cells = (
+        text.value(each["frame_bytes"], "B"),
+        text.value(each["payload_bytes"], "B"),
+        text.value(each["share"], "1"),
+        text.value(trips.get("min"), "ns"),
+        text.value(trips.get("p50"), "ns"),
+    )
+    return Row(tuple(Cell(cell, kind="num") for cell in cells), group=group)
 
 
 def _cell(ns: Any) -> Cell:
@@ -51,7 +82,7 @@ def _delays(dossier: Dossier) -> dict[tuple[str, str], Figures]:
             figures = rows.setdefault((row.task, dossier.name(row)), {})
             figures[row.statistic] = row.value
             if row.metric in _ROUND_TRIPS:
-                for name, value in _facts(dossier, row.task, "percentiles").items():
+                for name, value in _facts(dossier, row.task, "percentiles", row.scope.service).items():
                     figures.setdefault(name, value)
     return rows
 
@@ -61,9 +92,10 @@ def _timer_errors(dossier: Dossier) -> dict[tuple[str, str], Figures]:
     return {(task, "Timer error of the sender"): dict(figures) for task, figures in found.items() if figures}
 
 
-def _facts(dossier: Dossier, task: str, name: str) -> Mapping[str, Any]:
-    """A table of figures that a measurement left; empty when it left none."""
+def _facts(dossier: Dossier, task: str, name: str, service: str = "") -> Mapping[str, Any]:
+    """A table of figures that a measurement left, of this class where it left one of each; empty when it left none."""
     for item in dossier.run.measurements:
-        if item.task.id == task and isinstance(item.facts.get(name), Mapping):
-            return {key: value for key, value in item.facts[name].items() if isinstance(value, int | float)}
+        facts = item.facts.get("classes", {}).get(service, item.facts)
+        if item.task.id == task and isinstance(facts.get(name), Mapping):
+            return {key: value for key, value in facts[name].items() if isinstance(value, int | float)}
     return {}

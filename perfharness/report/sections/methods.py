@@ -40,10 +40,10 @@ METHODS = {
         "time is (T4 − T1) − (T3 − T2) (RFC 2681). Percentiles are over all packets sent: a lost packet has "
         "infinite delay "
         "(RFC 7679). Delay variation is PDV over the least delay of the window (RFC 5481) and signed IPDV (RFC 3393). "
-        "Loss is counted each way by a reflector that keeps its own sequence (RFC 7680), against the sender's own "
-        "count, so "
+        "Loss is counted each way by what the reflector logged (RFC 7680), against the sender's own count, so "
         "that losses at the end count; reordering after RFC 4737. Streams are periodic (RFC 3432) or Poisson (RFC "
-        "2330). One-way delay (RFC 7679) is what both clocks say, less their offset and skew between two steps (lower "
+        "2330); classes of service, and sizes (RFC 6985), take turns in one stream. One-way delay (RFC 7679) is what "
+        "both clocks say, less their offset and skew between two steps (lower "
         "convex hulls, Moon, Skelly and Towsley 1999), within what is known of the offset: no delay is negative, and "
         "the clocks differ by no more than the sum of their root distances (RFC 5905). Each host's clock is asked "
         "before, every ten seconds during, and after the packets.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perfharness.model import Finding, Measurement
+from perfharness.model import Finding, Measurement, Series
 from perfharness.report import charts, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
@@ -38,17 +38,18 @@ def build(dossier: Dossier) -> Section:
 
 
 def _chart(dossier: Dossier, item: Measurement) -> tuple[Block, ...]:
-    curves = [series for series in item.series if series.kind == "ccdf.oneway" and series.x.size]
-    if not curves:
-        return ()
-    lines = [charts.Line(series, words.direction(series.direction)) for series in curves]
+    every = [series for series in item.series if series.kind == "ccdf.oneway" and series.x.size]
+    services = dict.fromkeys(series.service for series in every)
+    return tuple(_of_class(dossier, item, [one for one in every if one.service == each], each) for each in services)
+
+
+def _of_class(dossier: Dossier, item: Measurement, curves: list[Series], service: str) -> Chart:
+    lines = [charts.Line(series, words.direction(series.direction, service)) for series in curves]
     bound = text.delay(item.facts["oneway"]["error_ns"])
-    return (
-        Chart(
-            svg=charts.distributions(lines, dossier.circuit.objectives.oneway_ns, salt=f"oneway-{item.task.id}"),
-            title=f"Step {item.task.step}: one-way delay, share of packets later than a value",
-            caption=f"Both curves may lie up to {bound} farther left or right, one as far left as the other right.",
-        ),
+    return Chart(
+        svg=charts.distributions(lines, dossier.circuit.objectives.oneway_ns, salt=f"oneway-{item.task.id}{service}"),
+        title=f"Step {item.task.step}: one-way delay, share of packets later than a value",
+        caption=f"Both curves may lie up to {bound} farther left or right, one as far left as the other right.",
     )
 
 
@@ -69,7 +70,7 @@ def _figure(dossier: Dossier, row: Finding, known: Mapping[str, Any]) -> Row:
     return Row(
         (
             Cell(row.task, kind="head"),
-            Cell(words.direction(row.scope.direction)),
+            Cell(words.direction(row.scope.direction, row.scope.service)),
             Cell(row.statistic),
             Cell(delay, kind="num"),
             Cell(bound, kind="num"),

@@ -1,0 +1,24 @@
+"""How packets were marked on arrival, class by class: packet i is of the class numbered i modulo how many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+
+class Marks:
+    """Counts the TOS bytes (DSCP << 2 | ECN) of the packets of each class."""
+
+    def __init__(self, classes: int = 1) -> None:
+        self._seen: list[Counter[int]] = [Counter() for _ in range(classes)]
+
+    def add(self, seq: int, tos: int) -> None:
+        self._seen[seq % len(self._seen)][tos] += 1
+
+    def figures(self) -> dict[str, Any]:
+        """For ``result.json``: of all packets, and of each class."""
+        return {"tos_seen": _told(sum(self._seen, Counter())), "tos_by_class": [_told(seen) for seen in self._seen]}
+
+
+def _told(seen: Counter[int]) -> dict[str, int]:
+    return {str(tos): n for tos, n in sorted(seen.items())}

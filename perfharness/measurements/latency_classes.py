@@ -1,0 +1,92 @@
+"""The classes of service of a latency stream: they take turns in it, so that what differs between them is the network's
+doing and not the hour's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perfharness.analysis.ledger import host_loss
+from perfharness.measurements import probe, probe_ledger
+from perfharness.measurements.base import Context
+from perfharness.model import Direction, LedgerRow, Scope, Task
+
+Rows = Mapping[Direction, tuple[LedgerRow, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class OfClass:
+    """One of them, or the whole stream where there is only one."""
+
+    scope: Scope
+    """Of its round trips."""
+    dscp: int
+    """As it was sent."""
+    found: probe.Probe
+    """Its own packets."""
+    hosts: Mapping[Direction, tuple[int, int]]
+    """The least and the most of its packets that the hosts lost in each direction."""
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """(which, of how many): its packets are every how-many-th, from this one on."""
+        return self.found.pieces.turn
+
+
+def split(
+    task: Task, context: Context, found: probe.Probe, counted: probe_ledger.Counters, rows: Rows
+) -> tuple[OfClass, ...]:
+    """Each class by itself; ``rows``: the ledger of them all. Raises EvidenceBroken."""
+    sent = next((job.args["dscp"] for job in task.jobs if job.id == probe.SENDER), 0)
+    dscps = sent if isinstance(sent, list) else [int(sent)]
+    hosts = {way: host_loss(booked) for way, booked in rows.items()}
+    if len(dscps) == 1:
+        return (OfClass(task.scope, dscps[0], found, hosts),)
+    classes = []
+    for which, (dscp, service) in enumerate(zip(dscps, task.services, strict=True)):
+        scope, own = replace(task.scope, service=service), _own(found, which, len(dscps))
+        shares = {way: _share(context, scope, way, counted, found, own, whole) for way, whole in hosts.items()}
+        classes.append(OfClass(scope, dscp, own, shares))
+    return tuple(classes)
+
+
+def _own(found: probe.Probe, which: int, many: int) -> probe.Probe:
+    """The stream as if there were only the packets of this class."""
+    again = found.sent["duplicates_by_class"][which]
+    pieces = replace(found.pieces, turn=(which, many), result={**found.pieces.result, "duplicates": again})
+    interval_ns = found.interval_ns * many
+    return replace(
+        found,
+        pieces=pieces,
+        summary=probe.summary_of(pieces, interval_ns),
+        sent=_marked(found.sent, which),
+        reflected=_marked(found.reflected, which),
+        interval_ns=interval_ns,
+        packet_bytes=found.packet_bytes[which::many] or found.packet_bytes,
+    )
+
+
+def _marked(result: Mapping[str, Any], which: int) -> Mapping[str, Any]:
+    """An end's result that tells how packets of this class were marked."""
+    classes = result.get("tos_by_class") or ()
+    return {**result, "tos_seen": classes[which] if which < len(classes) else {}}
+
+
+def _share(
+    context: Context,
+    scope: Scope,
+    way: Direction,
+    counted: probe_ledger.Counters,
+    every: probe.Probe,
+    own: probe.Probe,
+    whole: tuple[int, int],
+) -> tuple[int, int]:
+    """The least and the most of a class that the hosts lost, of what they lost of all classes.
+
+    No counter knows classes. What it says is of this one only as far as the others lost too few for it, and at most
+    what it rose by when this one lost packets.
+    """
+    lost, mine = (0 if (stream := each.summary.ways[way]) is None else stream.count for each in (every, own))
+    most = min(whole[1], host_loss(probe_ledger.book(context, scope, way, counted, own)[0])[1])
+    return min(most, max(0, whole[0] - (lost - mine))), most

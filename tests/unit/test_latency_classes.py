@@ -1,0 +1,224 @@
+"""Several classes of service, and sizes, in one stream: each is judged by its own packets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perfharness.analysis.capacity import counted_bytes
+from perfharness.judge.diagnosis import diagnose
+from perfharness.judge.judge import judge
+from perfharness.model import Direction, Layer, Measurement, Observation, Task, Verdict
+from perfharness.order.scenario import Scenario, load_scenario
+from perfharness.report import words
+from perfharness.report.html import render
+from tests.unit import run_builder
+from tests.unit.job_files import CIRCUIT, store, task_of
+from tests.unit.probe_stream import Packet
+
+A_Z, Z_A, BOTH = Direction.A_Z, Direction.Z_A, Direction.ROUND_TRIP
+CLASSES = ["EF", "AF41", "BE"]
+EF, AF41 = 46 << 2, 34 << 2
+COUNT = 9000
+SENDER: dict[str, Any] = {
+    "duplicates": 5,
+    "duplicates_by_class": [0, 5, 0],
+    "tos_by_class": [{str(EF): 3000}, {"0": 3000}, {"0": 3000}],
+}
+REFLECTOR: dict[str, Any] = {"tos_by_class": [{str(EF): 3000}, {"0": 3000}, {"0": 3000}]}
+
+
+def stream(**params: Any) -> Task:
+    return task_of("latency", **{"classes": CLASSES, "interval": "3ms", "duration": "9s", **params})
+
+
+def analysed(tmp_path: Path, packets: list[Packet], task: Task | None = None, **more: Any) -> Measurement:
+    return store(tmp_path, task or stream(), packets, said=SENDER, reflected=REFLECTOR, **more)
+
+
+def figure(found: Measurement, metric: str, statistic: str, way: Direction, service: str) -> Observation:
+    (seen,) = (
+        each
+        for each in found.observations
+        if (each.metric, each.statistic, each.scope.direction, each.scope.service) == (metric, statistic, way, service)
+    )
+    return seen
+
+
+def value(found: Measurement, metric: str, statistic: str, way: Direction, service: str) -> float:
+    said = figure(found, metric, statistic, way, service).value
+    assert isinstance(said, int | float)
+    return float(said)
+
+
+def test_classes_take_turns_and_so_do_their_sizes() -> None:
+    """Each class has a packet every interval and each size in turn; the load is that of all of them."""
+    task = stream(packet=["100B", "1400B"])
+    sender, reflector = (
+        next(job.args for job in task.jobs if job.method == each) for each in ("stamp.send", "stamp.reflect")
+    )
+    assert (sender["dscp"], sender["interval_ns"], sender["count"]) == ([46, 34, 0], 1_000_000, COUNT)
+    assert sender["packet_bytes"] == [100] * 3 + [1400] * 3
+    assert (reflector["classes"], reflector["stateless"]) == (3, True)
+    mean = sum(counted_bytes(size + 28, Layer.L2, tagged=True) for size in (100, 1400)) / 2
+    assert task.load_bps == pytest.approx(mean * 8 * 1000)
+    assert task.services == ("EF", "AF41", "BE") and task.scope.frame_bytes is None
+
+
+def test_a_stream_of_one_class_is_as_before() -> None:
+    """One size and one DSCP are plain numbers; best effort alone has no name, another class has."""
+    plain, marked = task_of("latency"), task_of("latency", dscp="EF")
+    args = next(job.args for job in plain.jobs if job.method == "stamp.send")
+    assert (args["dscp"], args["packet_bytes"], plain.services, plain.scope.service) == (0, 64, ("",), "")
+    assert (marked.services, marked.scope.service, marked.scope.frame_bytes) == (("EF",), "EF", 106)
+
+
+def test_each_class_has_its_own_loss_delay_and_marks(tmp_path: Path) -> None:
+    """EF loses 2 % there, AF41 comes 5 ms later and remarked, BE is clean: nothing is said of the wrong one."""
+    packets = [
+        Packet(
+            seq,
+            forward_ns=None if seq % 3 == 0 and seq // 3 % 50 == 7 else 15_000_000 if seq % 3 == 1 else 10_000_000,
+        )
+        for seq in range(COUNT)
+    ]
+    found = analysed(tmp_path, packets)
+    losses = {service: value(found, "loss", "ratio", A_Z, service) for service in CLASSES}
+    assert losses == {"EF": pytest.approx(0.02), "AF41": 0, "BE": 0}
+    assert figure(found, "loss", "ratio", A_Z, "EF").n == 3000
+    trips = {service: value(found, "delay.rtt", "p50", BOTH, service) for service in CLASSES}
+    assert trips["AF41"] - trips["BE"] == pytest.approx(5e6, abs=2)
+    later = [value(found, "delay.oneway", "p50", A_Z, service) for service in ("AF41", "BE")]
+    assert later[0] - later[1] == pytest.approx(5e6, abs=2)
+    assert value(found, "variation.pdv", "p99", BOTH, "AF41") < 1e6
+    kept = {service: figure(found, "dscp", "preserved", A_Z, service).value for service in CLASSES}
+    assert kept == {"EF": True, "AF41": False, "BE": True}
+    assert (
+        "3,000 of 3,000 packets a-z came with BE instead of AF41"
+        in figure(found, "dscp", "preserved", A_Z, "AF41").reason
+    )
+    back = {service: figure(found, "dscp", "preserved", Z_A, service).value for service in CLASSES}
+    assert back == {"EF": True, "AF41": True, "BE": True}, "the way back carried what it was given"
+    twice = [value(found, "duplication", "ratio", BOTH, service) for service in CLASSES]
+    assert twice == [0, pytest.approx(5 / 3000), 0]
+    assert found.facts["classes"]["AF41"]["marks"] and "marks" not in found.facts["classes"]["EF"]
+
+
+def test_what_overtakes_in_another_class_reorders_nothing(tmp_path: Path) -> None:
+    """EF packets pass those of BE that left before them: no class is reordered in itself."""
+    packets = [Packet(seq, forward_ns=10_000_000 + (seq % 3) * 2_500_000) for seq in range(COUNT)]
+    found = analysed(tmp_path, packets)
+    for way in (A_Z, Z_A):
+        assert [value(found, "reordering", "ratio", way, service) for service in CLASSES] == [0, 0, 0]
+
+
+def test_a_host_excuses_each_loss_once(tmp_path: Path) -> None:
+    """EF lost 60 and BE 30, and the socket dropped 40: neither class can have lost all 40 there for certain."""
+    lost = {0: 50, 2: 100}
+    packets = [
+        Packet(seq, forward_ns=None if seq % 3 in lost and seq // 3 % lost[seq % 3] == 7 else 10_000_000)
+        for seq in range(COUNT)
+    ]
+    found = analysed(tmp_path, packets, drops=40)
+    ranges = {service: figure(found, "loss", "ratio", A_Z, service).reason for service in CLASSES}
+    assert ranges["EF"].endswith("the hosts lost 10 to 40 of them.")
+    assert ranges["BE"].endswith("the hosts lost 0 to 30 of them.")
+    assert ranges["AF41"] == "None of 3,000 packets was lost."
+
+
+def test_a_criterion_is_judged_for_each_class_or_for_one(tmp_path: Path) -> None:
+    """The lossy class fails and the others pass; the diagnosis says that these were sent at the same time."""
+    scenario = Scenario.model_validate(
+        {
+            "format_version": "1",
+            "id": "s",
+            "title": "S",
+            "steps": [
+                {
+                    "id": "step",
+                    "measure": "latency",
+                    "judge": [
+                        {"metric": "loss", "statistic": "ratio", "at_most": "5e-3", "direction": "a-z"},
+                        {"metric": "delay.rtt", "statistic": "p50", "at_most": "1ms", "class": "af41"},
+                        {"metric": "dscp", "statistic": "preserved", "equals": "true", "mandatory": "false"},
+                    ],
+                }
+            ],
+        }
+    )
+    packets = [Packet(seq, forward_ns=None if seq % 30 == 0 else 10_000_000) for seq in range(COUNT)]
+    found = analysed(tmp_path, packets)
+    findings = [each for each in judge(CIRCUIT, scenario, [found], (), date(2027, 1, 1), {}) if each.operator]
+    verdicts = {(each.metric, each.scope.service, each.scope.direction): each.verdict for each in findings}
+    assert [verdicts["loss", service, A_Z] for service in CLASSES] == [Verdict.FAIL, Verdict.PASS, Verdict.PASS]
+    assert [key[1] for key in verdicts if key[0] == "delay.rtt"] == ["AF41"]
+    assert verdicts["dscp", "AF41", A_Z] is Verdict.WARN and verdicts["dscp", "EF", A_Z] is Verdict.PASS
+    causes = {each.cause: each for each in diagnose(findings, [found])}
+    assert causes.keys() >= {"loss-one-way", "dscp-remarked", "delay-above-objective"}
+    assert causes["loss-one-way"].because[0].startswith("a-z, class EF: ")
+    assert "befell AF41, BE" in causes["loss-one-way"].because[-1]
+    assert words.scope(findings[0].scope, pair=False) == "on-prem → cloud, class EF"
+
+
+def test_the_report_tells_the_classes_apart(tmp_path: Path) -> None:
+    """Rows, pictures and sizes name the class that they are of."""
+    sizes = [100, 1400]
+    packets = [Packet(seq, forward_ns=10_000_000 + sizes[seq // 3 % 2] * 80 + seq % 3 * 1000) for seq in range(COUNT)]
+    found = analysed(tmp_path, packets, task=stream(packet=["100B", "1400B"]), root_distances_ns=(10**6, 10**6))
+    findings = judge(CIRCUIT, load_scenario("classes"), [found], (), date(2027, 1, 1), {})
+    every = judge(CIRCUIT, _reported(), [found], (), date(2027, 1, 1), {})
+    run = replace(run_builder.passing(), measurements=(found,), findings=(*findings, *every), diagnosis=())
+    page = render(run, CIRCUIT, load_scenario("classes")).replace("\xa0", " ")
+    for service in CLASSES:
+        assert f"on-prem → cloud, class {service}" in page
+        assert f"Step step: round trip, class {service}, idle path" in page
+        assert f"step, class {service}: 80 ns more for each byte" in page
+    assert "idle path, class AF41" in page
+
+
+def _reported() -> Scenario:
+    """Judges nothing: all is reported."""
+    steps = [{"id": "step", "measure": "latency"}]
+    return Scenario.model_validate({"format_version": "1", "id": "s", "title": "S", "steps": steps})
+
+
+def test_a_slope_over_sizes_is_the_links_rate(tmp_path: Path) -> None:
+    """100 Mbit/s each way are 160 ns a byte; each size has its share of the packets, in every class."""
+    sizes = [100] * 2 + [1400]
+    packets = [Packet(seq, forward_ns=10_000_000 + sizes[seq // 3 % 3] * 160) for seq in range(COUNT)]
+    found = analysed(tmp_path, packets, task=stream(packet=[f"{size}B" for size in sizes]))
+    for service in CLASSES:
+        facts = found.facts["classes"][service]
+        assert facts["ns_per_byte"] == pytest.approx(160, rel=1e-3)
+        assert [(each["frame_bytes"], each["share"]) for each in facts["sizes"]] == [
+            (146, pytest.approx(2 / 3)),
+            (1446, pytest.approx(1 / 3)),
+        ]
+    assert np.isfinite([each["rtt_ns"]["p50"] for each in facts["sizes"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "kept"),
+    [
+        ({str(EF): 9}, {str(EF): 9}, (True, True)),
+        ({"0": 9}, {"0": 9}, (False, True)),  # answered in the class that came
+        ({str(EF): 9}, {"0": 9}, (True, False)),
+        ({str(EF): 5, "0": 4}, {str(EF): 9}, (False, None)),  # of which replies were sent as what nobody knows
+        ({str(EF): 5, "0": 4}, {str(AF41): 9}, (False, False)),
+        ({}, {str(EF): 9}, (None, None)),
+        ({str(EF | 3): 9}, {str(EF): 9}, (True, True)),  # congestion is no other class
+    ],
+)
+def test_a_remarked_class_is_charged_to_its_way(
+    tmp_path: Path, there: dict[str, int], back: dict[str, int], kept: tuple[bool | None, bool | None]
+) -> None:
+    """A reply is compared to the class in which its request came; what nobody can tell is no verdict."""
+    packets = [Packet(seq) for seq in range(1000)]
+    told = {"said": {"tos_seen": back}, "reflected": {"tos_seen": there}}
+    found = store(tmp_path, task_of("latency", dscp="EF", duration="1s"), packets, **told)  # type: ignore[arg-type]
+    assert tuple(figure(found, "dscp", "preserved", way, "EF").value for way in (A_Z, Z_A)) == kept
