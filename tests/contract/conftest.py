@@ -63,7 +63,7 @@ def endpoint(sandbox: Sandbox) -> SimpleNamespace:
 
 
 @pytest.fixture
-def links(monkeypatch: pytest.MonkeyPatch) -> list[LocalLink]:
+def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[LocalLink]]:
     made: list[LocalLink] = []
 
     def connect(_name: str, _target: Any) -> LocalLink:
@@ -71,7 +71,9 @@ def links(monkeypatch: pytest.MonkeyPatch) -> list[LocalLink]:
         return made[-1]
 
     monkeypatch.setattr(ssh, "connect", connect)
-    return made
+    yield made
+    for channel in (channel for link in made for channel in link.channels):  # the sandbox is gone, and they with it
+        channel.process.wait(20)
 
 
 @pytest.fixture

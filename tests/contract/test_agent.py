@@ -59,7 +59,7 @@ def test_stop_ends_a_job_tidily(session: Session, tmp_path: Path) -> None:
 
 def test_a_deadline_is_enforced(session: Session, tmp_path: Path) -> None:
     """A job that goes on past its deadline is ended and called aborted, and its data are kept."""
-    session.start(a_job("echo", deadline_s=0.3, text="x", seconds=60))
+    session.start(a_job("echo", deadline_s=2.0, text="x", seconds=60))
     state = session.wait_done("echo", 10)
     assert (state["state"], state["error"]["code"]) == ("aborted", wire.Code.DEADLINE)
     session.fetch("echo", tmp_path)

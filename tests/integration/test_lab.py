@@ -31,8 +31,19 @@ PORT = 9000
 HOME = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _nothing_left() -> Iterator[None]:
+    """A healthy lab is left up from one test to the next, which finds it by ``up``."""
+    yield from gone()
+
+
+@pytest.fixture
+def no_lab() -> Iterator[None]:
+    """For what needs a lab from nothing, or leaves one that ``up`` would not tell from a healthy one."""
+    yield from gone()
+
+
+def gone() -> Iterator[None]:
     control.down()
     yield
     control.down()
@@ -102,6 +113,7 @@ def impaired(there: Callable[[LineSpec], LineSpec]) -> dict[Direction, LineSpec]
 # --- the house --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_the_lab_comes_up_whole() -> None:
     """All namespaces, both sshd, no problems, and packets pass from end to end."""
     status = control.up()
@@ -124,6 +136,7 @@ def test_a_person_reaches_both_hosts_by_name() -> None:
         assert "iperf" in words
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_another_host_key_is_refused() -> None:
     """The lab's known_hosts is strict: a key that it did not make gets no connection."""
     control.up()
@@ -176,6 +189,7 @@ def test_up_replaces_a_host_that_died() -> None:
     assert ssh("ecs-a", "true").returncode == 0
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_down_ends_what_was_started_inside() -> None:
     """A session, and a daemon that it left behind."""
     control.up()
@@ -188,6 +202,7 @@ def test_down_ends_what_was_started_inside() -> None:
         assert session.wait(10) == 255
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_the_folder_that_sshd_insists_on_goes_again() -> None:
     """``/run/sshd`` is made where no server has made it, and removed unless one needs it by then."""
     had = PRIVILEGE_SEPARATION.exists()
@@ -197,6 +212,7 @@ def test_the_folder_that_sshd_insists_on_goes_again() -> None:
     assert PRIVILEGE_SEPARATION.exists() == (had or other_sshd_runs())
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_down_twice_and_status_without_a_lab() -> None:
     """Nothing to take down is no error; what needs a lab says that there is none."""
     control.up()
@@ -207,6 +223,7 @@ def test_down_twice_and_status_without_a_lab() -> None:
         control.truth()
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_a_foreign_namespace_is_neither_taken_over_nor_removed() -> None:
     """The lab only touches what it made."""
     namespaces.create(topology.VPC)
@@ -243,6 +260,7 @@ CRASHES = {
 }
 
 
+@pytest.mark.usefixtures("no_lab")
 @pytest.mark.parametrize(("sabotage", "mode"), CRASHES.values(), ids=CRASHES)
 def test_a_crash_leaves_nothing_that_up_and_down_cannot_handle(sabotage: str, mode: str) -> None:
     """Killed at any point of ``up``, the next one builds a whole lab, and ``down`` leaves nothing."""
@@ -253,6 +271,7 @@ def test_a_crash_leaves_nothing_that_up_and_down_cannot_handle(sabotage: str, mo
     assert ping()
 
 
+@pytest.mark.usefixtures("no_lab")
 def test_two_commands_at_once_do_not_meet() -> None:
     """The second waits for the first, and finds a lab that it may leave alone."""
     script = "from perfharness.lab import control; import json; print(json.dumps(control.up()['processes']))"

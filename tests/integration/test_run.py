@@ -189,10 +189,13 @@ def test_a_receiver_without_cpu_is_not_the_circuits_fault(tmp_path: Path) -> Non
     """What a receiver drops because others have its CPU is booked to it, and the circuit is not blamed."""
     words = run_words(tmp_path, scenario(tmp_path, udp_step("a-z", more=", receive_buffer: 256KiB")))
     cpu = runs.last_cpu()
-    with runs.running(tmp_path, *words) as coordinator, runs.hog(topology.ECS, cpu):
-        coordinator.wait_for(lambda: runs.programs(topology.ECS, "iperf3"))
-        for pid in runs.programs(topology.ECS, "iperf3"):
-            os.sched_setaffinity(pid, {cpu})
+    with runs.running(tmp_path, *words) as coordinator:
+        with runs.hog(topology.ECS, cpu):
+            server = (topology.ECS, "server-a-z-0")
+            coordinator.wait_for(lambda: runs.at_work(*server) and runs.programs(topology.ECS, "iperf3"))
+            for pid in runs.programs(topology.ECS, "iperf3"):
+                os.sched_setaffinity(pid, {cpu})
+            runs.eventually(lambda: not runs.at_work(*server), "the end of the load")
         code = coordinator.wait()
     _host_is_blamed(Result(tmp_path), code, coordinator.said)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,24 @@ def test_every_file_that_architecture_names_is_there() -> None:
     named |= {f"perfharness/{name}" for name in re.findall(r"`((?:[a-z]+/)?[a-z_]+\.py|[a-z]+/)`", text)}
     missing = sorted(name for name in named if not (ROOT / name).exists() and not (ROOT / "agents" / name).exists())
     assert [name for name in missing if "tests/" not in name and "agents" not in name] == []
+
+
+def test_what_only_reads_files_loads_nothing_for_more() -> None:
+    """`validate` and `plan` answer at once: no SSH, no figures, no pictures are loaded."""
+    heavy = "{'fabric', 'paramiko', 'scipy', 'matplotlib', 'scapy', 'weasyprint'}"
+    words = "list(dryrun.validate(find_shipped('circuits/lab'), 'acceptance'))"
+    script = (
+        f"import sys\nfrom perfharness import cli, dryrun\nfrom perfharness.order.scenario import find_shipped\n{words}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nprint({heavy} & set(sys.modules))"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agents'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_every_verb_is_documented() -> None:

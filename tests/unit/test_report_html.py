@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
@@ -25,6 +26,12 @@ RUNS = {
 
 def _render(run: Run, **order: object) -> str:
     return html.render(run, run_builder.circuit(**order), run_builder.scenario())
+
+
+@cache
+def _rendered(name: str) -> str:
+    """Rendered once for all tests that only read it."""
+    return _render(RUNS[name]())
 
 
 class _Page(HTMLParser):
@@ -63,7 +70,7 @@ class _Page(HTMLParser):
 @pytest.mark.parametrize("name", RUNS)
 def test_the_page_is_complete_in_itself(name: str) -> None:
     """Nothing is loaded: no script, no style sheet, no picture, no font, no address."""
-    page = _render(RUNS[name]())
+    page = _rendered(name)
     tags = _Page(page).tags
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in tags}
     assert not [attributes for _, attributes in tags if "src" in attributes]
@@ -76,7 +83,7 @@ def test_the_page_is_complete_in_itself(name: str) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_ids_are_unique_and_every_link_within_the_page_arrives(name: str) -> None:
     """A link to the index, to a section or to a marker in a picture has exactly one target."""
-    tags = _Page(_render(RUNS[name]())).tags
+    tags = _Page(_rendered(name)).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [value or "" for _, attributes in tags for key, value in attributes.items() if key.endswith("href")]
@@ -135,7 +142,7 @@ def test_the_same_run_gives_the_same_page() -> None:
 )  # fmt: skip
 def test_the_verdict_is_a_word_a_symbol_and_a_sentence(name: str, word: str, why: str) -> None:
     """The head says what was decided and why, readable without colour."""
-    page = _Page(_render(RUNS[name]())).text
+    page = _Page(_rendered(name)).text
     assert word in page
     assert why in page
 
@@ -151,7 +158,7 @@ def test_the_verdict_is_a_word_a_symbol_and_a_sentence(name: str, word: str, why
 )
 def test_the_head_says_whether_the_circuit_is_accepted_and_what_comes_next(name: str, told: str) -> None:
     """A reader who never saw the tool can act on the first lines; the next step is that of the first diagnosis."""
-    page = _Page(_render(RUNS[name]())).text
+    page = _Page(_rendered(name)).text
     assert told in page[: page.index("Contents")]
 
 
@@ -183,7 +190,7 @@ def test_what_needs_attention_names_what_was_not_measured_and_what_was_waived() 
 
 def test_half_the_rate_is_said_in_its_row_with_its_cause() -> None:
     """A reader of the failing row sees required, measured, margin and reason, and finds the cause further down."""
-    page = _Page(_render(run_builder.half_rate())).text
+    page = _Page(_rendered("fail")).text
     row = page[page.index("✕ 498.6 Mbit/s (L2)") :]
     assert "≥ 995 Mbit/s (L2)" in row
     assert "−49.9 %" in row
@@ -193,7 +200,7 @@ def test_half_the_rate_is_said_in_its_row_with_its_cause() -> None:
 
 def test_loss_in_a_host_is_booked_to_the_host() -> None:
     """The ledger names the host and the count, and the head does not say that the circuit failed."""
-    page = _Page(_render(run_builder.host_loss())).text
+    page = _Page(_rendered("inconclusive")).text
     assert "34,858" in page
     assert "cloud host" in page
     assert "✕ not fit" in page
@@ -203,7 +210,7 @@ def test_loss_in_a_host_is_booked_to_the_host() -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_every_section_is_there_even_without_data(name: str) -> None:
     """A section without data says so in a line and is never silently absent."""
-    tags = _Page(_render(RUNS[name]())).tags
+    tags = _Page(_rendered(name)).tags
     assert sum(tag == "section" for tag, _ in tags) == len(SECTIONS)
 
 
@@ -215,7 +222,7 @@ def test_a_page_in_a_folder_of_its_own_finds_the_evidence() -> None:
 
 def test_an_empty_run_says_what_it_lacks() -> None:
     """Nothing measured is said for each section, and nothing reads as good."""
-    page = _Page(_render(run_builder.empty())).text
+    page = _Page(_rendered("empty")).text
     for line in (
         "The run left no findings",
         "No rate over time was measured",
@@ -233,7 +240,7 @@ def test_an_empty_run_says_what_it_lacks() -> None:
 
 def test_what_was_only_declared_is_not_confirmed() -> None:
     """Port type and VLAN of the order are shown as declared, with what would see them."""
-    page = _Page(_render(run_builder.passing())).text
+    page = _Page(_rendered("pass")).text
     assert re.search(r"Port 1000Base-LX \(pc-bp1example\) ?○ declared, not measured ?needs the edge router", page)
     assert re.search(r"VLAN ?100 ?○ declared, not measured", page)
     assert re.search(r"MTU ?1,500 B ?measured, see EC-029", page)
@@ -241,14 +248,14 @@ def test_what_was_only_declared_is_not_confirmed() -> None:
 
 def test_the_path_names_each_hop_and_each_port_that_is_not_open() -> None:
     """A silent hop says that it did not answer, and a blocked port is named."""
-    page = _Page(_render(run_builder.passing())).text
+    page = _Page(_rendered("pass")).text
     assert re.search(r"10\.10\.0\.1 \(0\.058 ms\) ?192\.168\.10\.1 \(0\.058 ms\) ?2 ?no answer ?no answer", page)
     assert "3 open; silent: tcp/862" in page
 
 
 def test_rows_that_no_finding_touches_are_named() -> None:
     """The checklist's silent rows are listed, the touched ones are not."""
-    page = _Page(_render(run_builder.passing())).text
+    page = _Page(_rendered("pass")).text
     assert "EC-012 optics in range" in page
     assert "EC-042 loss in each direction" not in page
 
@@ -260,7 +267,7 @@ def test_the_checklist_has_its_66_rows_in_order() -> None:
 
 def test_waivers_say_who_why_and_until_when() -> None:
     """A waived row is neither hidden nor a pass."""
-    page = _Page(_render(run_builder.passing())).text
+    page = _Page(_rendered("pass")).text
     assert "Head of Networks" in page
     assert "2027-09-30" in page
 
