@@ -7,6 +7,7 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -55,6 +56,13 @@ class LatencyParams(Base):
 class Latency:
     name = "latency"
     parameters = LatencyParams
+    statistics: Mapping[str, Collection[str]] = {
+        "delay.rtt": QUANTILES,
+        "delay.oneway": latency_oneway.QUANTILES,
+        "variation.pdv": PDV_QUANTILES,
+        "variation.ipdv": latency_oneway.IPDV_QUANTILES,
+        **dict.fromkeys(("loss", "availability", "reordering", "duplication"), ("ratio",)),
+    }
 
     def tasks(self, params: LatencyParams, step: str, context: Context) -> tuple[Task, ...]:
         stream = probe.Stream(

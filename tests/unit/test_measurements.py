@@ -437,6 +437,16 @@ def test_files_that_cannot_be_read_cost_only_their_task(tmp_path: Path, name: st
     assert found.status is Status.FAILED and found.reason
 
 
+def test_a_measurement_gives_the_statistics_that_it_declares(tmp_path: Path) -> None:
+    """What the plan accepts in a criterion is what the analysis gives, metric by metric."""
+    runs = ((task_of("latency", duration="3s"), None), (udp_task(), LOSSY))
+    for task, outputs in runs:
+        found = store(tmp_path / task.id, task, PROBES, outputs)
+        given = {(seen.metric, seen.statistic) for seen in found.observations}
+        declared = REGISTRY[task.measurement].statistics
+        assert given == {(metric, statistic) for metric in task.yields for statistic in declared[metric]}
+
+
 ASKED = Criterion("delay.oneway", "p99", "<=", 11_000_000, "ns", "test")
 
 
