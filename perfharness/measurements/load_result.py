@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
-from perfharness.analysis.statistics import effective_n, mean_rate
+from perfharness.analysis.statistics import FEW_RATES, effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_figures, load_fitness, load_ledger, probe, probe_ledger
@@ -92,6 +92,8 @@ def _rate(
     scale = at_layer(1.0, flow, context)
     said = _withheld_text(flow) if len(flow.rates_bps) > 1 else "There are too few intervals for a statement."
     if interval is not None:
+        if (interval.n_eff or 0.0) < min(FEW_RATES, len(flow.rates_bps)):
+            said = f"{said} {_drifting(len(flow.rates_bps))}".strip()
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
         hi = (interval.hi + lost_bps + flow.withheld_bps) * scale + beside
         interval = replace(interval, lo=interval.lo * scale + beside, hi=hi)
@@ -114,6 +116,10 @@ def _rate(
         reason=said,
         hosts=context.hosts,
     )
+
+
+def _drifting(intervals: int) -> str:
+    return f"It changed so slowly that {intervals} intervals say little more than one: test longer to be sure of it."
 
 
 def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
