@@ -11,12 +11,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from perfharness.analysis.blocks import Blocked
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.loss import Account
-from perfharness.analysis.patterns import availability
-from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
+from perfharness.analysis.patterns import TURN_S, availability
+from perfharness.analysis.samples import BLOCK_NS
+from perfharness.analysis.statistics import (
+    CONFIDENCE,
+    Ints,
+    block_counts,
+    clopper_pearson,
+    counts_interval,
+    effective_n,
+)
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import latency_oneway, latency_patterns, probe, probe_ledger
 from perfharness.measurements.base import (
@@ -43,6 +53,7 @@ from perfharness.order.units import Duration, Size
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
 WAYS = (Direction.A_Z, Direction.Z_A)
+OF_SECONDS = "Clopper–Pearson, design effect from minutes, ten seconds as one"
 
 
 class LatencyParams(Base):
@@ -127,6 +138,7 @@ class Latency:
             *_losses(task, context, found, rows),
             *_availabilities(task, context, found, rows),
             *_disorder(task, context, found),
+            _duplication(task, files, context, found),
         )
         return Measurement(
             task,
@@ -190,7 +202,8 @@ def _about_loss(way: Account, host: tuple[int, int]) -> str:
 def _availabilities(
     task: Task, context: Context, found: probe.Probe, rows: dict[Direction, tuple[LedgerRow, ...]]
 ) -> list[Observation]:
-    """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them."""
+    """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them. Such time comes and goes
+    ten seconds together at least, so ten of them say as much as one."""
     observations = []
     for direction, way in found.summary.ways.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes, load=task.scope.load)
@@ -199,7 +212,9 @@ def _availabilities(
             observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
             continue
         seconds = availability(way.offered, way.lost)
-        interval = share_interval(~seconds.unavailable, way.block // 60)
+        n_eff = min(effective_n(*block_counts(seconds.unavailable, way.block // 60)), seconds.seconds / TURN_S)
+        share = 1 - float(seconds.unavailable.mean())
+        interval = Interval(*clopper_pearson(share, n_eff), CONFIDENCE, "one", OF_SECONDS, n_eff)
         about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
         if host_loss(rows[direction])[1] and seconds.unavailable.any():
@@ -211,7 +226,7 @@ def _availabilities(
                 statistic="ratio",
                 scope=scope,
                 unit="1",
-                value=1 - float(seconds.unavailable.mean()),
+                value=share,
                 n=seconds.seconds,
                 interval=interval,
                 evidence=found.evidence,
@@ -227,7 +242,7 @@ def _dscp(task: Task) -> int:
 
 
 def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
-    """Reordering each way (RFC 4737) and replies that came twice."""
+    """Reordering each way (RFC 4737)."""
     observations = []
     for direction, (late, arrived) in found.summary.reordering.items():
         scope = context.scope(direction, frame_bytes=task.scope.frame_bytes)
@@ -250,15 +265,20 @@ def _disorder(task: Task, context: Context, found: probe.Probe) -> list[Observat
                 hosts=context.hosts,
             )
         )
-    return [*observations, _duplication(task, context, found)]
+    return observations
 
 
-def _duplication(task: Task, context: Context, found: probe.Probe) -> Observation:
+def _duplication(task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Observation:
+    """Replies that came twice; where nobody noted which, they may all be one burst."""
     n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
     if share is not None:
-        interval = Interval(*clopper_pearson(share, n), 0.95, "one", "Clopper–Pearson", n)
+        answered = found.summary.round_trip.offered - found.summary.round_trip.lost
+        again = _again(files, context, found) if twice else np.zeros_like(answered)
+        n_eff = 0.0 if again is None else effective_n(again, answered)
+        method = "Clopper–Pearson, design effect from blocks"
+        interval = Interval(*clopper_pearson(share, n_eff), CONFIDENCE, "one", method, n_eff)
     return Observation(
         metric="duplication",
         statistic="ratio",
@@ -271,6 +291,18 @@ def _duplication(task: Task, context: Context, found: probe.Probe) -> Observatio
         reason=f"{twice:,} of {n:,} replies came again." if n else "No reply arrived.",
         hosts=context.hosts,
     )
+
+
+def _again(files: TaskFiles, context: Context, found: probe.Probe) -> Ints | None:
+    """Per block the packets of which a reply came again, by the schedule; None without the sender's note of them."""
+    noted = files.recording(context.a.name, probe.SENDER, "duplicates")
+    if noted is None:
+        return None
+    seq = np.unique(np.concatenate([noted.chunk(number).seq for number in range(len(noted.index))]))
+    second, count = np.unique(seq.astype(np.int64) * found.interval_ns // BLOCK_NS, return_counts=True)
+    counted = Blocked()
+    counted.add(second, count)
+    return counted.at(found.summary.round_trip.block)
 
 
 def _facts(found: probe.Probe) -> dict[str, object]:
