@@ -93,10 +93,11 @@ def _rate(
     said = _withheld_text(flow) if len(flow.rates_bps) > 1 else "There are too few intervals for a statement."
     if interval is not None:
         if (interval.n_eff or 0.0) < min(FEW_RATES, len(flow.rates_bps)):
+            interval = replace(interval, n_eff=None)  # nobody can say how much longer would decide
             said = f"{said} {_drifting(len(flow.rates_bps))}".strip()
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
         hi = (interval.hi + lost_bps + flow.withheld_bps) * scale + beside
-        interval = replace(interval, lo=interval.lo * scale + beside, hi=hi)
+        interval = replace(interval, lo=max(interval.lo, 0.0) * scale + beside, hi=hi)
         if flow.withheld_bps:
             interval = replace(interval, n_eff=None)  # more of the same would not decide
         held_back = "" if flow.udp else load_fitness.held_back(flow, files, context)

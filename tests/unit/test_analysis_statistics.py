@@ -172,6 +172,13 @@ def test_a_long_recording_can_show_a_long_memory():
     assert st.effective_n(hits, np.full(3600, 1000)) < 3_600_000 / 200
 
 
+def test_a_rate_that_drifts_stands_for_hardly_more_than_one():
+    """What changes as slowly as the test is long may change more: few independent values, for the finding to say."""
+    _, interval = st.mean_rate(np.linspace(4e8, 5e8, 30))
+    assert interval is not None and interval.n_eff is not None and interval.n_eff < st.FEW_RATES
+    assert interval.lo < 4e8 and interval.hi > 5e8
+
+
 def test_mean_rates_cover_what_no_single_lag_shows():
     """A slow drift under independent noise, where the first lag looks harmless: each bound covers >= 90 %."""
     rng = np.random.default_rng(48)
