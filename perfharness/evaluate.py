@@ -25,7 +25,8 @@ def evaluate(
 
     Raises EvidenceBroken for files that are missing or damaged, BadInput for an order that cannot be read.
     """
-    circuit = corrected or load_circuit(folder.path / "order/circuit.yaml")
+    first = load_circuit(folder.path / "order/circuit.yaml")
+    circuit = corrected or first
     scenario = load_scenario(str(folder.path / "order/scenario.yaml"))
     plan = from_json(folder.read_json("plan.json"), str(folder.path / "plan.json"))
     _must_name_the_hosts(circuit, plan)
@@ -35,7 +36,7 @@ def evaluate(
     started = str(about["started"])
     day = date.fromisoformat(started[:10])
     declared = checks(circuit, day, _companion(folder))
-    findings = judge(circuit, scenario, measurements, declared, day, end["left_behind"] if end else None)
+    findings = judge(circuit, scenario, measurements, declared, day, end["left_behind"] if end else None, first)
     notes = tuple(end["notes"]) if end else ("The run was cut short: it left no end.json.",)
     run = Run(
         run_id=str(about["run_id"]),

@@ -16,6 +16,7 @@ from perfharness.measurements import REGISTRY, Context, Ends, Params, measurable
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Reference, Scenario, Step
+from perfharness.order.validation import nearest
 from perfharness.order.wrong import wrong
 
 DEFAULT_SHARE = 0.1
@@ -79,6 +80,10 @@ def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
         if spec.metric not in measured:
             said = f"The step {step.id} does not measure {spec.metric}."
             raise wrong(said, f"It measures {', '.join(measured)}.", at=("judge", i, "metric"))
+        given = REGISTRY[step.measure].statistics[spec.metric]
+        if spec.statistic not in given:
+            said = f"{step.measure} gives no {spec.statistic!r} of {spec.metric}{nearest(spec.statistic, given)}"
+            raise wrong(said, f"It gives {', '.join(given)}.", at=("judge", i, "statistic"))
         if not any(spec.directions(task) for task in tasks):
             asked = ", ".join(
                 (

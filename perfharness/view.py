@@ -150,7 +150,7 @@ def summary(run: Run, console: Console) -> None:
 
     On a terminal too narrow for all columns the intervals are left to the report.
     """
-    judged = [finding for finding in run.findings if finding.verdict is not Verdict.NOT_APPLICABLE]
+    judged = [row for row in run.findings if row.operator is not None or row.verdict is not Verdict.NOT_APPLICABLE]
     passed = [finding for finding in judged if finding.verdict is Verdict.PASS and finding.metric in UNMEASURED]
     rows: list[tuple[str, ...]] = [
         (

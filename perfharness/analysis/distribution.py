@@ -20,7 +20,7 @@ from perfharness.analysis.statistics import (
     Floats,
     Ints,
     effective_n,
-    few_lost,
+    latest_bounds,
     quantile,
     rank_bounds,
 )
@@ -121,7 +121,7 @@ class Binned:
         if hi_rank < n:
             hi = self._edges(self._bin(hi_rank))[1]
         else:
-            hi = self.largest if few_lost(self.lost_in, self.packets, 1 - q, confidence) else math.inf
+            hi = self.largest if latest_bounds(sides[-1], self.lost_in, self.packets, 1 - q) else math.inf
         return self.percentile(q), Interval(lo, hi, confidence, "one", METHOD, n_eff)
 
     def percentile(self, q: float) -> float:

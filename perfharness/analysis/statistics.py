@@ -23,8 +23,14 @@ from perfharness.analysis.special import betaincinv, stdtrit
 from perfharness.model import Interval
 
 CONFIDENCE = 0.95
-LEAST_RATES = 3
+LEAST_RATES = 2
 """Independent values that any series of rates is taken for at least: with fewer its interval would say nothing."""
+FEW_RATES = 6
+"""Fewer independent values than this may be fewer still: whoever reports them must say so."""
+MOST_BLOCKS = 60
+"""Of a longer recording blocks are longer: enough of them to know their spread, each as long as it can be."""
+LEAST_CLUSTERS = 7
+"""Whoever sees so many had at least three to expect (Poisson, 95 %), and of three at least one shows (95 %)."""
 MOST_PACKETS = 1 << 50
 """Beyond this no test decides."""
 
@@ -58,22 +64,27 @@ def effective_n(hits: Ints, packets: Ints, confidence: float = CONFIDENCE) -> fl
     binomial one, never below 1. That variance is itself a guess, from few blocks or from few bursts: what it
     exceeds 1 by is raised by the squared ratio of the Student quantiles (Korn and Graubard), with as many degrees
     of freedom as the spread of the blocks' own deviations leaves (Satterthwaite 1946: 2 / (kurtosis - 1) for each
-    block; one burst leaves 2 of 30 blocks). Without any hit, or with hits only, blocks cannot differ: all n count,
-    so bursts rarer than the recording is long go unseen. One block with some hits tells no spread: 0.
-    Holds while bursts are shorter than a block and blocks independent: 92 % and more in simulation, down to two
-    bursts in all.
+    block; one burst leaves 2 of 30 blocks). Neighbouring blocks that resemble each other count for less, as AR(1).
+    Without any hit, or with hits only, blocks cannot differ: all n count, so bursts rarer than the recording is long
+    go unseen. One block with some hits tells no spread: 0. Measured: ``tests/bench/bench_intervals.py``.
     """
+    hits, packets = _merged(hits), _merged(packets)
     n, total, blocks = int(packets.sum()), int(hits.sum()), len(packets)
     if total in (0, n):
         return float(n)
     if blocks < 2:
         return 0.0
     share = total / n
-    squares = np.square(hits - share * packets)
-    effect = blocks / (blocks - 1) * float(squares.sum()) / (n * share * (1 - share))
+    off = hits - share * packets
+    squares = np.square(off)
+    power = float(squares.sum())
+    if not power:
+        return float(n)
+    phi = min(max(0.0, float((off[1:] * off[:-1]).sum()) / power), 1 - 1 / blocks)
+    effect = blocks / (blocks - 1) * power / (n * share * (1 - share)) * (1 + phi) / (1 - phi)
     if effect <= 1:
         return float(n)
-    kurtosis = blocks * float(np.square(squares).sum()) / float(squares.sum()) ** 2
+    kurtosis = blocks * float(np.square(squares).sum()) / power**2
     freedom = max(1.0, min(blocks - 1.0, 2 * blocks / (kurtosis - 1) if kurtosis > 1 else math.inf))
     few = float(stdtrit(freedom, confidence) / stdtrit(n - 1, confidence)) ** 2
     return n / (1 + (effect - 1) * few)
@@ -111,11 +122,9 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     The estimate is the smallest value that at least the share q does not exceed (RFC 2330 section
     11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
     measured, left out. The bounds are the outermost values whose share of later packets is still
-    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound, since
-    the packets around the estimate came in too few clusters, the latest value of all is one if enough packets
-    were sent: none exceeds it but the lost ones, which are judged by their own clusters. That is the one bound that
-    covers less than 91 % in simulation: 88 % for p99.9 of 30 s at 1 kHz, correlated over 100 ms. Raises ValueError
-    if empty.
+    compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound
+    :func:`latest_bounds` says whether the latest packet is one; else the later ones came in too few clusters to
+    tell how late the next is, and there is none. Raises ValueError if empty.
     """
     measured = ~np.isnan(values)
     values, block = values[measured], block[measured]
@@ -131,7 +140,11 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     lo_index, hi_index = rank_bounds(n, n_eff, q, confidence)
     inside = [index for index in (hi_index, lo_index) if 0 <= index < n]
     ordered = np.partition(values, inside) if inside else values
-    hi = float(ordered[hi_index]) if hi_index < n else _latest(values, block, 1 - q, confidence)
+    if hi_index < n:
+        hi = float(ordered[hi_index])
+    else:
+        bounded = latest_bounds(block_counts(sides[0], block)[0], *block_counts(np.isinf(values), block), 1 - q)
+        hi = float(values[np.isfinite(values)].max()) if bounded else math.inf
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
@@ -148,17 +161,21 @@ def rank_bounds(n: int, n_eff: float, q: float, confidence: float = CONFIDENCE) 
     return n - _first(n + 1, enough), n - _first(n, too_many)
 
 
-def few_lost(lost: Ints, packets: Ints, share: float, confidence: float = CONFIDENCE) -> bool:
-    """Surely at most ``share`` of the packets are lost, from counts per block."""
-    n_eff = effective_n(lost, packets, confidence)
-    return clopper_pearson(int(lost.sum()) / int(packets.sum()), n_eff, confidence)[1] <= share
+def latest_bounds(later: Ints, lost: Ints, packets: Ints, share: float) -> bool:
+    """The latest packet that arrived bounds the value that the ``share`` of the packets exceeds; (k,) counts per block.
+
+    ``later``: than the estimate. If the bound were below the true value no cluster of later packets had reached that:
+    unlikely where three or more were to be expected, so the estimate must have LEAST_CLUSTERS (blocks with any). Lost
+    packets exceed every value, and are judged by their own clusters.
+    """
+    most_lost = clopper_pearson(int(lost.sum()) / int(packets.sum()), effective_n(lost, packets))[1]
+    return most_lost <= share and int(np.count_nonzero(_merged(later))) >= LEAST_CLUSTERS
 
 
-def _latest(values: Floats, block: Blocks, share: float, confidence: float) -> float:
-    """The latest of the values, if surely at most ``share`` of the packets are lost; else ``inf``."""
-    if not few_lost(*block_counts(np.isinf(values), block), share, confidence):
-        return math.inf
-    return float(values[np.isfinite(values)].max())
+def _merged(counts: Ints) -> Ints:
+    """The same counts in at most MOST_BLOCKS longer blocks."""
+    size = -(-len(counts) // MOST_BLOCKS)
+    return counts if size <= 1 else np.add.reduceat(counts, np.arange(0, len(counts), size))
 
 
 def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, Interval | None]:
@@ -166,9 +183,9 @@ def mean_rate(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, In
 
     Neighbours resemble each other, so n values say as much as n / :func:`_inflation` independent ones; Student's t
     with that many degrees of freedom, less one, keeps short tests honest: their intervals are wide. In simulation
-    each bound covers 94 to 97 % on independent rates, and at least 90 % on AR(1) with φ = 0.8 from n = 15 on, 0.9
-    from n = 30 on, 0.95 from n = 60 on: a memory longer than a third of a test cannot be seen in it. One value has
-    no interval. Raises ValueError if empty.
+    each bound covers 95 % and more on independent rates, and at least 91 % on AR(1) with φ = 0.8 from n = 15 on, 0.9
+    from n = 40 on, 0.99 from n = 200 on: a memory longer than half of a test cannot be seen in it (:data:`FEW_RATES`).
+    One value has no interval. Raises ValueError if empty.
     """
     n = len(values)
     if not n:

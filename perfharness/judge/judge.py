@@ -30,6 +30,7 @@ from perfharness.order.scenario import METRICS, CriterionSpec, Scenario
 
 REPORTED = "Reported; nothing was required of it."
 NO_AGENT = "{} is a router that answers probes by itself and takes no agent: this cannot be measured to it."
+NO_LONGER = "No longer in the order: the run was measured by an order that required this, the present one does not."
 UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
 
 
@@ -40,10 +41,12 @@ def judge(
     declared: Iterable[Check],
     today: date,
     left_behind: Mapping[str, str] | None,
+    first: Circuit | None = None,
 ) -> tuple[Finding, ...]:
     """All findings: what was declared, then step by step what was required, then what was only reported.
 
     ``left_behind``: hosts on which it could not be seen that our agent has gone, and why; None = nobody knows.
+    ``first``: the order by which the run was measured, where ``circuit`` is another one.
     """
     found = [_declared(check, circuit) for check in declared]
     for step in scenario.steps:
@@ -57,7 +60,7 @@ def judge(
             judged: set[int] = set()
             hosts = _host_facts(measurement, measurements)
             for spec in step.judge:
-                found += _judged(spec, measurement, hosts, circuit, scenario, judged)
+                found += _judged(spec, measurement, hosts, (circuit, first or circuit), scenario, judged)
             found += [
                 _finding(observation, measurement, Verdict.NOT_APPLICABLE, observation.reason or REPORTED)
                 for observation in measurement.observations
@@ -90,21 +93,27 @@ def _judged(
     spec: CriterionSpec,
     measurement: Measurement,
     hosts: Sequence[Fitness],
-    circuit: Circuit,
+    orders: tuple[Circuit, Circuit],
     scenario: Scenario,
     judged: set[int],
 ) -> Iterator[Finding]:
+    """``orders``: the one to judge by, and the one by which was measured."""
     a, z = measurement.task.scope.pair.split(":")
-    criterion = resolve(spec, circuit, (a, z), scenario.id)
+    by, first = (resolve(spec, order, (a, z), scenario.id) for order in orders)
+    criterion = by or first
     if criterion is None:
         return
     task = measurement.task
     for direction, service in product(spec.directions(task), spec.services(task)):
         observation = _observed(spec, direction, service, measurement)
         if observation is None:
-            yield _missing(criterion, direction, service, measurement)
+            missing = _missing(criterion, direction, service, measurement)
+            yield missing if by else replace(missing, verdict=Verdict.NOT_APPLICABLE, reason=NO_LONGER)
             continue
         judged.add(id(observation))
+        if by is None:
+            yield _finding(observation, measurement, Verdict.NOT_APPLICABLE, NO_LONGER, criterion)
+            continue
         verdict, reason = decide(observation, criterion, measurement.fitness)
         if verdict in (Verdict.FAIL, Verdict.WARN) and observation.scope.load != "idle":
             verdict, reason = decide(observation, criterion, (*measurement.fitness, *hosts))

@@ -6,7 +6,7 @@ of these jobs say (``analyse``). It never touches a host itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -145,6 +145,11 @@ class MeasurementKind(Protocol):
     @property
     def parameters(self) -> type[Params]:
         """What a step may say besides ``id``, ``measure`` and ``judge``."""
+        ...
+
+    @property
+    def statistics(self) -> Mapping[str, Collection[str]]:
+        """Of each metric that its tasks yield."""
         ...
 
     def tasks(self, params: Any, step: str, context: Any) -> tuple[Task, ...]: ...

@@ -8,7 +8,7 @@ can look them up and a second run finds the same flows.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,7 @@ FIRST_PORT = 61_000
 MOST_PACKETS_PER_S = 10_000
 """Of all flows together: what the prober keeps up with on a small host, and no load for any circuit."""
 WAYS = (Direction.A_Z, Direction.Z_A)
+STATISTICS = ("hit_share", "slow_share", "worst_loss")
 LEAST_KEPT = 0.9
 """Share of its schedule that the sender must have kept: a packet that it missed is of any flow, by chance."""
 
@@ -58,6 +59,7 @@ class FlowsParams(Params):
 class Flows:
     name = "flows"
     parameters = FlowsParams
+    statistics: Mapping[str, Collection[str]] = {"flows": STATISTICS}
 
     def tasks(self, params: FlowsParams, step: str, context: Context) -> tuple[Task, ...]:
         context.must_fit(params.packet_bytes)
@@ -187,7 +189,7 @@ def _observations(task: Task, context: Context, found: probe.Probe, sides: list[
         side = next((side for side in sides if side.way is way), None)
         if side is None:
             why = "Nobody can tell which packets entered this direction."
-            for statistic in ("hit_share", "slow_share", "worst_loss"):
+            for statistic in STATISTICS:
                 yield Observation("flows", statistic, scope, "1", None, 0, reason=why)
             continue
         yield _figure("hit_share", scope, context, found, side.by_loss.share[0], _hit_interval(side), _about_loss(side))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from perfharness.evidence import TaskFiles
@@ -14,6 +15,7 @@ FACTS = "facts"
 class HostFacts:
     name = "host"
     parameters = Params
+    statistics: Mapping[str, Collection[str]] = {"tools": ("present",)}
 
     def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
         jobs = tuple(

@@ -7,16 +7,26 @@ minimum (RFC 5481), signed IPDV (RFC 3393), loss each way (RFC 7680), reordering
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from perfharness.analysis.blocks import Blocked
 from perfharness.analysis.ledger import loss_interval, remaining
 from perfharness.analysis.loss import Account
-from perfharness.analysis.patterns import availability
-from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
+from perfharness.analysis.patterns import TURN_S, Availability, availability
+from perfharness.analysis.samples import BLOCK_NS
+from perfharness.analysis.statistics import (
+    CONFIDENCE,
+    Ints,
+    block_counts,
+    clopper_pearson,
+    counts_interval,
+    effective_n,
+)
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import (
     latency_classes,
@@ -58,6 +68,7 @@ WAYS = (Direction.A_Z, Direction.Z_A)
 MOST_CLASSES = 8
 LEAST_INTERVAL_NS = 100_000
 """Between packets of any class: what the prober keeps up with on a small host."""
+OF_SECONDS = "Clopper–Pearson, design effect from minutes, ten seconds as one"
 
 
 def _with_room(sizes: Packets, info: ValidationInfo) -> Packets:
@@ -110,6 +121,14 @@ class LatencyParams(Base):
 class Latency:
     name = "latency"
     parameters = LatencyParams
+    statistics: Mapping[str, Collection[str]] = {
+        "delay.rtt": QUANTILES,
+        "delay.oneway": latency_oneway.QUANTILES,
+        "variation.pdv": PDV_QUANTILES,
+        "variation.ipdv": latency_oneway.IPDV_QUANTILES,
+        **dict.fromkeys(("loss", "availability", "reordering", "duplication"), ("ratio",)),
+        "dscp": ("preserved",),
+    }
 
     def tasks(self, params: LatencyParams, step: str, context: Context) -> tuple[Task, ...]:
         stream = params.stream(context)
@@ -163,7 +182,11 @@ class Latency:
         events = [event for _, told in booked.values() for event in told]
         classes = latency_classes.split(task, context, found, counted, rows)
         one_way = latency_oneway.observe(files, context, found, classes)
-        observations = [*(seen for each in classes for seen in _observed(each, context)), *one_way.observations]
+        observations = [
+            *(seen for each in classes for seen in _observed(each, context)),
+            *one_way.observations,
+            *(duplication(each.scope, files, context.a.name, context, each.found) for each in classes),
+        ]
         told = {each.scope.service: _facts_of(each) for each in classes}
         return Measurement(
             task,
@@ -239,8 +262,16 @@ def about_loss(way: Account, host: tuple[int, int]) -> str:
     return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
 
 
+def available(way: Account) -> tuple[Availability, Interval]:
+    """The seconds (ITU-T Y.1563), and where the share of available ones lies, each minute one block of them. Such time
+    comes and goes ten seconds together at least, so ten of them say as much as one."""
+    seconds = availability(way.offered, way.lost)
+    n_eff = min(effective_n(*block_counts(seconds.unavailable, way.block // 60)), seconds.seconds / TURN_S)
+    bounds = clopper_pearson(1 - float(seconds.unavailable.mean()), n_eff)
+    return seconds, Interval(*bounds, CONFIDENCE, "one", OF_SECONDS, n_eff)
+
+
 def _availabilities(one: OfClass, context: Context) -> list[Observation]:
-    """Share of the seconds that were available (ITU-T Y.1563), each minute one block of them."""
     observations = []
     for direction, way in one.found.summary.ways.items():
         scope = replace(one.scope, direction=direction)
@@ -248,8 +279,7 @@ def _availabilities(one: OfClass, context: Context) -> list[Observation]:
             why = "Nobody knows what entered this direction."
             observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
             continue
-        seconds = availability(way.offered, way.lost)
-        interval = share_interval(~seconds.unavailable, way.block // 60)
+        seconds, interval = available(way)
         about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
         if one.hosts[direction][1] and seconds.unavailable.any():
@@ -273,7 +303,7 @@ def _availabilities(one: OfClass, context: Context) -> list[Observation]:
 
 
 def _disorder(one: OfClass, context: Context) -> list[Observation]:
-    """Reordering each way (RFC 4737) and replies that came twice."""
+    """Reordering each way (RFC 4737)."""
     observations = []
     for direction, (late, arrived) in one.found.summary.reordering.items():
         scope = replace(one.scope, direction=direction)
@@ -296,15 +326,20 @@ def _disorder(one: OfClass, context: Context) -> list[Observation]:
                 hosts=context.hosts,
             )
         )
-    return [*observations, duplication(one.scope, context, one.found)]
+    return observations
 
 
-def duplication(scope: Scope, context: Ends, found: probe.Probe) -> Observation:
+def duplication(scope: Scope, files: TaskFiles, sender: str, context: Ends, found: probe.Probe) -> Observation:
+    """Replies that came twice; where nobody noted which, they may all be one burst."""
     n, twice = found.summary.replied, found.summary.duplicates
     share = min(1.0, twice / n) if n else None
     interval = None
     if share is not None:
-        interval = Interval(*clopper_pearson(share, n), 0.95, "one", "Clopper–Pearson", n)
+        answered = found.summary.round_trip.offered - found.summary.round_trip.lost
+        again = _again(files, sender, found) if twice else np.zeros_like(answered)
+        n_eff = 0.0 if again is None else effective_n(again, answered)
+        method = "Clopper–Pearson, design effect from blocks"
+        interval = Interval(*clopper_pearson(share, n_eff), CONFIDENCE, "one", method, n_eff)
     return Observation(
         metric="duplication",
         statistic="ratio",
@@ -317,6 +352,20 @@ def duplication(scope: Scope, context: Ends, found: probe.Probe) -> Observation:
         reason=f"{twice:,} of {n:,} replies came again." if n else "No reply arrived.",
         hosts=context.hosts,
     )
+
+
+def _again(files: TaskFiles, sender: str, found: probe.Probe) -> Ints | None:
+    """Per block the packets of which a reply came again, by the schedule; None without the sender's note of them."""
+    noted = files.recording(sender, probe.SENDER, "duplicates")
+    if noted is None:
+        return None
+    which, many = found.pieces.turn
+    seq = np.unique(np.concatenate([noted.chunk(number).seq for number in range(len(noted.index))])).astype(np.int64)
+    seq = seq[seq % many == which]
+    second, count = np.unique(seq * (found.interval_ns // many) // BLOCK_NS, return_counts=True)
+    counted = Blocked()
+    counted.add(second, count)
+    return counted.at(found.summary.round_trip.block)
 
 
 def facts(found: probe.Probe) -> dict[str, object]:

@@ -14,9 +14,8 @@ from typing import Any
 
 from perfharness.analysis import delay, ledger
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
-from perfharness.analysis.patterns import availability
 from perfharness.analysis.samples import Samples
-from perfharness.analysis.statistics import Ints, effective_n, share_interval
+from perfharness.analysis.statistics import Ints, effective_n
 from perfharness.analysis.stream import by_count
 from perfharness.analysis.summary import MOST_HELD
 from perfharness.evidence import TaskFiles
@@ -53,6 +52,7 @@ _SEGMENTS = {"onprem": Segment.CE, "cloud": Segment.CLOUD_EDGE}
 class LatencyToRouter:
     name = "latency"
     parameters = LatencyParams
+    statistics = latency.Latency.statistics
 
     def tasks(self, params: LatencyParams, step: str, context: RouterContext) -> tuple[Task, ...]:
         if params.classes:
@@ -101,7 +101,7 @@ class LatencyToRouter:
                 *_quantiles("variation.pdv", PDV_QUANTILES, task, context, found, host),
                 _loss(task, context, found, rows),
                 _available(task, context, found),
-                latency.duplication(task.scope, context, found),
+                latency.duplication(task.scope, files, context.host.name, context, found),
                 *latency_oneway.untold([task.scope], context, found, NO_CLOCK),
             ),
             ledger=rows,
@@ -228,8 +228,7 @@ def _loss(task: Task, context: RouterContext, found: probe.Probe, rows: tuple[Le
 def _available(task: Task, context: RouterContext, found: probe.Probe) -> Observation:
     """Share of the seconds in which packets came there and back (ITU-T Y.1563)."""
     trip = found.summary.round_trip
-    seconds = availability(trip.offered, trip.lost)
-    interval = share_interval(~seconds.unavailable, trip.block // 60)
+    seconds, interval = latency.available(trip)
     said = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable there or back"
     said += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
     if seconds.unavailable.any():

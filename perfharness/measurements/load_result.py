@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
-from perfharness.analysis.statistics import effective_n, mean_rate
+from perfharness.analysis.statistics import FEW_RATES, effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_figures, load_fitness, load_ledger, probe, probe_ledger
@@ -82,12 +82,14 @@ def _rate(
     beside = found.stream.rate_bps(context.layer, context.tagged)
     scale = at_layer(1.0, flow, context)
     if interval is not None:
-        unoffered = flow.unoffered_bps > interval.hi - value  # then more of the same would not decide
-        said = _offered_text(flow) if unoffered else ""
+        unoffered = flow.unoffered_bps > interval.hi - value
+        drifting = (interval.n_eff or 0.0) < min(FEW_RATES, len(flow.rates_bps))
+        told = (_offered_text(flow) if unoffered else "", _drifting(len(flow.rates_bps)) if drifting else "")
+        said = " ".join(filter(None, told))
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
         hi = (interval.hi + lost_bps + flow.unoffered_bps) * scale + beside
-        n_eff = None if unoffered else interval.n_eff
-        interval = replace(interval, lo=interval.lo * scale + beside, hi=hi, n_eff=n_eff)
+        n_eff = None if unoffered or drifting else interval.n_eff  # nobody can say how much longer would decide
+        interval = replace(interval, lo=max(interval.lo, 0.0) * scale + beside, hi=hi, n_eff=n_eff)
         held_back = "" if flow.udp else load_fitness.held_back(flow, files, context)
         if held_back:
             interval = replace(interval, hi=math.inf, n_eff=None)
@@ -105,6 +107,10 @@ def _rate(
         reason=said,
         hosts=context.hosts,
     )
+
+
+def _drifting(intervals: int) -> str:
+    return f"It changed so slowly that {intervals} intervals say little more than one: test longer to be sure of it."
 
 
 def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -37,6 +37,7 @@ class PathParams(NoParams):
 class Path:
     name = "path"
     parameters = PathParams
+    statistics: Mapping[str, Collection[str]] = {"path": ("reachable",), "port": ("blocked",)}
 
     def tasks(self, params: PathParams, step: str, context: Context) -> tuple[Task, ...]:
         seconds = params.ping_count * PING_INTERVAL_MS / 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from perfharness.evidence import TaskFiles
@@ -26,6 +27,7 @@ MOST_BYTES = 500_000
 class PathMtu:
     name = "pmtu"
     parameters = Params
+    statistics: Mapping[str, Collection[str]] = {"pmtu": ("largest",)}
 
     def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
         return tuple(self._task(step, context, direction) for direction in (Direction.A_Z, Direction.Z_A))

@@ -7,6 +7,7 @@ whether ordinary traffic can use it. The cloud end listens and the on-prem end c
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -77,6 +78,12 @@ class ThroughputParams(Base):
 class Throughput:
     name = "throughput"
     parameters = ThroughputParams
+    statistics: Mapping[str, Collection[str]] = {
+        "throughput.tcp": ("mean",),
+        "throughput.udp": ("mean",),
+        "delay.loaded": load_result.LOADED_QUANTILES,
+        "loss": ("ratio",),
+    }
 
     def tasks(self, params: ThroughputParams, step: str, context: Context) -> tuple[Task, ...]:
         return tuple(self._task(params, step, context, direction) for direction in params.direction)

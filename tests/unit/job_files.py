@@ -17,6 +17,7 @@ from tests.unit.probe_stream import INTERVAL_NS, START_MONO_NS, START_UNIX_NS, P
 GOLDEN = Path(__file__).parent.parent / "golden" / "iperf3"
 CIRCUIT = load_circuit(find_shipped("circuits/lab"))
 CONTEXT = Context(CIRCUIT, CIRCUIT.endpoint("onprem-a"), CIRCUIT.endpoint("ecs-a"))
+LOSSY = {"client": "3.12-udp-loss-client.json", "server": "3.12-udp-loss-server.json"}
 LOSS = Criterion("loss", "ratio", "<=", 1e-3, "1", "test")
 PROBES = [Packet(seq) for seq in range(3000)]
 IP = dict.fromkeys(("InReceives", "InDelivers", "InHdrErrors", "InAddrErrors", "InDiscards", "ReasmFails"), 0) | {
@@ -148,3 +149,9 @@ def find(measurement: Measurement, metric: str, statistic: str, way: Direction) 
         for seen in measurement.observations
         if (seen.metric, seen.statistic, seen.scope.direction) == (metric, statistic, way)
     )
+
+
+def udp_task() -> Task:
+    """As the recording: 20 Mbit/s of payload, 1400 B, 3 s."""
+    rate = 20_000_000 * (1400 + 46) / 1400 + (64 + 46) * 8 * 500
+    return task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps")

@@ -1,4 +1,4 @@
-"""Intervals: exact values, and coverage by seeded simulation where packets are correlated."""
+"""Intervals: exact values, and what dependence does to them."""
 
 from __future__ import annotations
 
@@ -6,32 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 from scipy.special import stdtrit
-from scipy.stats import binom, norm
+from scipy.stats import binom
 
 from perfharness.analysis import statistics as st
+from tests.unit.interval_truth import ar1
 
 RATE = 1000
 BLOCK = np.arange(30 * RATE) // RATE
-
-
-def gilbert_elliott(rng: np.random.Generator, n: int, enter: float, leave: float, loss: float) -> np.ndarray:
-    """Which of n packets are lost: none in the good state, the share ``loss`` in the bad one."""
-    pairs = int(n * enter) * 2 + 50
-    good, bad = rng.geometric(enter, pairs), rng.geometric(leave, pairs)
-    if rng.random() < enter / (enter + leave):
-        good[0] = 0
-    state = np.repeat(np.tile([False, True], pairs), np.ravel(np.column_stack((good, bad))))[:n]
-    assert len(state) == n
-    return state & (rng.random(n) < loss)
-
-
-def ar1(rng: np.random.Generator, n: int, phi: float) -> np.ndarray:
-    """Normal with variance 1, each value resembling the one before it."""
-    noise = rng.normal(size=n) * math.sqrt(1 - phi * phi)
-    noise[0] = rng.normal()
-    return lfilter([1.0], [1.0, -phi], noise)
 
 
 # --- exact values
@@ -87,8 +69,8 @@ def test_blocks_must_be_in_order():
 
 def test_a_quantile_of_independent_values_is_bounded_by_order_statistics():
     """1..1000, p50: the bounds are the textbook ranks of the binomial."""
-    values = np.arange(1, 1001, dtype=float)
-    estimate, interval = st.quantile(values, np.arange(1000), 0.5)
+    values = np.random.default_rng(2).permutation(np.arange(1, 1001, dtype=float))
+    estimate, interval = st.quantile(values, np.arange(1000) // 100, 0.5)
     upper = int(binom.ppf(0.95, 1000, 0.5)) + 1
     assert (estimate, interval.hi, interval.lo) == (500.0, upper, 1001 - upper)
 
@@ -110,7 +92,8 @@ def test_lost_packets_are_the_latest_of_all():
 def test_too_few_packets_have_no_upper_bound():
     """p99.9 of 1,000 packets: even the latest of them proves no bound; with 3,000 it does."""
     for n, bounded in ((1000, False), (3000, True)):
-        assert math.isfinite(st.quantile(np.arange(n, dtype=float), np.arange(n), 0.999)[1].hi) is bounded
+        values = np.random.default_rng(3).permutation(np.arange(n, dtype=float))
+        assert math.isfinite(st.quantile(values, np.arange(n) // 100, 0.999)[1].hi) is bounded
 
 
 def test_what_was_not_measured_is_left_out_of_a_quantile():
@@ -152,96 +135,48 @@ def test_so_many_packets_do_decide(share: float, side: int):
     assert bound < 1e-3 if side else bound > 1e-3
 
 
-# --- coverage
+# --- dependence
 
 
-def test_coverage_on_bursty_loss():
-    """Gilbert-Elliott loss, 30 s at 1 kHz: each bound covers >= 90 %, the naive ones less than 80 %."""
-    rng = np.random.default_rng(42)
-    enter, leave, loss = 0.001, 0.1, 0.5
-    truth, runs = loss * enter / (enter + leave), 600
-    ours, naive = np.zeros(2), np.zeros(2)
-    for _ in range(runs):
-        lost = gilbert_elliott(rng, 30_000, enter, leave, loss)
-        interval = st.share_interval(lost, BLOCK)
-        lo, hi = st.clopper_pearson(lost.mean(), len(lost))
-        ours += (interval.lo <= truth, interval.hi >= truth)
-        naive += (lo <= truth, hi >= truth)
-    assert (ours / runs >= 0.90).all(), ours / runs
-    assert (naive / runs <= 0.80).all(), naive / runs
-
-
-@pytest.mark.parametrize(("enter", "leave", "loss"), [(1e-4, 0.01, 0.5), (1e-4, 0.1, 1.0), (5e-5, 0.01, 0.5)])
-def test_coverage_when_there_are_only_a_few_bursts(enter: float, leave: float, loss: float):
-    """One to three bursts in the whole test: where any of them is seen, each bound covers >= 90 %."""
-    rng = np.random.default_rng(46)
-    truth, seen, covered = loss * enter / (enter + leave), 0, np.zeros(2)
-    for _ in range(500):
-        lost = gilbert_elliott(rng, 30_000, enter, leave, loss)
-        if lost.any():
-            interval = st.share_interval(lost, BLOCK)
-            seen += 1
-            covered += (interval.lo <= truth, interval.hi >= truth)
-    assert (covered / seen >= 0.90).all(), covered / seen
-
-
-@pytest.mark.parametrize(("q", "least"), [(0.5, 0.91), (0.99, 0.91), (0.999, 0.85)])
-def test_coverage_on_correlated_delay(q: float, least: float):
-    """AR(1) delay with φ = 0.99, 30 s at 1 kHz: each bound covers >= 91 %, p99.9, of which 30 s hold a handful of
-    clusters, >= 85 %; order statistics less than 86 %."""
-    rng = np.random.default_rng(43)
-    truth, runs = norm.ppf(q), 500
-    ours, naive = np.zeros(2), np.zeros(2)
-    for _ in range(runs):
-        values = ar1(rng, 30_000, 0.99)
-        _, interval = st.quantile(values, BLOCK, q)
-        _, plain = st.quantile(values, np.arange(30_000), q)
-        ours += (interval.lo <= truth, interval.hi >= truth)
-        naive += (plain.lo <= truth, plain.hi >= truth)
-    assert (ours / runs >= least).all(), ours / runs
-    assert (naive / runs <= 0.86).all(), naive / runs
-
-
-def test_one_late_burst_does_not_hide_a_percentile():
-    """400 packets late in one burst: p99 is bounded by the latest of all, and is infinite if the burst was lost."""
+def test_one_late_burst_bounds_no_percentile():
+    """400 packets late in one burst: nobody knows how late the next one is, so p99 has no upper bound."""
     values = np.random.default_rng(47).normal(20, 1, 30_000)
     values[9_000:9_400] += np.linspace(400, 1, 400)
-    assert st.quantile(values, BLOCK, 0.99)[1].hi == values.max()
-    values[9_000:9_400] = np.inf
-    assert st.quantile(values, BLOCK, 0.99)[1].hi == math.inf
+    estimate, interval = st.quantile(values, BLOCK, 0.99)
+    assert math.isfinite(estimate) and math.isfinite(interval.lo) and interval.hi == math.inf
 
 
-def test_coverage_on_independent_loss():
-    """Independent loss costs nothing but a little width: >= 95 % each, at most 1.1 times as wide as naive."""
-    rng = np.random.default_rng(44)
-    runs, truth = 600, 2e-3
-    covered, width = np.zeros(2), np.zeros(2)
-    for _ in range(runs):
-        lost = rng.random(30_000) < truth
-        interval = st.share_interval(lost, BLOCK)
-        lo, hi = st.clopper_pearson(lost.mean(), len(lost))
-        covered += (interval.lo <= truth, interval.hi >= truth)
-        width += (interval.hi - interval.lo, hi - lo)
-    assert (covered / runs >= 0.95).all(), covered / runs
-    assert width[0] / width[1] <= 1.1
+def test_the_latest_packet_bounds_what_came_often():
+    """Ten clusters of late packets say that the latest is a bound, one says nothing, a lost one forbids it."""
+    packets, often, once = np.full(30, 1000), np.zeros(30, int), np.zeros(30, int)
+    often[::3], once[9] = 40, 400
+    none = np.zeros(30, int)
+    assert st.latest_bounds(often, none, packets, 0.01)
+    assert not st.latest_bounds(once, none, packets, 0.01)
+    assert not st.latest_bounds(often, once, packets, 0.01)
 
 
-@pytest.mark.parametrize(
-    ("phi", "n", "least"),
-    [
-        (0.0, 2, 0.92), (0.0, 5, 0.94), (0.0, 10, 0.94), (0.0, 200, 0.94), (0.5, 10, 0.91), (0.5, 30, 0.92),
-        (0.8, 15, 0.89), (0.8, 60, 0.92), (0.9, 30, 0.90), (0.95, 60, 0.90), (0.95, 200, 0.92),
-    ],
-)  # fmt: skip
-def test_coverage_of_mean_rates(phi: float, n: int, least: float):
-    """Few or correlated intervals make a wide interval, not a wrong one."""
-    rng = np.random.default_rng(45)
-    runs, covered = 1500, np.zeros(2)
-    for _ in range(runs):
-        _, interval = st.mean_rate(ar1(rng, n, phi))
-        assert interval is not None
-        covered += (interval.lo <= 0, interval.hi >= 0)
-    assert (covered / runs >= least).all(), covered / runs
+def test_blocks_that_resemble_their_neighbours_count_for_less():
+    """The same late seconds say less in a row than one here and one there."""
+    hits, packets = np.full(30, 10), np.full(30, 1000)
+    hits[10:16] = 60
+    scattered = hits[np.random.default_rng(5).permutation(30)]
+    assert st.effective_n(hits, packets) < st.effective_n(scattered, packets) / 1.5
+
+
+def test_a_long_recording_can_show_a_long_memory():
+    """Minutes that differ are seen through seconds that do not: an hour of 3,600 blocks is judged by longer ones."""
+    rng = np.random.default_rng(6)
+    busy = np.repeat(rng.random(60) < 0.3, 60)
+    hits = rng.binomial(1000, np.where(busy, 0.02, 0.001))
+    assert st.effective_n(hits, np.full(3600, 1000)) < 3_600_000 / 200
+
+
+def test_a_rate_that_drifts_stands_for_hardly_more_than_one():
+    """What changes as slowly as the test is long may change more: few independent values, for the finding to say."""
+    _, interval = st.mean_rate(np.linspace(4e8, 5e8, 30))
+    assert interval is not None and interval.n_eff is not None and interval.n_eff < st.FEW_RATES
+    assert interval.lo < 4e8 and interval.hi > 5e8
 
 
 def test_mean_rates_cover_what_no_single_lag_shows():

@@ -38,8 +38,10 @@ def tasks(name: str) -> list[Task]:
     return [task for task in make_plan(lab(), smoke()).tasks if task.step == name]
 
 
-def findings(*measurements: Measurement, circuit: Circuit | None = None) -> tuple[Finding, ...]:
-    found = judge(circuit or lab(), smoke(), measurements, (), TODAY, {})
+def findings(
+    *measurements: Measurement, circuit: Circuit | None = None, scenario: Scenario | None = None
+) -> tuple[Finding, ...]:
+    found = judge(circuit or lab(), scenario or smoke(), measurements, (), TODAY, {}, lab())
     return tuple(finding for finding in found if finding.task)
 
 
@@ -84,6 +86,25 @@ def test_a_default_is_used_where_the_order_says_nothing_and_says_so() -> None:
     (finding,) = findings(pmtu(there, 1500), circuit=lab(objectives={}))
     assert (finding.verdict, finding.threshold) == (Verdict.PASS, 1500)
     assert finding.origin.startswith("default of scenario smoke")
+
+
+def test_what_a_corrected_order_no_longer_asks_stays_a_row() -> None:
+    """An objective that the corrected order drops is NOT_APPLICABLE with what was required, measured or not."""
+    there, back = tasks("pmtu")
+    steps = tuple(
+        step.model_copy(update={"judge": tuple(spec.model_copy(update={"default": None}) for spec in step.judge)})
+        for step in smoke().steps
+    )
+    scenario = smoke().model_copy(update={"steps": steps})
+    taken = (pmtu(there, 1400), Measurement(back, Status.FAILED, reason="x"))
+    found = findings(*taken, circuit=lab(objectives={}), scenario=scenario)
+    assert [(row.verdict, row.value) for row in found] == [
+        (Verdict.NOT_APPLICABLE, 1400),
+        (Verdict.NOT_APPLICABLE, None),
+    ]
+    assert all(row.reason.startswith("No longer in the order") for row in found)
+    assert {(row.operator, row.threshold, row.checklist) for row in found} == {(">=", 1500, ("EC-029",))}
+    assert verdict_of(found) is Verdict.INCONCLUSIVE
 
 
 def test_figures_without_a_requirement_are_reported_without_a_verdict() -> None:

@@ -218,6 +218,8 @@ def test_a_step_that_cannot_be_on_this_circuit_is_named_with_its_line(step: str,
         ("measure: latency", "metric: throughput.udp, statistic: mean, at_least: 1Gbps", "does not measure throughput"),
         ("measure: latency", "metric: delay.rtt, statistic: p99, at_most: 5ms, direction: a-z", "for a-z. It gives it"),
         ("measure: latency", "metric: loss, statistic: ratio, at_most: 1e-4, load: udp", "for each, load udp."),
+        ("measure: latency", "metric: delay.rtt, statistic: p98, at_most: 5ms", "It gives p50, p95, p99, p99.9."),
+        ("measure: pmtu", "metric: pmtu, statistic: largset, at_least: 1500B", "did you mean 'largest'?"),
         (
             "measure: throughput, protocol: udp, direction: a-z",
             "metric: loss, statistic: ratio, at_most: 1e-4, direction: z-a",

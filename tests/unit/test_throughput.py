@@ -11,17 +11,8 @@ from typing import Any
 import pytest
 
 from perfharness.judge.verdict import decide
-from perfharness.model import Criterion, Direction, Layer, Status, Task, Verdict
-from tests.unit.job_files import GOLDEN, LOSS, PROBES, counters, find, store, task_of
-
-
-def udp_task() -> Task:
-    """As the recording: 20 Mbit/s of payload, 1400 B, 3 s."""
-    rate = 20_000_000 * (1400 + 46) / 1400 + (64 + 46) * 8 * 500
-    return task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps")
-
-
-LOSSY = {"client": "3.12-udp-loss-client.json", "server": "3.12-udp-loss-server.json"}
+from perfharness.model import Criterion, Direction, Layer, Status, Verdict
+from tests.unit.job_files import GOLDEN, LOSS, LOSSY, PROBES, counters, find, store, task_of, udp_task
 
 
 def test_loss_between_the_hosts_is_the_circuits(tmp_path: Path) -> None:
