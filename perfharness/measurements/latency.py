@@ -127,7 +127,7 @@ class Latency:
             observations=observations,
             ledger=(*rows[Direction.A_Z], *rows[Direction.Z_A]),
             fitness=probe_ledger.fitness_of(context, task, found, rows),
-            series=(*probe.series(found), *one_way.series),
+            series=(*probe.series(found), *latency_patterns.series(found), *one_way.series),
             facts={
                 **_facts(found),
                 **latency_patterns.facts(found, _dscp(task)),
@@ -266,18 +266,12 @@ def _duplication(task: Task, context: Context, found: probe.Probe) -> Observatio
 
 
 def _facts(found: probe.Probe) -> dict[str, object]:
-    """For the report: percentiles, timer error, and where the stamps come from."""
-    rtt, late = found.summary.rtt, found.summary.timer_error
-    facts: dict[str, object] = {
-        "stamps": found.summary.stamps,
-        "sent": found.sent["sent"],
-        "missed": found.sent["missed"],
-    }
+    """For the report: percentiles, and how far the prober can be believed."""
+    rtt = found.summary.rtt
+    facts: dict[str, object] = {"prober": probe.prober(found)}
     ends = rtt.ends()
     if ends is not None:
         named = {name: rtt.percentile(q) for name, q in QUANTILES.items()}
         figures = {"min": ends[0], **named, "max": ends[1]}
         facts["percentiles"] = {name: value for name, value in figures.items() if math.isfinite(value)}
-    if late.n:
-        facts["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
     return facts

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import clock, delay, oneway
-from perfharness.analysis.distribution import Held
+from perfharness.analysis import clock, oneway
+from perfharness.analysis.distribution import Distribution
 from perfharness.analysis.ledger import host_loss
-from perfharness.analysis.samples import like
-from perfharness.analysis.statistics import Floats, Ints
-from perfharness.analysis.summary import MOST_HELD
+from perfharness.analysis.statistics import Ints
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import oneway_pieces as pieces
 from perfharness.measurements import probe
 from perfharness.measurements.base import Context
 from perfharness.model import Direction, Interval, Job, LedgerRow, Observation, Role, Series, Task
@@ -53,23 +52,20 @@ def watchers(context: Context, deadline_s: float) -> tuple[Job, ...]:
 
 def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, rows: Rows) -> OneWay:
     """One-way delay within its bound, or why there is none; IPDV, which needs no common clock."""
-    if found.pieces.packets > MOST_HELD:
-        why = f"One-way figures are made of at most {MOST_HELD:,} packets."
-        return OneWay(tuple(_untold(task, context, found, why)), (), {"reason": why})
-    samples = found.pieces.whole()
-    due = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
-    abroad = _readings(found.reflected)
-    moved = clock.steps_abroad(abroad, samples.t2[samples.seen], due[samples.seen])
-    segment = clock.segments(due, sorted((*clock.steps(samples.clock), *moved), key=lambda step: step.before_ns))
-    raw = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
-    varied = [_ipdv(task, context, found, way, raw[way], samples.block, segment) for way in WAYS]
-
-    clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, samples.clock), (context.z, abroad))]
+    told = pieces.telling(found)
+    abroad, own = _readings(found.reflected), np.asarray(found.pieces.result["clock"], np.int64).reshape(-1, 2)
+    seen = told.t2_ns != 0
+    moved = (*clock.steps(own), *clock.steps_abroad(abroad, told.t2_ns[seen], told.due_ns[seen]))
+    moved = tuple(sorted(moved, key=lambda step: step.before_ns))
+    clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, own), (context.z, abroad))]
     errors = [each.claim.error_ns for each in clocks]
     claim_ns = None if None in errors else float(sum(error for error in errors if error is not None))
-    raw[Direction.A_Z][samples.seen & ~like(samples.s1, samples.s2)] = np.nan
-    raw[Direction.Z_A][samples.replied & ~like(samples.s3, samples.s4)] = np.nan
-    known = oneway.one_way(due, raw[Direction.A_Z], raw[Direction.Z_A], segment, claim_ns)
+    segment = clock.segments(told.due_ns, moved)
+    known = oneway.clocks(told.due_ns, told.forward, told.backward, segment, claim_ns)
+    host = {way: host_loss(rows[way])[1] for way in WAYS}
+    asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
+    made = pieces.distributions(found, None if isinstance(known, oneway.Unknown) else known, moved, asked, host)
+    varied = _ipdv(task, context, found, made)
     evidence = tuple(files.path(each.host, CLOCK, "clock.jsonl") for each in clocks if each.rows)
     found = replace(found, evidence=(*found.evidence, *evidence))
     facts: dict[str, Any] = {
@@ -78,16 +74,15 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     }
     if isinstance(known, oneway.Unknown):
         wrong = [known.reason] if known.clocks else facts["unsynchronised"]
-        told = tuple(_untold(task, context, found, known.reason))
-        return OneWay((*told, *sum(varied, ())), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
+        untold = _untold(task, context, found, known.reason)
+        return OneWay((*untold, *varied), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
     why = _why(known, clocks, context)
-    ways = {Direction.A_Z: known.forward, Direction.Z_A: known.backward}
+    ways = {way: made[pieces.DELAY, way] for way in WAYS}
     delays = [
-        _delays(task, context, found, way, values, samples.block, known.error_ns, why, rows)
-        for way, values in ways.items()
+        _delays(task, context, found, way, values, known.error_ns, why, host[way]) for way, values in ways.items()
     ]
     return OneWay(
-        (*sum(delays, ()), *sum(varied, ())),
+        (*sum(delays, ()), *varied),
         tuple(_series(way, values, found) for way, values in ways.items()),
         {**facts, "error_ns": known.error_ns, "by_clocks": known.by_claim, "reason": why, "offsets": _offsets(known)},
     )
@@ -142,7 +137,7 @@ def _unsynchronised(clocks: Sequence[_Clock]) -> list[str]:
     return [f"The clock of {each.host}: {each.claim.reason}." for each in clocks if each.claim.error_ns is None]
 
 
-def _why(known: oneway.OneWay, clocks: Sequence[_Clock], context: Context) -> str:
+def _why(known: oneway.Clocks, clocks: Sequence[_Clock], context: Context) -> str:
     """What the bound rests on, and what the reader must know about the clocks."""
     if known.by_claim:
         said = f"The clocks leave ± {known.error_ns / 1e6:.3f} ms: they claim no more, by the sum of root distances."
@@ -153,7 +148,7 @@ def _why(known: oneway.OneWay, clocks: Sequence[_Clock], context: Context) -> st
     return " ".join([said, *_unsynchronised(clocks), *flags])
 
 
-def _offsets(known: oneway.OneWay) -> list[dict[str, float]]:
+def _offsets(known: oneway.Clocks) -> list[dict[str, float]]:
     return [
         {"packets": each.packets, "offset_ns": each.offset_ns, "skew_ppm": each.skew * 1e6, "error_ns": each.error_ns}
         for each in known.offsets
@@ -168,18 +163,16 @@ def _delays(
     context: Context,
     found: probe.Probe,
     way: Direction,
-    values: Floats,
-    block: Ints,
+    values: Distribution,
     error_ns: float,
     why: str,
-    rows: Rows,
+    host: int,
 ) -> tuple[Observation, ...]:
     """Quantiles of one direction; what the clocks leave open widens both sides."""
     scope = replace(task.scope, direction=way)
-    host = host_loss(rows[way])[1]
     return tuple(
         replace(seen, interval=_widened(seen.interval, error_ns), reason=f"{why} {seen.reason}".strip())
-        for seen in probe.quantiles("delay.oneway", Held(values, block), QUANTILES, scope, context, found, host)
+        for seen in probe.quantiles("delay.oneway", values, QUANTILES, scope, context, found, host)
     )
 
 
@@ -210,13 +203,22 @@ def _untold(task: Task, context: Context, found: probe.Probe, why: str) -> list[
 
 
 def _ipdv(
-    task: Task, context: Context, found: probe.Probe, way: Direction, raw: Floats, block: Ints, segment: Ints
+    task: Task, context: Context, found: probe.Probe, made: Mapping[pieces.Kind, Distribution]
 ) -> tuple[Observation, ...]:
-    values = delay.ipdv(np.where(segment < 0, np.nan, raw))
-    scope = replace(task.scope, direction=way)
-    return probe.quantiles("variation.ipdv", Held(values, block), IPDV_QUANTILES, scope, context, found, 0)
+    return tuple(
+        seen
+        for way in WAYS
+        for seen in probe.quantiles(
+            "variation.ipdv",
+            made[pieces.IPDV, way],
+            IPDV_QUANTILES,
+            replace(task.scope, direction=way),
+            context,
+            found,
+            0,
+        )
+    )
 
 
-def _series(way: Direction, values: Floats, found: probe.Probe) -> Series:
-    x, share = delay.ccdf(values)
-    return Series("one-way delay", x, share, "1", "ccdf.oneway", way, found.window.start_ns, x_unit="ns")
+def _series(way: Direction, values: Distribution, found: probe.Probe) -> Series:
+    return Series("one-way delay", *values.ccdf(), "1", "ccdf.oneway", way, found.window.start_ns, x_unit="ns")

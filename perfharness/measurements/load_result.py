@@ -73,6 +73,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
+            "prober": probe.prober(found),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
     )

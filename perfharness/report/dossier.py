@@ -83,6 +83,11 @@ class Dossier:
             item for item in self.run.measurements if item.task.measurement == kind and item.status is Status.COMPLETED
         )
 
+    def samples(self, item: Measurement) -> tuple[Ref, ...]:
+        """Links to the files of a measurement's probe stream."""
+        named = {path for row in item.observations for path in row.evidence}
+        return self.refs(tuple(path for path in named if path.split("/")[-1].split(".")[0] in ("sender", "reflector")))
+
     def with_series(self, kind: str) -> tuple[tuple[Measurement, tuple[Series, ...]], ...]:
         """Measurements that left a series of this kind, with these series."""
         pairs = (

@@ -101,5 +101,5 @@ def test_delay_that_grows_with_load_is_seen() -> None:
 
 def test_marks_are_counted_against_what_was_sent() -> None:
     """Another DSCP is a remark, ECN 11 is congestion, and each may come with the other."""
-    found = marks({"184": 90, "187": 5, "0": 3, "3": 2}, 46)
-    assert (found.packets, found.remarked, found.congestion, found.dscps) == (100, 5, 7, (0, 46))
+    found = marks({"184": 90, "187": 5, "0": 3, "3": 2}, {46})
+    assert (found.packets, found.remarked, found.congestion, found.dscps) == (100, 5, 7, {0: 5, 46: 95})

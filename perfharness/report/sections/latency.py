@@ -16,7 +16,7 @@ LEGEND = (
     "“unbounded”. Different kinds of variation are never compared with one another. The timer error is how late the "
     "sender's own packets left against their schedule: the tester's part, not the circuit's."
 )
-_KNOWN = ("min", "p50", "p90", "p95", "p99", "p99.9", "max")
+_KNOWN = ("min", "p1", "p50", "p90", "p95", "p99", "p99.9", "max")
 _ROUND_TRIPS = ("delay.rtt", "delay.loaded")
 """What the least and most of all packets, left as facts, belong to."""
 Figures = dict[str, Any]
@@ -57,7 +57,7 @@ def _delays(dossier: Dossier) -> dict[tuple[str, str], Figures]:
 
 
 def _timer_errors(dossier: Dossier) -> dict[tuple[str, str], Figures]:
-    found = {item.task.id: _facts(dossier, item.task.id, "timer_error_ns") for item in dossier.run.measurements}
+    found = {item.task.id: item.facts.get("prober", {}).get("timer_error_ns") for item in dossier.run.measurements}
     return {(task, "Timer error of the sender"): dict(figures) for task, figures in found.items() if figures}
 
 
