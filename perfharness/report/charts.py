@@ -204,9 +204,9 @@ def _jump_marks(axes: Any, delay: Series, jumps: Sequence[Jump]) -> None:
             )
 
 
-def losses(periods: Sequence[Series], salt: str) -> Markup:
+def losses(periods: Sequence[Series], stream: Sequence[Series], salt: str) -> Markup:
     """When each period of loss began and how many packets in a row it took, each direction; of those that fall into one
-    column of the picture the longest."""
+    column of the picture the longest. The axis is as long as that of ``stream``."""
     with style(salt):
         unit = "packets lost in a row"
         figure, axes = axes_of([_way(series) for series in periods], unit)
@@ -230,12 +230,12 @@ def losses(periods: Sequence[Series], salt: str) -> Markup:
         axes.set_yscale("log")
         axes.set_ylim(0.7, max(most * 1.5, 12))
         plain_ticks(axes.yaxis, 1, max(most * 1.5, 12))
-        time_axis(axes, periods)
+        time_axis(axes, [*periods, *stream])
         finish(axes, unit)
         return svg(figure)
 
 
-def phases(periods: Sequence[Series], length_s: float, salt: str) -> Markup:
+def phases(periods: Sequence[Series], stream: Sequence[Series], length_s: float, salt: str) -> Markup:
     """Where in a period of ``length_s`` each loss period began, over time: what recurs lies on a level line, what does
     not is spread over the whole height."""
     with style(salt):
@@ -261,7 +261,7 @@ def phases(periods: Sequence[Series], length_s: float, salt: str) -> Markup:
                 **_MARKS[number % 2],
             )
         axes.set_ylim(0, length_s)
-        time_axis(axes, periods)
+        time_axis(axes, [*periods, *stream])
         finish(axes, unit)
         return svg(figure)
 

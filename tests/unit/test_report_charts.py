@@ -99,7 +99,7 @@ def test_losses_are_marked_and_counted() -> None:
     """Each loss is a cross, and the legend says how many packets."""
     lost = Series("lost", np.array([3.0, 20.0]), np.array([2.0, 1.0]), "packets", "loss", Direction.A_Z, RTT.start_ns)
     drawn = str(charts.delays(RTT, [lost], None, "e"))
-    assert "lost (3 packets)" in drawn
+    assert "lost on-prem → cloud (3 packets)" in drawn
     assert drawn.count(f"stroke: {drawing.LOST}") >= 2
 
 

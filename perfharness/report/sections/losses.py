@@ -42,7 +42,9 @@ def _sentences(item: Measurement, way: str, runs: Mapping[str, Any]) -> Iterator
     name = words.direction(_WAYS[way])
     mean = runs["lost"] / runs["periods"]
     if runs["lost"] == 1:
-        how = "one packet was lost"
+        how = "a single packet was lost"
+    elif runs["longest"] == 1:
+        how = "losses come one by one"
     elif mean > BURSTY * runs["chance_length"]:
         how = f"losses come in bursts, {text.digits(mean, 2)} packets in a row on average, {runs['longest']:,} at most"
     else:
@@ -58,10 +60,11 @@ def _sentences(item: Measurement, way: str, runs: Mapping[str, Any]) -> Iterator
 
 def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     series = tuple(one for one in item.series if one.kind == "loss.periods" and one.x.size)
+    stream = tuple(one for one in item.series if one.kind == "delay" and one.x.size)
     where = f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""
     if series:
         yield Chart(
-            charts.losses(series, salt=f"losses-{item.task.id}"),
+            charts.losses(series, stream, salt=f"losses-{item.task.id}"),
             f"Step {item.task.step}{where}: when packets were lost, and how many in a row",
             "; ".join(_caption(one) for one in series) + ".",
         )
@@ -69,7 +72,7 @@ def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
         its = tuple(one for one in series if one.direction is _WAYS[way])
         if its:
             yield Chart(
-                charts.phases(its, period["length"], salt=f"phases-{item.task.id}-{way}"),
+                charts.phases(its, stream, period["length"], salt=f"phases-{item.task.id}-{way}"),
                 f"Step {item.task.step}{where}: where in a period of {period['length']:.4g} s losses began, "
                 f"{words.direction(_WAYS[way])}",
                 "Losses that recur with this period lie on one level; others are spread over the whole height.",
@@ -111,5 +114,11 @@ def _row(dossier: Dossier, item: Measurement, way: str, runs: Mapping[str, Any])
 def _caption(series: Series) -> str:
     return (
         f"{words.direction(series.direction)}: {text.count(series.x.size)} "
-        f"period{'' if series.x.size == 1 else 's'} of 1 to {text.count(float(series.y.max()))} packets"
+        f"period{'' if series.x.size == 1 else 's'} of {_range(float(series.y.min()), float(series.y.max()))}"
     )
+
+
+def _range(least: float, most: float) -> str:
+    if least == most:
+        return f"{text.count(most)} packet{'' if most == 1 else 's'}"
+    return f"{text.count(least)} to {text.count(most)} packets"
