@@ -113,6 +113,7 @@ class Period:
     chance: float
     """At most this likely for events at random times."""
     events: int
+    """Those that keep to it."""
 
 
 def periodicity(times: npt.NDArray[np.floating[Any]], span: float) -> Period | None:
@@ -139,12 +140,16 @@ def periodicity(times: npt.NDArray[np.floating[Any]], span: float) -> Period | N
     chance = len(frequencies) * math.exp(-float(_power(times, nearby).max()))
     if chance > SURE:
         return None
-    for _ in range(3):  # each event's number in the sequence, then the straight line through them
-        number = np.rint(times / period)
-        period = float(np.polyfit(number, times, 1)[0])
-    if len(np.unique(number)) < 0.5 * (number[-1] + 1):
+    offset, on = 0.0, np.ones(len(times), np.bool_)
+    for _ in range(4):  # each event's number in the sequence, then the straight line through those that are near it
+        number = np.rint((times - offset) / period)
+        period, offset = map(float, np.polyfit(number[on], times[on], 1))
+        near = np.abs(times - (offset + period * number)) <= period / 8
+        on = near if near.sum() >= len(times) / 2 else on
+    number = number[on]
+    if len(np.unique(number)) < 0.5 * (number[-1] - number[0] + 1):
         return None
-    return Period(period, chance, len(times))
+    return Period(period, chance, len(number))
 
 
 def _power(times: npt.NDArray[np.floating[Any]], frequencies: Floats) -> Floats:

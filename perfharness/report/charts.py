@@ -117,7 +117,7 @@ def delays(
                 lw=1.0,
                 ls=DASH_DOT,
                 clip_on=False,
-                label=f"objective {text.delay(objective_ns)} (p99)",
+                label=f"objective {text.as_ordered(text.delay(objective_ns))} (p99)",
             )
         axes.set_ylim(bottom, top)
         _loss_marks(axes, delay, lost)

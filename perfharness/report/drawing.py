@@ -147,6 +147,9 @@ def time_axis(axes: Any, series: Sequence[Series]) -> None:
     at = np.arange(first, begin_ns / 1e9 + end + 1e-6, step, dtype=np.int64)
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86_400 else "%m-%d"
     axes.set_xticks([int(one) - begin_ns / 1e9 for one in at], [text.moment(int(one) * 10**9, form) for one in at])
+    for one, label in zip(at, axes.get_xticklabels(), strict=True):
+        if int(one) - begin_ns / 1e9 > end - 0.03 * (end - start):
+            label.set_ha("right")  # else it would stand out of the picture
     days = [text.moment(begin_ns + round(x * 1e9), "%Y-%m-%d") for x in (start, end)]
     axes.set_xlabel("UTC, " + " to ".join(dict.fromkeys(days)))
 
@@ -185,6 +188,8 @@ def svg(figure: Any) -> Markup:
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r'href="#([\w.-]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
+    # A mark takes its colours from where it is used, so that a dark page can override them there.
+    svg = re.sub(r'(<path id="m[^>]*?) style="[^"]*"', r"\1", svg)
     svg = re.sub(r"<[^>]*>", lambda tag: _LONG.sub(_short, tag[0]), svg)  # coordinates, never a number that is read
     svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
     svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {_FONTS}")

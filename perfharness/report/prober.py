@@ -33,7 +33,7 @@ def build(dossier: Dossier) -> tuple[Block, ...]:
                 "Time stamps (sender/reflector)",
                 "Evidence",
             ),
-            widths=(14, 23, 12, 10, 10, 21, 10),
+            widths=(13, 21, 12, 10, 10, 24, 10),
             rows=tuple(_row(dossier, item, item.facts["prober"]) for item in told),
         ),
         Para(LEGEND, "note"),

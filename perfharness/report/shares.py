@@ -49,7 +49,7 @@ def distributions(
     drawn as a bar across it.
     """
     with style(salt):
-        named = f"objective {text.delay(objective_ns)} ({limit})" if objective_ns is not None else ""
+        named = f"objective {text.as_ordered(text.delay(objective_ns))} ({limit})" if objective_ns is not None else ""
         figure, axes = axes_of([line.name for line in lines] + [named] * bool(named), LATER, height_in=2.35)
         curves = [(number, line.name, *_curve(line.series)) for number, line in enumerate(lines)]
         curves = [curve for curve in curves if curve[2].size]

@@ -135,3 +135,12 @@ def test_pictures_over_time_are_in_utc() -> None:
     x = np.linspace(0, 60, 500)
     drawn = charts.delays(Series("RTT", x, 1e6 + x, "ns", "delay", Direction.ROUND_TRIP, START_NS), [], None, "d")
     assert "19:18:00" in drawn and "UTC, 2026-11-22" in drawn
+
+
+def test_marks_take_their_colour_from_where_they_are_used() -> None:
+    """A colour inside a shared mark could not be overridden on a dark page."""
+    lost = Series("lost", np.array([3.0]), np.array([2.0]), "packets", "loss", Direction.Z_A, START_NS)
+    drawn = str(charts.delays(replace(lost, y=lost.y * 1e6, unit="ns", kind="delay"), [lost], None, "e"))
+    shared = re.findall(r'<path id="m[^>]*>', drawn)
+    assert shared and not [mark for mark in shared if "style" in mark]
+    assert f"stroke: {drawing.LOST}" in drawn
