@@ -308,23 +308,25 @@ def _bounds(when: Floats, offset: Offset | None, claim_ns: float) -> tuple[Float
 
 def _least(values: Floats, spans: int) -> Ints:
     """Where the least value of each of so many equal runs lies."""
+    if spans >= len(values):
+        return np.arange(len(values))
     edges = np.unique(np.linspace(0, len(values), min(spans, len(values)) + 1).astype(np.int64))
     return np.array([at + int(values[at:end].argmin()) for at, end in pairwise(edges)])
 
 
 def _hull_slope(x: Floats, y: Floats, mean: float) -> float:
     """Slope of the lower hull of these few points, in the order of x, where it passes the mean."""
-    hull: list[int] = []
-    for at in range(len(x)):
-        while len(hull) > 1 and _turns_down(x, y, hull[-2], hull[-1], at):
+    hull: list[tuple[float, float]] = []
+    for point in zip(x.tolist(), y.tolist(), strict=True):  # plain numbers: ten times as fast as those of an array
+        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
             hull.pop()
-        hull.append(at)
-    right = min(max(int(np.searchsorted(x[hull], mean)), 1), len(hull) - 1)
+        hull.append(point)
     if len(hull) < 2:
         return 0.0
-    a, b = hull[right - 1], hull[right]
-    return float((y[b] - y[a]) / (x[b] - x[a]))
+    right = min(max(int(np.searchsorted([at for at, _ in hull], mean)), 1), len(hull) - 1)
+    (x1, y1), (x2, y2) = hull[right - 1 : right + 1]
+    return (y2 - y1) / (x2 - x1)
 
 
-def _turns_down(x: Floats, y: Floats, a: int, b: int, c: int) -> bool:
-    return bool((y[b] - y[a]) * (x[c] - x[a]) >= (y[c] - y[a]) * (x[b] - x[a]))
+def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])

@@ -52,7 +52,7 @@ def watchers(context: Context, deadline_s: float) -> tuple[Job, ...]:
 
 def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, rows: Rows) -> OneWay:
     """One-way delay within its bound, or why there is none; IPDV, which needs no common clock."""
-    told = pieces.telling(found)
+    told = pieces.telling(found.pieces)
     abroad, own = _readings(found.reflected), np.asarray(found.pieces.result["clock"], np.int64).reshape(-1, 2)
     seen = told.t2_ns != 0
     moved = (*clock.steps(own), *clock.steps_abroad(abroad, told.t2_ns[seen], told.due_ns[seen]))
@@ -64,7 +64,7 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     known = oneway.clocks(told.due_ns, told.forward, told.backward, segment, claim_ns)
     host = {way: host_loss(rows[way])[1] for way in WAYS}
     asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
-    made = pieces.distributions(found, None if isinstance(known, oneway.Unknown) else known, moved, asked, host)
+    made = pieces.distributions(found.pieces, None if isinstance(known, oneway.Unknown) else known, moved, asked, host)
     varied = _ipdv(task, context, found, made)
     evidence = tuple(files.path(each.host, CLOCK, "clock.jsonl") for each in clocks if each.rows)
     found = replace(found, evidence=(*found.evidence, *evidence))

@@ -33,6 +33,8 @@ LATER = "share later, or lost"
 _LABEL = 0.1
 """Height of a label, of the axes' own."""
 Floats = npt.NDArray[np.float64]
+Floor = tuple[int, float]
+"""Number of a curve, and the share of its packets that was lost."""
 
 
 def distributions(
@@ -63,9 +65,9 @@ def distributions(
             axes.axvline(objective_ns / 1e6, color=INK, lw=1.0, ls=DASH_DOT, clip_on=False, label=named)
             low, high = min(low, objective_ns / 1e6), max(high, objective_ns / 1e6)
         _delay_axis(axes, low - error_ns / 1e6, high + error_ns / 1e6)
-        lost = [floor for *_, floor in curves if floor]
-        _share_axis(axes, min((float(y.min()) for _, _, _, y, _ in curves), default=1.0), len(lost))
-        _floors(axes, [(number, floor) for number, _, _, _, floor in curves if floor], objective_ns)
+        floors = [(number, floor) for number, _, _, _, floor in curves if floor]
+        _share_axis(axes, min((float(y.min()) for _, _, _, y, _ in curves), default=1.0), floors)
+        _floors(axes, floors, objective_ns)
         axes.set_xlabel("ms")
         finish(axes, LATER)
         return svg(figure)
@@ -97,11 +99,13 @@ def _delay_axis(axes: Any, low: float, high: float) -> None:
         axes.set_xlim(max(low - room, 0.0), high + room)
 
 
-def _share_axis(axes: Any, least: float, labels: int) -> None:
-    """Whole decades, at least down to 10 %, with space for so many labels below the least share."""
+def _share_axis(axes: Any, least: float, floors: Sequence[Floor]) -> None:
+    """Whole decades, at least down to 10 %, with space for labels below the lowest floor."""
     lowest = min(math.floor(math.log10(least) + 1e-9), -1)
-    while labels and (math.log10(least) - lowest) < (labels * _LABEL + 0.02) * -lowest:
-        lowest -= 1
+    if floors:
+        deepest, labels = math.log10(min(floor for _, floor in floors)), len({_said(floor) for _, floor in floors})
+        while deepest - lowest < (labels * _LABEL + 0.02) * -lowest:
+            lowest -= 1
     axes.set_yscale("log")
     axes.set_ylim(10.0**lowest, 1)
     ticks = [10.0**power for power in range(lowest, 1)]
@@ -109,28 +113,28 @@ def _share_axis(axes: Any, least: float, labels: int) -> None:
     axes.set_yticks([], minor=True)
 
 
-def _floors(axes: Any, floors: Sequence[tuple[int, float]], objective_ns: float | None) -> None:
-    """(number of the curve, share lost): a level line across, with its label below, where no curve can be, and beside
-    the objective."""
+def _floors(axes: Any, floors: Sequence[Floor], objective_ns: float | None) -> None:
+    """A level line for each, with its label below, where no curve can be, and beside the objective; curves that lost
+    the same share have one label."""
     left, right = axes.get_xlim()
     place = axes.transAxes.inverted().transform(axes.transData.transform(((objective_ns or 0.0) / 1e6, 1)))[0]
     end = float(place) if objective_ns is not None and 0.8 < place <= 1 else 1.0
     low, high = (math.log10(limit) for limit in axes.get_ylim())
-    free = 1.0
+    free, labels = 1.0, [_said(floor) for _, floor in floors]
     for number, floor in sorted(floors, key=lambda each: -each[1]):
-        colour = look(None, number)["color"]
+        colour, label = look(None, number)["color"], _said(floor)
         axes.plot([left, right], [floor, floor], color=colour, lw=1.0, ls=(0, (1, 1.6)), zorder=2, clip_on=False)
+        if label not in labels:
+            continue
         at = min((math.log10(floor) - low) / (high - low) - 0.01, free)
         free = at - _LABEL
-        axes.text(
-            end,
-            at,
-            f"{100 * floor:.3g} % lost ",
-            transform=axes.transAxes,
-            color=colour,
-            ha="right",
-            va="top",
-        )
+        colour = INK if labels.count(label) > 1 else colour
+        axes.text(end, at, label, transform=axes.transAxes, color=colour, ha="right", va="top")
+        labels = [each for each in labels if each != label]
+
+
+def _said(floor: float) -> str:
+    return f"{100 * floor:.3g} % lost "
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,3 +144,21 @@ def test_marks_take_their_colour_from_where_they_are_used() -> None:
     shared = re.findall(r'<path id="m[^>]*>', drawn)
     assert shared and not [mark for mark in shared if "style" in mark]
     assert f"stroke: {drawing.LOST}" in drawn
+
+
+def test_what_the_hosts_lost_is_said_where_losses_are_told(tmp_path: Path) -> None:
+    """A pattern of losses that a host made is not left to be read as the circuit's."""
+    packets = [Packet(seq, forward_ns=None if seq % 100 < 5 else 10_000_000) for seq in range(2_000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets, drops=100)
+    assert "The hosts themselves lost 100 of these." in page(found)
+
+
+def test_curves_that_lost_the_same_share_one_label() -> None:
+    """Two lines upon one another have one label; two apart have two."""
+    x = np.linspace(1e6, 2e6, 50)
+    lines = [
+        drawing.Line(Series("RTT", x, np.linspace(1, lost, 50), "1", "ccdf", x_unit="ns"), str(lost))
+        for lost in (4e-4, 4e-4, 0.02)
+    ]
+    drawn = str(shares.distributions(lines, None, "f"))
+    assert (drawn.count("0.04 % lost"), drawn.count("2 % lost")) == (1, 1)

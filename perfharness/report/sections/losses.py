@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from perfharness.analysis.ledger import host_loss
 from perfharness.model import Direction, Measurement, Series
 from perfharness.report import charts, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Points, Row, Section, Table, absent
@@ -50,6 +51,11 @@ def _sentences(item: Measurement, way: str, runs: Mapping[str, Any]) -> Iterator
     else:
         how = f"losses come one by one or nearly so, {runs['longest']:,} in a row at most"
     yield f"{name[0].upper()}{name[1:]}: {how} ({text.count(runs['lost'])} of {text.count(runs['packets'])})."
+    low, high = host_loss([row for row in item.ledger if row.scope.direction is _WAYS[way]])
+    if high:
+        most = min(high, runs["lost"])
+        some = text.count(most) if low >= most else f"{text.count(low)} to {text.count(most)}"
+        yield f"The hosts themselves lost {some} of these."
     period = item.facts.get("periodic_loss", {}).get(way)
     if period:
         yield (
