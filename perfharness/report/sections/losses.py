@@ -44,6 +44,8 @@ def _sentences(item: Measurement, way: str, runs: Mapping[str, Any]) -> Iterator
     mean = runs["lost"] / runs["periods"]
     if runs["lost"] == 1:
         how = "a single packet was lost"
+    elif runs["periods"] == 1:
+        how = f"all losses are one run of {runs['longest']:,} packets"
     elif runs["longest"] == 1:
         how = "losses come one by one"
     elif mean > BURSTY * runs["chance_length"]:
