@@ -250,7 +250,8 @@ class Series:
     y: npt.NDArray[np.float64]
     unit: str
     kind: str
-    """``rate``, ``delay``, ``loss`` (y = lost packets at x), ``ccdf`` or ``ccdf.oneway``."""
+    """``rate``, ``delay``, ``loss`` (y = lost packets at x), ``loss.periods`` (y = packets of a period of loss that
+    began at x), ``ccdf``, ``ccdf.pdv`` or ``ccdf.oneway``."""
     direction: Direction | None = None
     start_ns: int = 0
     x_unit: str = "s"

@@ -97,21 +97,26 @@ def ipdv(delay: Floats) -> Floats:
 
 
 def ccdf(delay: Floats, points: int = 400) -> tuple[Floats, Floats]:
-    """(x, y): the share y of packets later than x or lost, at up to ``points`` ranks, dense in the tail."""
+    """(x, y): the share y of packets later than x or lost, at up to ``points`` ranks, dense in the tail.
+
+    The last point is the latest packet that arrived: its y is the share that was lost.
+    """
     ordered = np.sort(delay[~np.isnan(delay)])
     n = len(ordered)
     if not n:
         return np.empty(0), np.empty(0)
-    later = tail_ranks(n, points)
+    later = tail_ranks(n, points, n - int(np.searchsorted(ordered, np.inf)))
     x, y = ordered[n - 1 - later], later / n
     return x[np.isfinite(x)], y[np.isfinite(x)]
 
 
-def tail_ranks(n: int, points: int) -> Ints:
-    """Up to ``points`` numbers of packets that may be later than a delay, of ``n``; dense where they are few."""
+def tail_ranks(n: int, points: int, lost: int) -> Ints:
+    """Up to ``points`` numbers of packets that may be later than a delay, of ``n``; dense where they are few.
+    Among them is the number of the ``lost``, which are later than any."""
     if not n:
         return np.empty(0, np.int64)
-    return np.unique(np.concatenate(([0], np.geomspace(1, n, points).astype(np.int64) - 1)))[::-1]
+    ranks = np.unique(np.concatenate(([0, min(lost, n - 1)], np.geomspace(1, n, points).astype(np.int64) - 1)))
+    return ranks[::-1]
 
 
 def over_time(delay: Floats, block: Blocks, quantiles: Sequence[float]) -> tuple[Blocks, Floats]:

@@ -7,7 +7,7 @@ bounds are the outer ends of their bins). Lost = ``inf`` has a bin of its own, `
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,7 +131,7 @@ class Binned:
         return (self.smallest, self.largest) if self.counts.any() else None
 
     def ccdf(self, points: int = 400) -> tuple[Floats, Floats]:
-        later = tail_ranks(self.n, points)
+        later = tail_ranks(self.n, points, self.lost)
         x = np.array([self._edges(self._bin(self.n - 1 - int(rank)))[1] for rank in later])
         there = np.isfinite(x)
         return x[there], (later / max(self.n, 1))[there]
@@ -204,6 +204,24 @@ class Counter:
             self._counts = np.pad(self._counts, (before, after))
             self._low -= before
         self._counts[low - self._low : low - self._low + len(counts)] += counts
+
+
+class Later:
+    """Gathers, in a second pass over the same values, what a distribution needs to be asked for intervals."""
+
+    def __init__(self, found: Binned, quantiles: Iterable[float], host: int) -> None:
+        """At these quantiles, also without ``host`` lost packets."""
+        self._found = found
+        both = (found, found.without_lost(host))
+        self._counts = {at: Blocked() for q in quantiles for each in both for at in each.bins_at(q)}
+
+    def add(self, values: Floats, block: Blocks, starts: Ints) -> None:
+        """As for :class:`Counter`."""
+        for at, blocked in self._counts.items():
+            blocked.add(block[starts], np.add.reduceat(values >= edge(at), starts, dtype=np.int64))
+
+    def result(self) -> Binned:
+        return replace(self._found, later={at: each.at(self._found.block) for at, each in self._counts.items()})
 
 
 def bins_of(values: Floats) -> Ints:

@@ -71,8 +71,8 @@ class Account:
     lengths: Ints
     distances: Ints
     """Of the loss periods, see :func:`periods`."""
-    places: Ints
-    """Where each period begins, in packets that entered."""
+    begins_ns: Ints
+    """When the first packet of each period was due, ns since the first packet of all."""
 
     @property
     def packets(self) -> int:
@@ -90,10 +90,12 @@ class Accountant:
         self._offered, self._lost = Blocked(), Blocked()
         self._first: list[Ints] = []
         self._after: list[Ints] = []
+        self._begins_ns: list[Ints] = []
         self._count = 0
 
-    def add(self, lost: Bools, block: Ints, starts: Ints) -> None:
-        """``lost``: which of the packets that entered, with their blocks and where each of these begins."""
+    def add(self, lost: Bools, since_ns: Ints, block: Ints, starts: Ints) -> None:
+        """``lost``: which of the packets that entered, when each was due since the first packet of all, with their
+        blocks and where each of these begins."""
         which = block[starts]
         self._offered.add(which, np.diff(starts, append=len(block)))
         if lost.any():
@@ -101,15 +103,21 @@ class Accountant:
             first, after = _runs(lost)
             self._first.append(first + self._count)
             self._after.append(after + self._count)
+            self._begins_ns.append(since_ns[first])
         self._count += len(lost)
 
     def result(self) -> Account:
-        first, after = (np.concatenate(each) if each else np.empty(0, np.int64) for each in (self._first, self._after))
+        first, after, begins_ns = (
+            np.concatenate(each) if each else np.empty(0, np.int64)
+            for each in (self._first, self._after, self._begins_ns)
+        )
         apart = first[1:] != after[:-1]  # a period that goes on in the next piece is one
-        first, after = first[np.append(True, apart)[: len(first)]], after[np.append(apart, True)[: len(after)]]
+        begin = np.append(True, apart)[: len(first)]
+        first, begins_ns, after = first[begin], begins_ns[begin], after[np.append(apart, True)[: len(after)]]
         lost = self._lost.of(self._offered)
         distances = first[1:] - (after[:-1] - 1)
-        return Account(self._offered.of(self._offered), lost, self._offered.blocks(), after - first, distances, first)
+        offered, block = self._offered.of(self._offered), self._offered.blocks()
+        return Account(offered, lost, block, after - first, distances, begins_ns)
 
 
 def periods(lost: Bools) -> tuple[Ints, Ints]:

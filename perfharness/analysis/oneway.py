@@ -7,7 +7,8 @@ with the same packet fastest both ways is RFC 5905's θ̂ ± RTTmin/2, and by it
 
 The first needs a θ that stays: between two steps it is a line whose slope is the skew. Lower convex hulls (Moon,
 Skelly and Towsley 1999) of both directions find it, and by what their slopes disagree, and by what θ leaves the
-line, the bound is wider. The second needs none of that, and nothing but the clocks' word.
+line, the bound is wider. Over an hour no clock runs in a line: where windows of WINDOW_NS with a line each leave less
+open than one line, they are taken. The second needs none of that, and nothing but the clocks' word.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from perfharness.analysis.statistics import Floats, Ints
+from perfharness.analysis.samples import BLOCK_NS
+from perfharness.analysis.statistics import Floats, Ints, block_starts
 
 LEAST_PACKETS = 100
 """Fewer in one stretch between steps tell no least delay."""
+WINDOW_NS = 60_000_000_000
 _SPANS = 64
 _PER_SPAN = 50
 """Packets, at least, of which the least delay of a span is taken."""
@@ -59,6 +62,57 @@ class OneWay:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What θ may be from ``start_ns`` on, until the next line or step."""
+
+    start_ns: int
+    segment: int
+    origin_ns: int
+    offset: Offset | None
+    """At ``origin_ns``; None of too few packets: then there is a claim."""
+    claim_ns: float
+    error_ns: float
+
+    @property
+    def by_claim(self) -> bool:
+        return self.offset is None or (np.isfinite(self.claim_ns) and self.error_ns < self.offset.error_ns)
+
+    def middle(self, when_ns: Ints) -> Floats:
+        low, high = _bounds((when_ns - self.origin_ns).astype(np.float64), self.offset, self.claim_ns)
+        middle: Floats = (low + high) / 2
+        return middle
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """θ over a whole stream, in lines that follow one another, within ± ``error_ns``."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def error_ns(self) -> float:
+        return max(line.error_ns for line in self.lines)
+
+    @property
+    def by_claim(self) -> bool:
+        return any(line.by_claim for line in self.lines)
+
+    @property
+    def offsets(self) -> tuple[Offset, ...]:
+        return tuple(line.offset for line in self.lines if line.offset is not None)
+
+    def apart(self, when_ns: Ints, segment: Ints) -> Floats:
+        """(n,) the middle of what θ may be at each packet; ``nan`` where nobody knows."""
+        middle = np.full(len(when_ns), np.nan)
+        which = np.searchsorted([line.start_ns for line in self.lines], when_ns, side="right") - 1
+        for at in np.unique(which[which >= 0]):
+            line = self.lines[at]
+            its = (which == at) & (segment == line.segment)
+            middle[its] = line.middle(when_ns[its])
+        return middle
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """There is no one-way delay; one sentence why."""
 
@@ -76,28 +130,51 @@ def one_way(
     clocks (``inf`` lost, ``nan`` unknown), and the stretch between steps (-1: disturbed by one). ``claim_ns``: the
     clocks differ by no more than this; None when they claim nothing.
     """
-    middle, half = np.full(len(when_ns), np.nan), 0.0
-    offsets, by_claim = [], False
+    known = clocks(when_ns, forward, backward, segment, claim_ns)
+    if isinstance(known, Unknown):
+        return known
+    there, here = delays(known.apart(when_ns, segment), forward, backward)
+    return OneWay(there, here, known.error_ns, known.by_claim, known.offsets)
+
+
+def clocks(when_ns: Ints, forward: Floats, backward: Floats, segment: Ints, claim_ns: float | None) -> Clocks | Unknown:
+    """How far the clocks are apart. As for :func:`one_way`; of the packets those chosen by :func:`telling` will do."""
+    lines: list[Line] = []
     for part in _stretches(segment):
         ahead, back = forward[part], backward[part]
         if claim_ns is not None and (wrong := _disproved(ahead, back, claim_ns)):
             return Unknown(wrong, clocks=True)
-        when = (when_ns[part] - when_ns[part][0]).astype(np.float64)
-        when -= when[-1] / 2
-        offset = _offset(when, ahead, back)
-        if offset is not None:
-            offsets.append(offset)
-        if offset is None and claim_ns is None:
-            continue
-        middle[part], widest, claimed = _between(when, offset, claim_ns)
-        half, by_claim = max(half, widest), by_claim or claimed
-    if np.isnan(middle).all():
+        # What came before the first packet here belongs to another stretch, or was not chosen.
+        start_ns = int(when_ns[part.start - 1]) + 1 if part.start else -(1 << 62)
+        lines += _lines(start_ns, int(segment[part.start]), when_ns[part], ahead, back, claim_ns)
+    if not lines:
         return Unknown(f"No stretch between two steps has {LEAST_PACKETS} packets with stamps of the same kind.")
-    # A lost packet is lost whatever the clocks were doing.
-    there, here = (np.where(np.isinf(way), np.inf, way + by) for way, by in ((forward, -middle), (backward, middle)))
+    found = Clocks(tuple(lines))
+    there, here = delays(found.apart(when_ns, segment), forward, backward)
     if not (np.isfinite(there).any() or np.isfinite(here).any()):
         return Unknown("No packet has stamps of the same kind from both hosts.")
-    return OneWay(there, here, half, by_claim, tuple(offsets))
+    return found
+
+
+def delays(apart: Floats, forward: Floats, backward: Floats) -> tuple[Floats, Floats]:
+    """Delay each way, of what it seems to be. A lost packet is lost whatever the clocks were doing."""
+    there, here = (np.where(np.isinf(way), np.inf, way + by) for way, by in ((forward, -apart), (backward, apart)))
+    return there, here
+
+
+def telling(when_ns: Ints, forward: Floats, backward: Floats) -> Ints:
+    """Which of very many packets tell all that others do of θ: those with the least delay of each quarter second, each
+    way."""
+    span = when_ns // (BLOCK_NS // 4)
+    starts = block_starts(span)
+    if not len(starts):
+        return starts
+    lengths = np.diff(starts, append=len(span))
+    chosen = [starts]
+    for way in (forward, backward):
+        at = np.flatnonzero(way == np.repeat(np.fmin.reduceat(way, starts), lengths))
+        chosen.append(at[np.flatnonzero(np.diff(span[at], prepend=-1))])
+    return np.unique(np.concatenate(chosen))
 
 
 def skew(when: Floats, delay: Floats) -> float | None:
@@ -165,17 +242,65 @@ def _moved(least: Floats) -> Floats:
     return least - np.median(least)
 
 
-def _between(when: Floats, offset: Offset | None, claim_ns: float | None) -> tuple[Floats, float, bool]:
-    """(the middle of what θ may be at each packet, the most that it is off, whether the claim made that less)."""
+def _lines(
+    start_ns: int, segment: int, when_ns: Ints, forward: Floats, backward: Floats, claim_ns: float | None
+) -> list[Line]:
+    """One line for a whole stretch, or one for each window, whichever leaves less open; none where nothing is known."""
+    whole = _line(start_ns, segment, when_ns, forward, backward, claim_ns)
+    window = (when_ns - when_ns[0]) // WINDOW_NS
+    if window[-1] < 2:
+        return [] if whole is None else [whole]
+    window = np.minimum(window, window[-1] - 1)  # the last one is longer, not shorter
+    parts = [slice(int(at), int(end)) for at, end in pairwise([*block_starts(window), len(window)])]
+    each = [
+        _line(
+            int(when_ns[part.start]) if part.start else start_ns,
+            segment,
+            when_ns[part],
+            forward[part],
+            backward[part],
+            claim_ns,
+        )
+        for part in parts
+    ]
+    found = [line for line in each if line is not None and line.offset is not None]
+    if len(found) == len(parts) and (whole is None or max(line.error_ns for line in found) < whole.error_ns):
+        return found
+    return [] if whole is None else [whole]
+
+
+def _line(
+    start_ns: int, segment: int, when_ns: Ints, forward: Floats, backward: Floats, claim_ns: float | None
+) -> Line | None:
+    origin_ns = int(when_ns[0]) + int(when_ns[-1] - when_ns[0]) // 2
+    when = (when_ns - origin_ns).astype(np.float64)
+    offset = _offset(when, forward, backward)
+    if offset is None and claim_ns is None:
+        return None
     claim = np.inf if claim_ns is None else claim_ns
+    return Line(start_ns, segment, origin_ns, offset, claim, _widest(when[[0, -1]], offset, claim))
+
+
+def _widest(ends: Floats, offset: Offset | None, claim_ns: float) -> float:
+    """Half of the most that the bounds of θ are apart: at either end, or where a line meets the claim."""
+    meets: list[float] = []
+    if offset is not None and offset.skew and np.isfinite(claim_ns):
+        sides = [(claim, error) for claim in (claim_ns, -claim_ns) for error in (offset.error_ns, -offset.error_ns)]
+        meets = [(claim - error - offset.offset_ns) / offset.skew for claim, error in sides]
+    when = np.array([*ends, *(at for at in meets if ends[0] < at < ends[-1])])
+    low, high = _bounds(when, offset, claim_ns)
+    return float((high - low).max()) / 2
+
+
+def _bounds(when: Floats, offset: Offset | None, claim_ns: float) -> tuple[Floats, Floats]:
+    """Between which values θ lies at these times."""
     if offset is None:
-        return np.zeros(len(when)), claim, True
+        return np.full(len(when), -claim_ns), np.full(len(when), claim_ns)
     line = offset.offset_ns + offset.skew * when
-    low, high = np.maximum(line - offset.error_ns, -claim), np.minimum(line + offset.error_ns, claim)
+    low, high = np.maximum(line - offset.error_ns, -claim_ns), np.minimum(line + offset.error_ns, claim_ns)
     contrary = low > high  # the line is an estimate; the claim was not disproved
-    low[contrary], high[contrary] = -claim, claim
-    widest = float((high - low).max()) / 2
-    return (low + high) / 2, widest, claim_ns is not None and widest < offset.error_ns
+    low[contrary], high[contrary] = -claim_ns, claim_ns
+    return low, high
 
 
 # --- hulls ------------------------------------------------------------------------------------
@@ -183,23 +308,25 @@ def _between(when: Floats, offset: Offset | None, claim_ns: float | None) -> tup
 
 def _least(values: Floats, spans: int) -> Ints:
     """Where the least value of each of so many equal runs lies."""
+    if spans >= len(values):
+        return np.arange(len(values))
     edges = np.unique(np.linspace(0, len(values), min(spans, len(values)) + 1).astype(np.int64))
     return np.array([at + int(values[at:end].argmin()) for at, end in pairwise(edges)])
 
 
 def _hull_slope(x: Floats, y: Floats, mean: float) -> float:
     """Slope of the lower hull of these few points, in the order of x, where it passes the mean."""
-    hull: list[int] = []
-    for at in range(len(x)):
-        while len(hull) > 1 and _turns_down(x, y, hull[-2], hull[-1], at):
+    hull: list[tuple[float, float]] = []
+    for point in zip(x.tolist(), y.tolist(), strict=True):  # plain numbers: ten times as fast as those of an array
+        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
             hull.pop()
-        hull.append(at)
-    right = min(max(int(np.searchsorted(x[hull], mean)), 1), len(hull) - 1)
+        hull.append(point)
     if len(hull) < 2:
         return 0.0
-    a, b = hull[right - 1], hull[right]
-    return float((y[b] - y[a]) / (x[b] - x[a]))
+    right = min(max(int(np.searchsorted([at for at, _ in hull], mean)), 1), len(hull) - 1)
+    (x1, y1), (x2, y2) = hull[right - 1 : right + 1]
+    return (y2 - y1) / (x2 - x1)
 
 
-def _turns_down(x: Floats, y: Floats, a: int, b: int, c: int) -> bool:
-    return bool((y[b] - y[a]) * (x[c] - x[a]) >= (y[c] - y[a]) * (x[b] - x[a]))
+def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])

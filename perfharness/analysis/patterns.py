@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,8 @@ class Step:
 
     block: int
     size_ns: float
+    before_ns: float
+    """The usual least delay until then."""
 
 
 def steps(block: Blocks, least_ns: Floats) -> tuple[Step, ...]:
@@ -77,8 +79,30 @@ def steps(block: Blocks, least_ns: Floats) -> tuple[Step, ...]:
     for begin, end in zip(begins, np.append(begins, len(groups))[1:], strict=True):
         if groups[begin]:
             at = begin + int(jumps[begin + w - 1 : end + w - 1].argmax())
-            found.append(Step(int(block[at + w]), float(change[at])))
+            found.append(Step(int(block[at + w]), float(change[at]), float(medians[at])))
     return tuple(found)
+
+
+def sides(step: Step, block: Blocks, forward: Floats, backward: Floats) -> tuple[float, float] | None:
+    """How much of a step in the round trip lies forward and how much backward; None where the clocks hide it.
+
+    ``forward`` and ``backward`` (n,): the least of each second by the two hosts' own clocks. Half of their difference
+    holds that of the clocks, which moves in a line, seen on both sides of the step; what it jumps by besides is the
+    path's. A part that goes against the step and is no small one of it means that a clock jumped too.
+    """
+    w = STEP_WINDOW_S
+    half = (forward - backward) / 2
+    at = int(np.searchsorted(block, step.block))
+    before, after = half[max(0, at - w) : at], half[at + 1 : at + 1 + w]
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if min(len(before), len(after)) < 3:
+        return None
+    drift = float(np.median(np.concatenate((np.diff(before), np.diff(after)))))
+    apart = (len(before) + len(after)) / 2 + 1  # seconds between the middles
+    jump = float(np.median(after) - np.median(before)) - drift * apart
+    parts = step.size_ns / 2 + jump, step.size_ns / 2 - jump
+    against = min(part * np.sign(step.size_ns) for part in parts)
+    return None if against < -0.2 * abs(step.size_ns) else parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +113,7 @@ class Period:
     chance: float
     """At most this likely for events at random times."""
     events: int
+    """Those that keep to it."""
 
 
 def periodicity(times: npt.NDArray[np.floating[Any]], span: float) -> Period | None:
@@ -115,12 +140,16 @@ def periodicity(times: npt.NDArray[np.floating[Any]], span: float) -> Period | N
     chance = len(frequencies) * math.exp(-float(_power(times, nearby).max()))
     if chance > SURE:
         return None
-    for _ in range(3):  # each event's number in the sequence, then the straight line through them
-        number = np.rint(times / period)
-        period = float(np.polyfit(number, times, 1)[0])
-    if len(np.unique(number)) < 0.5 * (number[-1] + 1):
+    offset, on = 0.0, np.ones(len(times), np.bool_)
+    for _ in range(4):  # each event's number in the sequence, then the straight line through those that are near it
+        number = np.rint((times - offset) / period)
+        period, offset = map(float, np.polyfit(number[on], times[on], 1))
+        near = np.abs(times - (offset + period * number)) <= period / 8
+        on = near if near.sum() >= len(times) / 2 else on
+    number = number[on]
+    if len(np.unique(number)) < 0.5 * (number[-1] - number[0] + 1):
         return None
-    return Period(period, chance, len(times))
+    return Period(period, chance, len(number))
 
 
 def _power(times: npt.NDArray[np.floating[Any]], frequencies: Floats) -> Floats:
@@ -154,17 +183,59 @@ class Marks:
     """With a DSCP that none was sent with."""
     congestion: int
     """With ECN's congestion experienced (RFC 3168)."""
-    dscps: tuple[int, ...]
-    """DSCPs seen."""
+    dscps: Mapping[int, int]
+    """DSCP → packets."""
 
 
-def marks(tos_seen: Mapping[str, int], sent: Container[int]) -> Marks:
+def marks(tos_seen: Mapping[str, int], sent: Collection[int]) -> Marks:
     """From the counts of the IP header's TOS or traffic class (DSCP << 2 | ECN), as an agent notes them, of packets
     that were sent with one of these DSCPs."""
     seen = {int(tos): int(count) for tos, count in tos_seen.items()}
+    dscps = dict.fromkeys(sorted(tos >> 2 for tos in seen), 0)
+    for tos, count in seen.items():
+        dscps[tos >> 2] += count
     return Marks(
         packets=sum(seen.values()),
-        remarked=sum(count for tos, count in seen.items() if tos >> 2 not in sent),
+        remarked=sum(count for dscp, count in dscps.items() if dscp not in sent),
         congestion=sum(count for tos, count in seen.items() if tos & 3 == 3),
-        dscps=tuple(sorted({tos >> 2 for tos in seen})),
+        dscps=dscps,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Whether losses come one by one or in a row: periods of loss (RFC 3357) against Gilbert's model (1960).
+
+    In that model a path is good or bad: each packet turns good to bad with one chance, bad to good with another, and
+    every packet is lost while it is bad. Losses that know nothing of one another have ``ends`` = 1 - ratio.
+    """
+
+    packets: int
+    lost: int
+    periods: int
+    longest: int
+    begins: float
+    """Chance that a packet after one that arrived is lost."""
+    ends: float
+    """Chance that a packet after a lost one arrives: one over the mean length of a period."""
+    chance_length: float
+    """Mean length of a period if losses knew nothing of one another."""
+    apart: int | None
+    """Median distance between periods, packets (RFC 3357 section 6.4); None of fewer than two."""
+
+
+def runs(packets: int, lengths: Ints, distances: Ints) -> Runs | None:
+    """From the periods of :func:`loss.periods`; None where nothing was lost."""
+    lost = int(lengths.sum())
+    if not lost:
+        return None
+    return Runs(
+        packets=packets,
+        lost=lost,
+        periods=len(lengths),
+        longest=int(lengths.max()),
+        begins=len(lengths) / max(packets - lost, 1),
+        ends=len(lengths) / lost,
+        chance_length=packets / max(packets - lost, 1),
+        apart=int(np.median(distances)) if len(distances) else None,
     )

@@ -45,6 +45,9 @@ class Samples:
     s3: Sources
     s4: Sources
     """Who took each stamp (``perfagent.records``); where ABSENT, the stamp means nothing."""
+    ttl_there: Sources
+    ttl_back: Sources
+    """TTL or hop limit with which the packet reached the reflector, and its reply the sender; 0 if not told."""
     replied: Bools
     """A reply came back within the waiting time."""
     seen: Bools
@@ -178,6 +181,8 @@ def match(
         s2=_replaced(s2, log2, found, better),
         s3=_replaced(s3, log3, found, better),
         s4=s4,
+        ttl_there=_replaced(np.zeros(len(place), np.uint8), his.ttl, found),
+        ttl_back=sent.ttl,
         replied=(sent.flags & (records.REPLIED | records.LATE)) == records.REPLIED,
         seen=seen | found,
         reflected=seen | _replaced(np.zeros(len(seen), np.bool_), (his.flags & records.SENT) != 0, found),

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perfharness.analysis import delay, timeline
-from perfharness.analysis.blocks import Blocked
-from perfharness.analysis.distribution import Binned, Counter, Distribution, edge
+from perfharness.analysis import delay, timeline, ttl
+from perfharness.analysis.distribution import Binned, Counter, Distribution, Later
 from perfharness.analysis.loss import Account, Accountant, Reordering
 from perfharness.analysis.samples import BLOCK_NS, Samples
 from perfharness.analysis.statistics import Blocks, Floats, Ints, block_starts
@@ -80,12 +79,15 @@ class Summary:
     """(reordered, arrived) of each second of arrivals."""
     least: tuple[Ints, Floats]
     """(blocks, the least round trip in each, ns)."""
+    least_raw: Mapping[Direction, Floats]
+    """The least in the same blocks of each way by the two hosts' own clocks."""
+    ttl: Mapping[Direction, ttl.Ttls]
     window_least: Floats
     """The least round trip of each window of PDV_WINDOW_BLOCKS, ns; ``nan`` where none was measured."""
     drawn: tuple[Floats, Floats]
     """(s since the first packet, round trip in ns) for pictures."""
-    drawn_losses: tuple[Floats, Floats]
-    """(s since the first packet, lost packets there)."""
+    drawn_losses: Mapping[Direction, tuple[Floats, Floats]]
+    """(s since the first packet, lost packets there) of each way; as round trips those of which nobody knows it."""
 
     @property
     def kernel_share(self) -> float | None:
@@ -135,8 +137,8 @@ def settled(
     """
     if not isinstance(summary.rtt, Binned) or not isinstance(summary.pdv, Binned):
         return summary
-    counted = [_wanted(summary.rtt, rtt, host), _wanted(summary.pdv, pdv, host)]
-    seconds = _Seconds()
+    rtt_later, pdv_later = Later(summary.rtt, rtt, host), Later(summary.pdv, pdv, host)
+    seconds = Seconds()
     for samples, values in pieces():
         if not len(values):
             continue
@@ -144,19 +146,12 @@ def settled(
         starts = block_starts(block)
         least = summary.window_least[block[starts] // PDV_WINDOW_BLOCKS]
         above = values - np.repeat(np.nan_to_num(least), np.diff(starts, append=len(block)))
-        for delays, counts in zip((values, above), counted, strict=True):
-            for at, blocked in counts.items():
-                blocked.add(block[starts], np.add.reduceat(delays >= edge(at), starts, dtype=np.int64))
-    rtt_later, pdv_later = ({at: blocked.at(summary.rtt.block) for at, blocked in each.items()} for each in counted)
-    return replace(summary, rtt=replace(summary.rtt, later=rtt_later), pdv=replace(summary.pdv, later=pdv_later))
+        rtt_later.add(values, block, starts)
+        pdv_later.add(above, block, starts)
+    return replace(summary, rtt=rtt_later.result(), pdv=pdv_later.result())
 
 
-def _wanted(found: Binned, quantiles: Iterable[float], host: int) -> dict[int, Blocked]:
-    both = (found, found.without_lost(host))
-    return {at: Blocked() for q in quantiles for each in both for at in each.bins_at(q)}
-
-
-class _Seconds:
+class Seconds:
     """The 1 s block of each packet since the first of all, piece by piece."""
 
     def __init__(self) -> None:
@@ -164,13 +159,17 @@ class _Seconds:
         self.last_ns = 0
 
     def of(self, samples: Samples) -> Ints:
+        return self.since(samples) // BLOCK_NS
+
+    def since(self, samples: Samples) -> Ints:
+        """ns since the first packet of all."""
         when = samples.when_ns
         if self.first_ns is None:
             self.first_ns = int(when[0])
         elif when[0] < self.last_ns:  # without a schedule, beside a clock that was set back
             when = np.maximum(when, self.last_ns)
         self.last_ns = int(when[-1])
-        return (when - self.first_ns) // BLOCK_NS
+        return when - self.first_ns
 
 
 class _Windows:
@@ -231,7 +230,7 @@ class _Gathering:
 
     def __init__(self, hold: bool, interval_ns: int) -> None:
         self._hold = hold
-        self._seconds = _Seconds()
+        self._seconds = Seconds()
         self._sums: Tally[str] = Tally()
         self._stamps: Tally[str] = Tally()
         self._untransmitted: Tally[Direction] = Tally()
@@ -243,8 +242,10 @@ class _Gathering:
         self._reordering = {way: Reordering(interval_ns) for way in WAYS}
         self._replies = _Replies()
         self._least: list[tuple[Ints, Floats]] = []
+        self._least_raw: dict[Direction, list[Floats]] = {way: [] for way in WAYS}
+        self._ttl = {way: ttl.Gathering() for way in WAYS}
         self._drawn: list[tuple[Floats, Floats]] = []
-        self._lost_at: list[Floats] = []
+        self._lost_at: dict[Direction, list[Floats]] = {way: [] for way in (*WAYS, Direction.ROUND_TRIP)}
         self._losses: list[Mapping[Direction, timeline.Part]] = []
 
     def add(self, piece: Piece) -> None:
@@ -252,10 +253,11 @@ class _Gathering:
         self._reordering[Direction.A_Z].add(s.arrivals)
         if not len(s.seq):
             return
-        block = self._seconds.of(s)
+        since_ns = self._seconds.since(s)
+        block = since_ns // BLOCK_NS
         starts = block_starts(block)
         self._count(s)
-        self._account(s, block, starts)
+        self._account(s, since_ns, block, starts)
         self._losses.append(piece.losses)
         self._rtt.add(piece.rtt, block, starts)
         self._windows.add(piece.rtt, block)
@@ -266,11 +268,15 @@ class _Gathering:
             varied = delay.ipdv(np.append(before, raw))
             self._ipdv[way].count(varied[np.isfinite(varied)])
             self._last_delay[way] = raw[-1:]
+            self._least_raw[way].append(np.fmin.reduceat(raw, starts))
+            self._ttl[way].add(since_ns, s.ttl_there if way is Direction.A_Z else s.ttl_back)
         self._reordering[Direction.Z_A].add(self._replies.add(s))
-        x = (s.when_ns - int(self._seconds.first_ns or 0)) / 1e9
+        x = since_ns / 1e9
         self._drawn.append((x[piece.drawn], piece.rtt[piece.drawn]))
         if self._hold:
-            self._lost_at.append(x[s.lost])
+            there, back = s.lost_forward, s.lost_backward
+            for way, lost in zip(self._lost_at, (there, back, s.lost & ~(there | back)), strict=True):
+                self._lost_at[way].append(x[lost])
 
     def _count(self, s: Samples) -> None:
         self._sums["sent"] += len(s.seq)
@@ -284,14 +290,15 @@ class _Gathering:
         for way in WAYS:
             self._untransmitted[way] += s.untransmitted(way)
 
-    def _account(self, s: Samples, block: Ints, starts: Ints) -> None:
-        self._round_trip.add(s.lost, block, starts)
+    def _account(self, s: Samples, since_ns: Ints, block: Ints, starts: Ints) -> None:
+        self._round_trip.add(s.lost, since_ns, block, starts)
         told = s.seen | s.logged
         for way, entered, lost in ((WAYS[0], told, s.lost_forward), (WAYS[1], s.reflected, s.lost_backward)):
             if entered.all():
-                self._ways[way].add(lost, block, starts)
+                self._ways[way].add(lost, since_ns, block, starts)
             else:
-                self._ways[way].add(lost[entered], block[entered], block_starts(block[entered]))
+                its = block[entered]
+                self._ways[way].add(lost[entered], since_ns[entered], its, block_starts(its))
 
     def result(self) -> Summary:
         if self._sums["sent"]:
@@ -300,11 +307,7 @@ class _Gathering:
         round_trip = self._round_trip.result()
         least_in, least = _joined(self._least)
         seconds, at = np.unique(least_in, return_index=True)
-        lost_at = np.concatenate(self._lost_at) if self._lost_at else np.empty(0)
-        drawn_losses: tuple[Floats, Floats] = (lost_at, np.ones(len(lost_at)))
-        if not self._hold:
-            some = round_trip.lost > 0
-            drawn_losses = (round_trip.block[some].astype(np.float64), round_trip.lost[some].astype(np.float64))
+        ways = {way: each.result() if self._sums["logged"] else None for way, each in self._ways.items()}
         left = {way: timeline.joined([each[way] for each in self._losses]) for way in WAYS}
         return Summary(
             sent=self._sums["sent"],
@@ -314,7 +317,7 @@ class _Gathering:
             duplicates=self._sums["duplicates"],
             stamps=dict(sorted(self._stamps.items())),
             round_trip=round_trip,
-            ways={way: each.result() if self._sums["logged"] else None for way, each in self._ways.items()},
+            ways=ways,
             unknown=self._sums["unknown"],
             unanswered=self._sums["unanswered"],
             untransmitted={way: self._untransmitted[way] for way in WAYS},
@@ -325,11 +328,31 @@ class _Gathering:
             ipdv={way: each.result() for way, each in self._ipdv.items()},
             timer_error=self._timer_error.result(),
             reordering={way: each.result() for way, each in self._reordering.items()},
-            least=(seconds, np.fmin.reduceat(least, at) if len(at) else least),
+            least=(seconds, _least(least, at)),
+            least_raw={way: _least(np.concatenate(each or [least]), at) for way, each in self._least_raw.items()},
+            ttl={way: each.result() for way, each in self._ttl.items()},
             window_least=self._windows.least,
             drawn=_joined(self._drawn),
-            drawn_losses=drawn_losses,
+            drawn_losses=self._drawn_losses(round_trip, ways),
         )
+
+    def _drawn_losses(
+        self, round_trip: Account, ways: Mapping[Direction, Account | None]
+    ) -> dict[Direction, tuple[Floats, Floats]]:
+        """Each by itself or, in a long run, per second."""
+        if self._hold:
+            at = {way: np.concatenate(each or [np.empty(0)]) for way, each in self._lost_at.items()}
+            return {way: (x, np.ones(len(x))) for way, x in at.items()}
+        told = {way: account for way, account in ways.items() if account is not None}
+        return {
+            way: (account.block[some].astype(np.float64), account.lost[some].astype(np.float64))
+            for way, account in (told or {Direction.ROUND_TRIP: round_trip}).items()
+            for some in (account.lost > 0,)
+        }
+
+
+def _least(values: Floats, starts: Ints) -> Floats:
+    return np.fmin.reduceat(values, starts) if len(starts) else values
 
 
 def _joined(parts: list[tuple[Array, Floats]]) -> tuple[Array, Floats]:

@@ -311,7 +311,7 @@ def _facts(
     ends = {"source": str(context.a.address), "target": str(context.z.address), "port": context.probe_port()}
     tests = {side.way.value: side.by_loss.p_value for side in sides}
     explained = {side.way.value: side.by_loss.found and _hosts_explain(side) for side in sides}
-    return {"ends": ends, "p_value": tests, "hosts_explain": explained, "flows": each}
+    return {"prober": probe.prober(found), "ends": ends, "p_value": tests, "hosts_explain": explained, "flows": each}
 
 
 def _rtt(values: Floats) -> dict[str, float] | None:

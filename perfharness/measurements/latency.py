@@ -197,6 +197,7 @@ class Latency:
             fitness=probe_ledger.fitness_of(context, task, found, rows),
             series=(
                 *(series for each in classes for series in probe.series(each.found, each.scope.service)),
+                *(series for each in classes for series in latency_patterns.series(each.found, each.scope.service)),
                 *one_way.series,
             ),
             facts={
@@ -369,17 +370,8 @@ def _again(files: TaskFiles, sender: str, found: probe.Probe) -> Ints | None:
 
 
 def facts(found: probe.Probe) -> dict[str, object]:
-    """For the report, of the whole stream: timer error, and where the stamps come from."""
-    late = found.summary.timer_error
-    told: dict[str, object] = {
-        "stamps": found.summary.stamps,
-        "sent": found.sent["sent"],
-        "missed": found.sent["missed"],
-        **probe.authenticity(found),
-    }
-    if late.n:
-        told["timer_error_ns"] = {name: late.percentile(q) for name, q in QUANTILES.items()}
-    return told
+    """For the report, of the whole stream: how far the prober can be believed."""
+    return {"prober": probe.prober(found), **probe.authenticity(found)}
 
 
 def _facts_of(one: OfClass) -> dict[str, object]:

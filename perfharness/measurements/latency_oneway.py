@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import clock, delay, oneway
-from perfharness.analysis.distribution import Held
-from perfharness.analysis.samples import like
-from perfharness.analysis.statistics import Floats, Ints
-from perfharness.analysis.summary import MOST_HELD
+from perfharness.analysis import clock, oneway
+from perfharness.analysis.distribution import Distribution
+from perfharness.analysis.statistics import Ints
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import oneway_pieces as pieces
 from perfharness.measurements import probe
 from perfharness.measurements.base import Context, Ends
 from perfharness.measurements.latency_classes import OfClass
@@ -52,28 +51,23 @@ def watchers(context: Context, deadline_s: float) -> tuple[Job, ...]:
 def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Sequence[OfClass]) -> OneWay:
     """One-way delay of each class within the bound that all packets together leave, or why there is none; IPDV, which
     needs no common clock."""
-    if found.pieces.packets > MOST_HELD:
-        why = f"One-way figures are made of at most {MOST_HELD:,} packets."
-        return OneWay(untold(_scopes(classes), context, found, why), (), {"reason": why})
-    samples = found.pieces.whole()
-    due = samples.t1 if samples.schedule_ns is None else samples.schedule_ns
-    abroad = _readings(found.reflected)
-    moved = clock.steps_abroad(abroad, samples.t2[samples.seen], due[samples.seen])
-    segment = clock.segments(due, sorted((*clock.steps(samples.clock), *moved), key=lambda step: step.before_ns))
-    raw = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
-    of = {one.scope.service: samples.seq % one.turn[1] == one.turn[0] for one in classes}
-    each_way = [(one, way, of[one.scope.service]) for one in classes for way in WAYS]
-    varied = [
-        _ipdv(replace(one.scope, direction=way), context, found, raw[way][mine], samples.block[mine], segment[mine])
-        for one, way, mine in each_way
-    ]
-
-    clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, samples.clock), (context.z, abroad))]
+    told = pieces.telling(found.pieces)
+    abroad, own = _readings(found.reflected), np.asarray(found.pieces.result["clock"], np.int64).reshape(-1, 2)
+    seen = told.t2_ns != 0
+    moved = (*clock.steps(own), *clock.steps_abroad(abroad, told.t2_ns[seen], told.due_ns[seen]))
+    moved = tuple(sorted(moved, key=lambda step: step.before_ns))
+    clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, own), (context.z, abroad))]
     errors = [each.claim.error_ns for each in clocks]
     claim_ns = None if None in errors else float(sum(error for error in errors if error is not None))
-    raw[Direction.A_Z][samples.seen & ~like(samples.s1, samples.s2)] = np.nan
-    raw[Direction.Z_A][samples.replied & ~like(samples.s3, samples.s4)] = np.nan
-    known = oneway.one_way(due, raw[Direction.A_Z], raw[Direction.Z_A], segment, claim_ns)
+    segment = clock.segments(told.due_ns, moved)
+    known = oneway.clocks(told.due_ns, told.forward, told.backward, segment, claim_ns)
+    asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
+    apart = None if isinstance(known, oneway.Unknown) else known
+    made = [
+        (one, pieces.distributions(one.found.pieces, apart, moved, asked, {way: one.hosts[way][1] for way in WAYS}))
+        for one in classes
+    ]
+    varied = [seen for one, values in made for seen in _ipdv(one, context, found, values)]
     evidence = tuple(files.path(each.host, CLOCK, "clock.jsonl") for each in clocks if each.rows)
     found = replace(found, evidence=(*found.evidence, *evidence))
     facts: dict[str, Any] = {
@@ -82,17 +76,20 @@ def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Seq
     }
     if isinstance(known, oneway.Unknown):
         wrong = [known.reason] if known.clocks else facts["unsynchronised"]
-        told = untold(_scopes(classes), context, found, known.reason)
-        return OneWay((*told, *sum(varied, ())), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
+        no_delay = untold([one.scope for one in classes], context, found, known.reason)
+        return OneWay((*no_delay, *varied), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
     why = _why(known, clocks, context)
-    ways = {Direction.A_Z: known.forward, Direction.Z_A: known.backward}
     delays = [
-        _delays(one, way, context, found, ways[way][mine], samples.block[mine], known.error_ns, why)
-        for one, way, mine in each_way
+        seen
+        for one, values in made
+        for way in WAYS
+        for seen in _delays(one, way, context, found, values[pieces.DELAY, way], known.error_ns, why)
     ]
     return OneWay(
-        (*sum(delays, ()), *sum(varied, ())),
-        tuple(_series(way, ways[way][mine], found, one.scope.service) for one, way, mine in each_way),
+        (*delays, *varied),
+        tuple(
+            _series(way, values[pieces.DELAY, way], found, one.scope.service) for one, values in made for way in WAYS
+        ),
         {**facts, "error_ns": known.error_ns, "by_clocks": known.by_claim, "reason": why, "offsets": _offsets(known)},
     )
 
@@ -146,7 +143,7 @@ def _unsynchronised(clocks: Sequence[_Clock]) -> list[str]:
     return [f"The clock of {each.host}: {each.claim.reason}." for each in clocks if each.claim.error_ns is None]
 
 
-def _why(known: oneway.OneWay, clocks: Sequence[_Clock], context: Context) -> str:
+def _why(known: oneway.Clocks, clocks: Sequence[_Clock], context: Context) -> str:
     """What the bound rests on, and what the reader must know about the clocks."""
     if known.by_claim:
         said = f"The clocks leave ± {known.error_ns / 1e6:.3f} ms: they claim no more, by the sum of root distances."
@@ -157,7 +154,7 @@ def _why(known: oneway.OneWay, clocks: Sequence[_Clock], context: Context) -> st
     return " ".join([said, *_unsynchronised(clocks), *flags])
 
 
-def _offsets(known: oneway.OneWay) -> list[dict[str, float]]:
+def _offsets(known: oneway.Clocks) -> list[dict[str, float]]:
     return [
         {"packets": each.packets, "offset_ns": each.offset_ns, "skew_ppm": each.skew * 1e6, "error_ns": each.error_ns}
         for each in known.offsets
@@ -172,8 +169,7 @@ def _delays(
     way: Direction,
     context: Context,
     found: probe.Probe,
-    values: Floats,
-    block: Ints,
+    values: Distribution,
     error_ns: float,
     why: str,
 ) -> tuple[Observation, ...]:
@@ -181,7 +177,7 @@ def _delays(
     scope, host = replace(one.scope, direction=way), one.hosts[way][1]
     return tuple(
         replace(seen, interval=_widened(seen.interval, error_ns), reason=f"{why} {seen.reason}".strip())
-        for seen in probe.quantiles("delay.oneway", Held(values, block), QUANTILES, scope, context, found, host)
+        for seen in probe.quantiles("delay.oneway", values, QUANTILES, scope, context, found, host)
     )
 
 
@@ -191,10 +187,6 @@ def _widened(interval: Interval | None, error_ns: float) -> Interval | None:
         return None
     method = f"{interval.method}; the clocks' bound on both sides"
     return replace(interval, lo=max(interval.lo - error_ns, 0.0), hi=interval.hi + error_ns, method=method, n_eff=None)
-
-
-def _scopes(classes: Sequence[OfClass]) -> list[Scope]:
-    return [one.scope for one in classes]
 
 
 def untold(scopes: Iterable[Scope], context: Ends, found: probe.Probe, why: str) -> tuple[Observation, ...]:
@@ -218,13 +210,13 @@ def untold(scopes: Iterable[Scope], context: Ends, found: probe.Probe, why: str)
 
 
 def _ipdv(
-    scope: Scope, context: Context, found: probe.Probe, raw: Floats, block: Ints, segment: Ints
-) -> tuple[Observation, ...]:
-    values = delay.ipdv(np.where(segment < 0, np.nan, raw))
-    return probe.quantiles("variation.ipdv", Held(values, block), IPDV_QUANTILES, scope, context, found, 0)
+    one: OfClass, context: Context, found: probe.Probe, values: Mapping[pieces.Kind, Distribution]
+) -> Iterator[Observation]:
+    for way in WAYS:
+        scope, varied = replace(one.scope, direction=way), values[pieces.IPDV, way]
+        yield from probe.quantiles("variation.ipdv", varied, IPDV_QUANTILES, scope, context, found, 0)
 
 
-def _series(way: Direction, values: Floats, found: probe.Probe, service: str) -> Series:
-    x, share = delay.ccdf(values)
+def _series(way: Direction, values: Distribution, found: probe.Probe, service: str) -> Series:
     start_ns = found.window.start_ns
-    return Series("one-way delay", x, share, "1", "ccdf.oneway", way, start_ns, x_unit="ns", service=service)
+    return Series("one-way delay", *values.ccdf(), "1", "ccdf.oneway", way, start_ns, x_unit="ns", service=service)

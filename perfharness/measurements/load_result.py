@@ -63,6 +63,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         facts={
             **load_figures.facts(task, files),
             **probe.authenticity(found),
+            "prober": probe.prober(found),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
     )

@@ -51,6 +51,7 @@ SIGNED_BYTES = Form(b"k").base_bytes
 SMALL_BYTES = 64
 WAIT_NS = 2_000_000_000
 """A packet without an answer for this long is lost (RFC 7680 leaves the choice; shown in the report)."""
+TIMER_QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
@@ -338,6 +339,23 @@ def series(found: Probe, service: str = "") -> tuple[Series, ...]:
     summary, start, both = found.summary, found.window.start_ns, Direction.ROUND_TRIP
     return (
         Series("RTT", *summary.drawn, "ns", "delay", both, start, service=service),
-        Series("lost", *summary.drawn_losses, "packets", "loss", both, start, service=service),
+        *(
+            Series("lost", *lost, "packets", "loss", way, start, service=service)
+            for way, lost in summary.drawn_losses.items()
+        ),
         Series("RTT", *summary.rtt.ccdf(), "1", "ccdf", both, start, x_unit="ns", service=service),
+        Series("PDV", *summary.pdv.ccdf(), "1", "ccdf.pdv", both, start, x_unit="ns", service=service),
     )
+
+
+def prober(found: Probe) -> dict[str, Any]:
+    """For the report: how far the tester itself can be believed. Of the schedule's packets those sent and not, how
+    late they left, and who took the stamps of how many round trips."""
+    late = found.summary.timer_error
+    counts = {name: int(found.sent.get(name, 0)) for name in ("sent", "missed", "send_errors")}
+    return {
+        **counts,
+        "replied": found.summary.replied,
+        "stamps": dict(found.summary.stamps),
+        "timer_error_ns": {name: late.percentile(q) for name, q in TIMER_QUANTILES.items()} if late.n else {},
+    }

@@ -1,6 +1,6 @@
 """What a section is made of. Sections say *what* is shown, ``templates/blocks.html`` says how.
 
-All text is plain and is escaped by the template; only charts (made by ``charts``) are markup.
+All text is plain and is escaped by the template; only charts (made by ``charts`` and ``shares``) are markup.
 """
 
 from __future__ import annotations

@@ -1,127 +1,96 @@
-"""Pictures as inline SVG: deterministic, a few KB each, readable without colour and in the dark.
-
-Text stays text (selectable, drawn with the reader's font). Colours are written into the SVG as those
-of a light page; a dark page overrides them one by one through its style sheet (``PALETTE``).
-"""
+"""Pictures over time: rates, delays with losses and steps, periods of loss and where they recur."""
 
 from __future__ import annotations
 
-import io
-import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from perfharness.model import Direction, Series
-from perfharness.report import text
-from perfharness.report.downsample import COLUMNS, envelope, percentiles, thin
+from perfharness.report import text, words
+from perfharness.report.downsample import COLUMNS, envelope, percentiles
+from perfharness.report.drawing import (
+    BACK,
+    BAND,
+    DASH_DOT,
+    FORTH,
+    INK,
+    LOST,
+    Line,
+    axes_of,
+    finish,
+    look,
+    plain_ticks,
+    style,
+    svg,
+    time_axis,
+)
 
-INK, MUTED, GRID = "#1c2733", "#5a6572", "#dde2e8"
-FORTH, BACK, THIRD = "#1d5fa6", "#b3540e", "#5d4a8a"
-LOST, BAND = "#a81e1e", "#a9c4e2"
-PALETTE = {
-    INK: "#e3e8ee",
-    MUTED: "#9aa6b4",
-    GRID: "#323c48",
-    FORTH: "#6fb0f2",
-    BACK: "#f0a058",
-    THIRD: "#b6a3e8",
-    LOST: "#ff7b72",
-    BAND: "#2f4d6e",
-}
-"""Colour on a light page -> the same on a dark one."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 7.5,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.6,
-    "axes.labelcolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "xtick.minor.size": 0,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "path.simplify": False,
-}
-_WIDTH_IN, _HEIGHT_IN = 7.1, 2.2
-_LEFT_IN, _RIGHT_IN, _HEAD_IN, _FOOT_IN = 0.5, 0.08, 0.36, 0.42
-_LETTER_IN, _ROW_IN = 0.062, 0.17
-_LATER = "share later, or lost"
-_DELAY_NAMES = ("least to most", "p50", "p99", "objective 000 ms (p99)", "lost")
-_FONTS = "Noto Sans,DejaVu Sans,sans-serif"
-"""Unquoted and without spaces: the PDF's SVG reader takes only the first family otherwise."""
+_LOST_MARKS: dict[Direction | None, str] = {Direction.A_Z: "x", Direction.Z_A: "+"}
+_MOST_POINTS = 600
+_MARKS = ({"marker": "o", "mfc": "none"}, {"marker": "s", "mfc": "none"})
+"""Of the two directions, beside their colours."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A curve to draw with its name in the legend."""
+class Jump:
+    """A step in delay to mark: when, s since the series began, and its number in the table."""
 
-    series: Series
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flows:
-    """A value of each of n flows in one direction, and which of them are hit."""
-
-    name: str
-    y: npt.NDArray[np.float64]
-    hit: npt.NDArray[np.bool_]
-    word: str = "hit"
-    """What is said of those."""
+    x: float
+    number: int
 
 
 def rates(lines: Sequence[Line], ordered_bps: float | None, ordered_name: str, layer: str, salt: str) -> Markup:
     """Rates over time, each direction; the ordered rate as a dash-dotted line, both at ``layer``."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure, axes = _axes([line.name for line in lines] + [ordered_name] * bool(ordered_bps), "Gbit/s, L2+FCS")
+    with style(salt):
+        figure, axes = axes_of([line.name for line in lines] + [ordered_name] * bool(ordered_bps), "Gbit/s, L2+FCS")
         top = max([float(np.nanmax(line.series.y)) for line in lines] + [ordered_bps or 0.0]) or 1.0
         scale, prefix = next(((s, p) for s, p in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if top >= s), (1.0, ""))
         for number, line in enumerate(lines):
-            look = _look(line.series.direction, number)
+            drawn = look(line.series.direction, number)
             x, y = line.series.x, line.series.y / scale
             if x.size > COLUMNS:
                 band = envelope(x, y)
-                _band(axes, band.x, band.low, band.high, look["color"], 0.25)
+                _band(axes, band.x, band.low, band.high, drawn["color"], 0.25)
                 spans = percentiles(x, y)
-                axes.stairs(spans.p50, spans.edges, baseline=None, clip_on=False, label=line.name, zorder=3, **look)
+                axes.stairs(spans.p50, spans.edges, baseline=None, clip_on=False, label=line.name, zorder=3, **drawn)
             else:
                 mark = {"marker": "o" if number % 2 == 0 else "s", "ms": 2.4} if x.size <= 90 else {}
-                axes.plot(x, y, clip_on=False, label=line.name, **look, **mark)
+                axes.plot(x, y, clip_on=False, label=line.name, **drawn, **mark)
         if ordered_bps:
             axes.axhline(
                 ordered_bps / scale,
                 color=INK,
                 lw=1.0,
-                ls=(0, (7, 2, 1.5, 2)),
+                ls=DASH_DOT,
                 clip_on=False,
                 label=ordered_name,
                 zorder=1.8,
             )
         axes.set_ylim(0, top / scale * 1.08)
-        _time_axis(axes, [line.series for line in lines])
-        _finish(axes, f"{prefix}bit/s, {layer}")
-        return _svg(figure)
+        time_axis(axes, [line.series for line in lines])
+        finish(axes, f"{prefix}bit/s, {layer}")
+        return svg(figure)
 
 
-def delays(delay: Series, lost: Sequence[Series], objective_ns: float | None, salt: str) -> Markup:
-    """One stream's delay over time: envelope, p50 and p99 of each span, a mark for each loss."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure, axes = _axes(_DELAY_NAMES, "ms, logarithmic")
+def delays(
+    delay: Series, lost: Sequence[Series], objective_ns: float | None, salt: str, jumps: Sequence[Jump] = ()
+) -> Markup:
+    """One stream's delay over time: envelope, p50 and p99 of each span, a mark for each loss and each step."""
+    with style(salt):
+        # Space for the longest names that may come, so that pictures under one another line up.
+        lossy = sum(bool((series.y > 0).any()) for series in lost)
+        names = [
+            "least to most",
+            "p50",
+            "p99",
+            "objective 000 ms (p99)",
+            *["lost cloud → on-prem (00 packets)"] * lossy,
+        ]
+        figure, axes = axes_of([*names, *["step"] * bool(jumps)], "ms, logarithmic")
         x, y = delay.x, delay.y / 1e6
         band, spans = envelope(x, y), percentiles(x, y)
         if band.x.size:
@@ -146,112 +115,16 @@ def delays(delay: Series, lost: Sequence[Series], objective_ns: float | None, sa
                 objective_ns / 1e6,
                 color=INK,
                 lw=1.0,
-                ls=(0, (7, 2, 1.5, 2)),
+                ls=DASH_DOT,
                 clip_on=False,
-                label=f"objective {text.delay(objective_ns)} (p99)",
+                label=f"objective {text.as_ordered(text.delay(objective_ns))} (p99)",
             )
         axes.set_ylim(bottom, top)
         _loss_marks(axes, delay, lost)
-        _time_axis(axes, [delay])
-        _finish(axes, "ms, logarithmic" if logarithmic else "ms")
-        return _svg(figure)
-
-
-def distributions(lines: Sequence[Line], objective_ns: float | None, salt: str) -> Markup:
-    """Share of packets later than x (or lost), both axes logarithmic where the range asks for it."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        named = f"objective {text.delay(objective_ns)} (p99)" if objective_ns is not None else ""
-        figure, axes = _axes([line.name for line in lines] + [named] * bool(named), _LATER, height_in=2.35)
-        least, low, high = 1.0, math.inf, 0.0
-        for number, line in enumerate(lines):
-            shown = np.isfinite(line.series.x) & (line.series.y > 0)
-            if not shown.any():
-                continue
-            x, y = thin(line.series.x[shown] / 1e6, line.series.y[shown])
-            axes.step(x, y, where="post", clip_on=False, label=line.name, **_look(None, number))
-            least, low, high = min(least, float(y.min())), min(low, float(x.min())), max(high, float(x.max()))
-        bottom = 10 ** math.floor(math.log10(least) + 1e-9)
-        axes.set_yscale("log")
-        axes.set_ylim(min(bottom, 0.1), 1)
-        if objective_ns is not None and high and objective_ns / 1e6 <= high * 5:
-            axes.axvline(objective_ns / 1e6, color=INK, lw=1.0, ls=(0, (7, 2, 1.5, 2)), clip_on=False, label=named)
-            high = max(high, objective_ns / 1e6)
-        if high > 10 * low > 0:
-            axes.set_xscale("log")
-            axes.set_xlim(low / 1.05, high * 1.1)
-            _plain_ticks(axes.xaxis, low, high)
-        elif high:
-            axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low) or 1)
-        ticks = [10.0**power for power in range(math.floor(math.log10(min(bottom, 0.1))), 1)]
-        names = {1.0: "all", 0.1: "10 %", 0.01: "1 %", 0.001: "0.1 %"}
-        axes.set_yticks(ticks, [names.get(round(tick, 6), text.ratio(tick)) for tick in ticks])
-        axes.set_yticks([], minor=True)
-        axes.set_xlabel("ms")
-        _finish(axes, _LATER)
-        return _svg(figure)
-
-
-def flows(groups: Sequence[Flows], unit: str, salt: str) -> Markup:
-    """A mark for each flow, sorted by its value: hollow if it fares as most do, filled and dark if it is hit."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        names = [name for one in groups for name in (one.name, f"{one.name}, {one.word}")[: 1 + bool(one.hit.any())]]
-        figure, axes = _axes(names, unit)
-        for number, group in enumerate(groups):
-            order = np.argsort(group.y, kind="stable")
-            x, y, hit = np.arange(1, len(order) + 1), group.y[order], group.hit[order]
-            mark, colour = (("o", FORTH), ("s", BACK))[number % 2]
-            look = {"marker": mark, "ls": "", "ms": 3.6, "clip_on": False, "zorder": 3}
-            axes.plot(x[~hit], y[~hit], mfc="none", mec=colour, mew=0.9, label=group.name, **look)
-            if hit.any():
-                axes.plot(x[hit], y[hit], mfc=LOST, mec=LOST, label=f"{group.name}, {group.word}", **look)
-        every = np.concatenate([group.y for group in groups])
-        low, high = min(float(every.min()), 0.0), float(every.max())
-        room = 0.06 * (high - low) or 1.0
-        axes.set_ylim(low - (room if low < 0 else 0), high + room)
-        axes.set_xlim(0, max(len(group.y) for group in groups) + 1)
-        axes.set_xlabel("flows, sorted by their value")
-        _finish(axes, unit)
-        return _svg(figure)
-
-
-def _axes(names: Sequence[str], unit: str, height_in: float = _HEIGHT_IN) -> tuple[Any, Any]:
-    """Margins are fixed in inches, so that pictures under one another line up; a long legend gets more rows."""
-    columns = _legend_columns(names, unit)
-    head_in = _HEAD_IN + (math.ceil(len(names) / columns) - 1) * _ROW_IN
-    height_in += head_in - _HEAD_IN
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
-    low, head = _FOOT_IN / height_in, head_in / height_in
-    axes = figure.add_axes((_LEFT_IN / _WIDTH_IN, low, 1 - (_LEFT_IN + _RIGHT_IN) / _WIDTH_IN, 1 - low - head))
-    axes.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="y", clip_on=False)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _legend_columns(names: Sequence[str], unit: str) -> int:
-    """As many as fit beside the unit, by a guess at the width of a letter: no font is asked, so nothing moves."""
-    free = _WIDTH_IN - len(unit) * _LETTER_IN - 0.3
-    for columns in range(len(names), 1, -1):
-        longest = [max(map(len, part)) for part in np.array_split(np.asarray(names), columns)]
-        if sum(longest) * _LETTER_IN + columns * 0.52 <= free:
-            return columns
-    return 1
-
-
-def _look(direction: Direction | None, number: int) -> dict[str, Any]:
-    """Colour *and* dash: two lines differ without colour too."""
-    looks: list[dict[str, Any]] = [
-        {"color": FORTH, "lw": 1.4, "ls": "-"},
-        {"color": BACK, "lw": 1.4, "ls": (0, (4, 1.6))},
-        {"color": THIRD, "lw": 1.4, "ls": (0, (1.2, 1.4))},
-        {"color": INK, "lw": 1.2, "ls": (0, (8, 2))},
-    ]
-    if direction is Direction.A_Z:
-        return looks[0]
-    return looks[1] if direction is Direction.Z_A else looks[number % len(looks)]
+        _jump_marks(axes, delay, jumps)
+        time_axis(axes, [delay])
+        finish(axes, "ms, logarithmic" if logarithmic else "ms")
+        return svg(figure)
 
 
 def _band(axes: Any, x: Any, low: Any, high: Any, colour: str, alpha: float, name: str | None = None) -> None:
@@ -270,100 +143,128 @@ def _delay_scale(axes: Any, low: Any, high: Any) -> bool:
     if least > 0 and most > 5 * float(np.median(high)):
         axes.set_yscale("log")
         axes.set_ylim(least / 1.3, most * 1.3)
-        _plain_ticks(axes.yaxis, least / 1.3, most * 1.3)
+        plain_ticks(axes.yaxis, least / 1.3, most * 1.3)
         return True
     spread = most - least
     axes.set_ylim(0 if least < spread else max(0.0, least - 0.3 * spread), most + 0.08 * (spread or most) or 1)
     return False
 
 
-def _plain_ticks(axis: Any, low: float, high: float) -> None:
-    """1, 2, 5 steps with plain numbers on a logarithmic axis."""
-    steps = (1, 2, 5) if high / low < 200 else (1,)
-    ticks = [m * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for m in steps]
-    shown = [tick for tick in ticks if low <= tick <= high]
-    axis.set_ticks(shown, [f"{tick:.10g}" for tick in shown])
-    axis.set_ticks([], minor=True)
-
-
 def _loss_marks(axes: Any, delay: Series, lost: Sequence[Series]) -> None:
-    """A cross on the ceiling of the picture wherever packets were lost; one for each column at most."""
-    points = [series.x[series.y > 0] + (series.start_ns - delay.start_ns) / 1e9 for series in lost]
-    counted = sum(int(series.y[series.y > 0].sum()) for series in lost)
+    """Marks at the ceiling of the picture wherever packets were lost, a row for each direction; one for each column
+    at most."""
+    known = [series for series in lost if (series.y > 0).any()]
     if not lost:
-        points = [delay.x[~np.isfinite(delay.y)]]
-        counted = int(points[0].size)
-    x = np.concatenate(points) if points else np.empty(0)
-    if not x.size:
-        return
+        gone = delay.x[~np.isfinite(delay.y)]
+        known = [replace(delay, x=gone, y=np.ones(gone.size))] * bool(gone.size)
     width = max(float(np.ptp(delay.x)) / COLUMNS, 1e-9)
-    x = np.unique(np.round(x / width)) * width
-    axes.plot(
-        x,
-        np.full(x.size, 1.0),
-        "x",
-        transform=axes.get_xaxis_transform(),
-        color=LOST,
-        ms=4,
-        mew=1.1,
-        clip_on=False,
-        label=f"lost ({text.count(counted)} packets)",
-        zorder=4,
-    )
+    for row, series in enumerate(known):
+        at = series.x[series.y > 0] + (series.start_ns - delay.start_ns) / 1e9
+        x = np.unique(np.round(at / width)) * width
+        where = f" {words.direction(series.direction)}" if series.direction in _LOST_MARKS else ""
+        axes.plot(
+            x,
+            np.full(x.size, 1.0 + 0.055 * row),
+            _LOST_MARKS.get(series.direction, "x"),
+            transform=axes.get_xaxis_transform(),
+            color=LOST,
+            ms=4,
+            mew=1.1,
+            clip_on=False,
+            label=f"lost{where} ({text.count(float(series.y.sum()))} packets)",
+            zorder=4,
+        )
 
 
-def _time_axis(axes: Any, series: Sequence[Series]) -> None:
-    start, end = min(float(s.x.min()) for s in series), max(float(s.x.max()) for s in series)
-    axes.set_xlim(min(start, 0.0), end if end > start else start + 1)
-    starts = {s.start_ns for s in series if s.start_ns}
-    since = f"s since {text.moment(starts.pop(), '%H:%M:%S')} UTC" if len(starts) == 1 else "s since its own start"
-    axes.set_xlabel(since)
+def _jump_marks(axes: Any, delay: Series, jumps: Sequence[Jump]) -> None:
+    """A dotted line for each step; its number stands beside it unless another number is in the way."""
+    free = -np.inf
+    room = max(float(np.ptp(delay.x)), 1e-9) * 0.025
+    for jump in jumps:
+        axes.axvline(
+            jump.x,
+            color=INK,
+            lw=0.9,
+            ls=(0, (1, 1.5)),
+            label="step" if jump is jumps[0] else None,
+            zorder=2.5,
+            clip_on=False,
+        )
+        if jump.x >= free:
+            free = jump.x + room
+            axes.text(
+                jump.x + room / 8,
+                0.02,
+                str(jump.number),
+                transform=axes.get_xaxis_transform(),
+                color=INK,
+                fontweight="bold",
+                ha="left",
+                va="bottom",
+            )
 
 
-def _finish(axes: Any, unit: str) -> None:
-    """Unit at the top left, legend at the top right, the name of x at the bottom right."""
-    figure = axes.figure
-    tall = figure.get_figheight()
-    head = axes.get_position().y1 + 0.55 * _HEAD_IN / tall
-    figure.text(0.0, head, unit, color=MUTED, ha="left", va="center")
-    figure.text(1 - _RIGHT_IN / _WIDTH_IN, 0.03 / tall, axes.get_xlabel(), color=MUTED, ha="right", va="bottom")
-    axes.set_xlabel("")
-    _, names = axes.get_legend_handles_labels()
-    axes.legend(
-        loc="lower right",
-        ncols=_legend_columns(names, unit),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=2.4,
-        columnspacing=1.6,
-        handletextpad=0.5,
-        bbox_transform=figure.transFigure,
-        labelspacing=0.45,
-        bbox_to_anchor=(1 - _RIGHT_IN / _WIDTH_IN, head - 0.06 / tall),
-    )
+def losses(periods: Sequence[Series], stream: Sequence[Series], salt: str) -> Markup:
+    """When each period of loss began and how many packets in a row it took, each direction; of those that fall into one
+    column of the picture the longest. The axis is as long as that of ``stream``."""
+    with style(salt):
+        unit = "packets lost in a row"
+        figure, axes = axes_of([_way(series) for series in periods], unit)
+        most = max(float(series.y.max()) for series in periods)
+        for number, series in enumerate(periods):
+            band = envelope(series.x, series.y)
+            colour = look(series.direction, number)["color"]
+            axes.vlines(band.x, 0.7, band.high, color=colour, lw=0.6, zorder=2, clip_on=False)
+            axes.plot(
+                band.x,
+                band.high,
+                ls="",
+                ms=3.8,
+                mew=0.9,
+                mec=colour,
+                label=_way(series),
+                clip_on=False,
+                zorder=3,
+                **_MARKS[number % 2],
+            )
+        axes.set_yscale("log")
+        axes.set_ylim(0.7, max(most * 1.5, 12))
+        plain_ticks(axes.yaxis, 1, max(most * 1.5, 12))
+        time_axis(axes, [*periods, *stream])
+        finish(axes, unit)
+        return svg(figure)
 
 
-def _svg(figure: Any) -> Markup:
-    """The figure as an SVG element for a page: no header, no unused ids, short numbers, scalable."""
-    stream = io.StringIO()
-    # No bounding box is computed: text measured with a system's fonts must not move the picture.
-    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    raw = stream.getvalue()
-    svg = raw[raw.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r'href="#([\w.-]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    svg = re.sub(r'(?<=[ "(])-?\d+\.\d{3,}(?=[ ")])', lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
-    svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
-    svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {_FONTS}")
-    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
-    svg = re.sub(
-        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
-        r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        r'viewBox="\1" stroke-linejoin="round" aria-hidden="true">',
-        svg,
-        count=1,
-    )
-    # matplotlib escapes every text that it writes into an SVG.
-    return Markup(svg)
+def phases(periods: Sequence[Series], stream: Sequence[Series], length_s: float, salt: str) -> Markup:
+    """Where in a period of ``length_s`` each loss period began, over time: what recurs lies on a level line, what does
+    not is spread over the whole height."""
+    with style(salt):
+        unit = f"s into a period of {length_s:.4g} s"
+        figure, axes = axes_of([_way(series) for series in periods], unit)
+        # The usual place is put in the middle, so that a line at the border is not torn in two.
+        turns = np.concatenate([series.x for series in periods]) / length_s
+        usual = float(np.angle(np.exp(2j * np.pi * turns).sum())) / (2 * np.pi)
+        for number, series in enumerate(periods):
+            colour = look(series.direction, number)["color"]
+            y = (series.x / length_s - usual + 0.5) % 1 * length_s
+            few = np.linspace(0, len(y) - 1, min(len(y), _MOST_POINTS)).astype(np.int64)
+            axes.plot(
+                series.x[few],
+                y[few],
+                ls="",
+                ms=3.8,
+                mew=0.9,
+                mec=colour,
+                label=_way(series),
+                clip_on=False,
+                zorder=3,
+                **_MARKS[number % 2],
+            )
+        axes.set_ylim(0, length_s)
+        time_axis(axes, [*periods, *stream])
+        finish(axes, unit)
+        return svg(figure)
+
+
+def _way(series: Series) -> str:
+    return words.direction(series.direction) or series.label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from perfharness.model import Direction, Finding, Measurement, Run, Series, Status, Verdict
@@ -57,6 +57,19 @@ class Dossier:
         one_way = scope.load != "idle" and scope.direction in (Direction.A_Z, Direction.Z_A)
         return words.load(scope.load) + (f" {words.direction(scope.direction)}" if one_way else "")
 
+    @cached_property
+    def by_class(self) -> tuple[Measurement, ...]:
+        """The measurements, one of several classes of service once for each with its name at the step's."""
+        views: list[Measurement] = []
+        for item in self.run.measurements:
+            for service, facts in item.facts.get("classes", {}).items():
+                task = replace(item.task, step=f"{item.task.step}, {words.direction(None, service)}")
+                series = tuple(one for one in item.series if one.service == service)
+                views.append(replace(item, task=task, facts={**item.facts, **facts}, series=series))
+            if "classes" not in item.facts:
+                views.append(item)
+        return tuple(views)
+
     def with_verdict(self, *verdicts: Verdict) -> tuple[Finding, ...]:
         return tuple(row for row in self.run.findings if row.verdict in verdicts)
 
@@ -82,6 +95,11 @@ class Dossier:
         return tuple(
             item for item in self.run.measurements if item.task.measurement == kind and item.status is Status.COMPLETED
         )
+
+    def samples(self, item: Measurement) -> tuple[Ref, ...]:
+        """Links to the files of a measurement's probe stream."""
+        named = {path for row in item.observations for path in row.evidence}
+        return self.refs(tuple(path for path in named if path.split("/")[-1].split(".")[0] in ("sender", "reflector")))
 
     def with_series(self, kind: str) -> tuple[tuple[Measurement, tuple[Series, ...]], ...]:
         """Measurements that left a series of this kind, with these series."""

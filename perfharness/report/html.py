@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Scenario
-from perfharness.report import charts, words
+from perfharness.report import drawing, words
 from perfharness.report.dossier import Dossier
 from perfharness.report.sections import SECTIONS, cover
 
@@ -31,7 +31,7 @@ def render(run: Run, circuit: Circuit, scenario: Scenario, root: str = "") -> st
         circuit=circuit,
         cover=cover.build(dossier),
         sections=[build(dossier) for build in SECTIONS],
-        palette=charts.PALETTE,
+        palette=drawing.PALETTE,
         verdicts=words.VERDICTS,
     )
 

@@ -114,11 +114,13 @@ def threshold_text(finding: Finding) -> str:
     """``≥ 1 Gbit/s (L2)``; a dash when the row is information only."""
     if finding.operator is None or finding.threshold is None:
         return NONE
-    # As ordered, without the digits that only a measured value needs: 5 ms, not 5.000 ms.
-    limit = re.sub(
-        r"(\.\d*?)0+(?=\s|$)", lambda m: m[1].rstrip("."), value(finding.threshold, finding.unit, finding.layer)
-    )
+    limit = as_ordered(value(finding.threshold, finding.unit, finding.layer))
     return limit if finding.operator == "==" else f"{OPERATORS.get(finding.operator, finding.operator)} {limit}"
+
+
+def as_ordered(limit: str) -> str:
+    """Without the digits that only a measured value needs: ``5 ms``, not ``5.000 ms``."""
+    return re.sub(r"(\.\d*?)0+(?=\s|$)", lambda m: m[1].rstrip("."), limit)
 
 
 def finding_value(finding: Finding) -> str:

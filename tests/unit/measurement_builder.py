@@ -26,6 +26,14 @@ A_Z, Z_A = Direction.A_Z, Direction.Z_A
 PAIR = "onprem:ecs"
 CIRCUIT_ID = "ec-cn-hangzhou-xs-a-lab-exampletel-ext-0042"
 GBIT = 1_000_000_000
+PROBER = {
+    "sent": 30_000,
+    "missed": 0,
+    "send_errors": 0,
+    "replied": 30_000,
+    "stamps": {"kernel/kernel": 30_000},
+    "timer_error_ns": {"p50": 3_100.0, "p99": 21_400.0},
+}
 CLAMPS = [{"job": "ecs.server-0", "what": "window_bytes", "asked": 8_388_608, "got": 4_194_304, "why": "wmem_max"}]
 
 
@@ -92,7 +100,7 @@ def _latency(task: str, load: str, floor_ns: float, count: int, seed: int) -> Me
         load,
         series=series,
         ledger=none,
-        facts={"percentiles": percentiles, "timer_error_ns": {"p50": 3_100.0, "p99": 21_400.0}},
+        facts={"percentiles": percentiles, "prober": PROBER},
     )
 
 

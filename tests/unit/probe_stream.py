@@ -33,6 +33,8 @@ class Packet:
     sent: bool = True
     late: bool = False
     answered: bool = True
+    ttls: tuple[int, int] = (60, 61)
+    """On arrival there and back."""
 
 
 def due_ns(seq: int, interval_ns: int = INTERVAL_NS) -> int:
@@ -57,14 +59,16 @@ def files(packets: list[Packet], interval_ns: int = INTERVAL_NS) -> tuple[bytes,
         t4 = t3 - p.offset_ns + (p.backward_ns or 0)
         if p.forward_ns is not None:
             flags = SENT if p.answered else records.SEND_ERROR
-            log.append((t2, records.RECORD.pack(p.seq, s2 << 4, s3, flags, 60, 0, t2, t3, 0)))
+            log.append((t2, records.RECORD.pack(p.seq, s2 << 4, s3, flags, p.ttls[0], 0, t2, t3, 0)))
         if p.forward_ns is None or p.backward_ns is None or not p.answered:
             sender.append(records.RECORD.pack(p.seq, s1, 0, SENT, 0, t1, 0, 0, 0))
             continue
         flags = SENT | records.REPLIED | (records.LATE if p.late else 0)
         # What the reply carries was taken by the reflector's user clock a little off the kernel's.
         carried = (t2 + 7_000, t3 - 9_000)
-        sender.append(records.RECORD.pack(p.seq, s1 | REMOTE << 4, REMOTE | s4 << 4, flags, 61, t1, *carried, t4))
+        sender.append(
+            records.RECORD.pack(p.seq, s1 | REMOTE << 4, REMOTE | s4 << 4, flags, p.ttls[1], t1, *carried, t4)
+        )
     log.sort(key=lambda entry: entry[0])
     count = len(packets)
     result = {

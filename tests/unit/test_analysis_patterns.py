@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perfharness.analysis.patterns import against_load, availability, marks, periodicity, steps
+from perfharness.analysis.loss import periods
+from perfharness.analysis.patterns import Step, against_load, availability, marks, periodicity, runs, sides, steps
 
 NAN = float("nan")
 
@@ -101,5 +102,37 @@ def test_delay_that_grows_with_load_is_seen() -> None:
 
 def test_marks_are_counted_against_what_was_sent() -> None:
     """Another DSCP is a remark, ECN 11 is congestion, and each may come with the other."""
-    found = marks({"184": 90, "187": 5, "0": 3, "3": 2}, (46,))
-    assert (found.packets, found.remarked, found.congestion, found.dscps) == (100, 5, 7, (0, 46))
+    found = marks({"184": 90, "187": 5, "0": 3, "3": 2}, {46})
+    assert (found.packets, found.remarked, found.congestion, found.dscps) == (100, 5, 7, {0: 5, 46: 95})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_step_lies_where_it_was_although_the_clocks_drift(share: float) -> None:
+    """50 ppm between the clocks move the least of each second by more than the step: its parts are still told."""
+    drift = 50_000.0 * np.arange(60)
+    rose = 400_000.0 * (np.arange(60) >= 30)
+    found = sides(
+        Step(30, 400_000.0, 20e6), np.arange(60), 1e7 + drift + share * rose, 1e7 - drift + (1 - share) * rose
+    )
+    assert found == pytest.approx((share * 400_000, (1 - share) * 400_000), abs=1)
+
+
+def test_a_clock_that_was_set_hides_where_a_step_lies() -> None:
+    """5 ms more one way and 4.6 ms less the other is no reroute of 0.4 ms."""
+    rose = 1.0 * (np.arange(60) >= 30)
+    assert sides(Step(30, 400_000.0, 20e6), np.arange(60), 1e7 + 5e6 * rose, 1e7 - 4.6e6 * rose) is None
+    assert sides(Step(1, 400_000.0, 20e6), np.arange(60), np.full(60, 1e7), np.full(60, 1e7)) is None
+
+
+def test_losses_without_memory_look_so() -> None:
+    """Of random losses the chance after a loss is that after an arrival; of bursts of ten it is 90 %."""
+    random = np.random.default_rng(4).random(200_000) < 0.05
+    found = runs(len(random), *periods(random))
+    assert found is not None
+    assert found.begins == pytest.approx(0.05, rel=0.05)
+    assert 1 - found.ends == pytest.approx(0.05, rel=0.1)
+    assert found.lost / found.periods == pytest.approx(found.chance_length, rel=0.01)
+    bursts = np.repeat(np.arange(2_000) % 50 == 7, 10)
+    burst = runs(len(bursts), *periods(bursts))
+    assert burst is not None and (burst.longest, burst.ends, burst.apart) == (10, pytest.approx(0.1), 491)
+    assert runs(10, *periods(np.zeros(10, np.bool_))) is None

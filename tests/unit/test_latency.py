@@ -16,7 +16,7 @@ from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY
 from perfharness.model import Criterion, Direction, Status, Verdict
 from tests.unit.job_files import CIRCUIT, CONTEXT, LOSS, LOSSY, PROBES, find, store, task_of, udp_task
-from tests.unit.probe_stream import Packet
+from tests.unit.probe_stream import START_UNIX_NS, Packet
 
 
 def test_latency_tells_loss_there_from_loss_back(tmp_path: Path) -> None:
@@ -65,8 +65,9 @@ def test_latency_says_when_the_path_was_unavailable_and_what_recurs(tmp_path: Pa
     assert back.value == 1.0 and back.interval is not None and 0.3 < back.interval.lo < 0.4
     assert "11 of 40 seconds were unavailable, 11 severely errored" in there.reason
     (step,), (periodic,) = found.facts["delay_steps"], found.facts["periodic_loss"]
-    assert "rose by 0.500 ms 25 s after" in step
-    assert "Losses z-a recur every" in periodic
+    assert (step["at_ns"], step["size_ns"]) == (START_UNIX_NS + 25 * 10**9, 500_000)
+    assert step["parts_ns"] == {"a-z": pytest.approx(500_000), "z-a": pytest.approx(0)}
+    assert periodic == "z-a" and found.facts["periodic_loss"]["z-a"]["length"] == pytest.approx(1.0, rel=1e-3)
     assert found.facts["ipdv_ns"]["a-z p50"] == 0.0
 
 

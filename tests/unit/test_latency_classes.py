@@ -106,7 +106,8 @@ def test_each_class_has_its_own_loss_delay_and_marks(tmp_path: Path) -> None:
     assert back == {"EF": True, "AF41": True, "BE": True}, "the way back carried what it was given"
     twice = [value(found, "duplication", "ratio", BOTH, service) for service in CLASSES]
     assert twice == [0, pytest.approx(5 / 3000), 0]
-    assert found.facts["classes"]["AF41"]["marks"] and "marks" not in found.facts["classes"]["EF"]
+    remarked = {service: found.facts["classes"][service]["marks"]["a-z"]["remarked"] for service in CLASSES}
+    assert remarked == {"EF": 0, "AF41": 3000, "BE": 0}
 
 
 def test_what_overtakes_in_another_class_reorders_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from perfharness.model import Direction, Series
-from perfharness.report import charts
+from perfharness.report import charts, drawing, shares
 from perfharness.report.downsample import COLUMNS, envelope, percentiles, thin
 
 X = np.arange(30_000) / 1000
@@ -63,24 +63,24 @@ def test_pictures_are_small_well_formed_and_the_same_twice() -> None:
 
 def test_every_colour_has_a_dark_sister() -> None:
     """A dark page overrides colours one by one, so no other colour may be drawn."""
-    lines = [charts.Line(RTT, "one"), charts.Line(RTT, "two"), charts.Line(RTT, "three"), charts.Line(RTT, "four")]
+    lines = [drawing.Line(RTT, "one"), drawing.Line(RTT, "two"), drawing.Line(RTT, "three"), drawing.Line(RTT, "four")]
     ccdf = Series("RTT", np.sort(Y), 1 - np.arange(Y.size) / Y.size, "1", "ccdf", x_unit="ns")
     lost = Series("lost", np.array([3.0]), np.array([2.0]), "packets", "loss", Direction.A_Z, RTT.start_ns)
     drawn = (
         charts.delays(RTT, [lost], 5e6, "a")
         + charts.rates(lines, 1e9, "ordered", "L2", "b")
-        + charts.distributions([charts.Line(ccdf, str(n)) for n in range(4)], 5e6, "c")
+        + shares.distributions([drawing.Line(ccdf, str(n)) for n in range(4)], 5e6, "c")
     )
     hit = np.arange(64) % 4 == 0
-    drawn += charts.flows([charts.Flows(way, 10.0 * hit, hit) for way in ("there", "back")], "% lost", "f")
-    assert set(re.findall(r"#[0-9a-f]{6}", str(drawn))) <= set(charts.PALETTE)
+    drawn += shares.flows([shares.Flows(way, 10.0 * hit, hit) for way in ("there", "back")], "% lost", "f")
+    assert set(re.findall(r"#[0-9a-f]{6}", str(drawn))) <= set(drawing.PALETTE)
 
 
 def test_lines_differ_without_colour() -> None:
     """The two directions have different dashes."""
     rate = np.full(10, 1e9)
     series = [Series("L2", np.arange(10.0), rate, "bit/s", "rate", way) for way in (Direction.A_Z, Direction.Z_A)]
-    forth, back = (str(charts.rates([charts.Line(one, "name")], None, "", "L2", "d")) for one in series)
+    forth, back = (str(charts.rates([drawing.Line(one, "name")], None, "", "L2", "d")) for one in series)
     assert "stroke-dasharray" not in forth
     assert "stroke-dasharray" in back
 
@@ -88,19 +88,19 @@ def test_lines_differ_without_colour() -> None:
 def test_flows_that_are_hit_differ_without_colour() -> None:
     """They are filled where the others are hollow, and named in the legend."""
     hit = np.arange(8) == 3
-    drawn = str(charts.flows([charts.Flows("there", 1.0 * hit, hit)], "% lost", "h"))
+    drawn = str(shares.flows([shares.Flows("there", 1.0 * hit, hit)], "% lost", "h"))
     assert "there, hit" in drawn
     assert "fill: none" in drawn
-    assert f"fill: {charts.LOST}" in drawn
-    assert "there, hit" not in charts.flows([charts.Flows("there", 1.0 * hit, np.zeros(8, np.bool_))], "% lost", "h")
+    assert f"fill: {drawing.LOST}" in drawn
+    assert "there, hit" not in shares.flows([shares.Flows("there", 1.0 * hit, np.zeros(8, np.bool_))], "% lost", "h")
 
 
 def test_losses_are_marked_and_counted() -> None:
     """Each loss is a cross, and the legend says how many packets."""
     lost = Series("lost", np.array([3.0, 20.0]), np.array([2.0, 1.0]), "packets", "loss", Direction.A_Z, RTT.start_ns)
     drawn = str(charts.delays(RTT, [lost], None, "e"))
-    assert "lost (3 packets)" in drawn
-    assert drawn.count(f"stroke: {charts.LOST}") >= 2
+    assert "lost on-prem → cloud (3 packets)" in drawn
+    assert drawn.count(f"stroke: {drawing.LOST}") >= 2
 
 
 def test_a_stream_without_any_answer_can_be_drawn() -> None:
@@ -111,6 +111,6 @@ def test_a_stream_without_any_answer_can_be_drawn() -> None:
 
 def test_a_name_cannot_become_markup_or_a_formula() -> None:
     """Names are drawn as they are."""
-    drawn = str(charts.rates([charts.Line(RTT, "<script>$x^2$")], None, "", "L2", "g"))
+    drawn = str(charts.rates([drawing.Line(RTT, "<script>$x^2$")], None, "", "L2", "g"))
     assert "&lt;script&gt;$x^2$" in drawn
     assert "<script" not in drawn

@@ -240,7 +240,7 @@ def test_stamps_that_cannot_be_are_not_subtracted(tmp_path: Path, both: Circuit,
     found = analysed(tmp_path, both, packets)
     seen = find(found, "delay.rtt", "p99")
     assert (seen.value, seen.n) == (22_000_000, 2000)
-    assert found.facts["stamps"] == {"kernel/absent": 2000}
+    assert found.facts["prober"]["stamps"] == {"kernel/absent": 2000}
     assert verdict(found, "delay.rtt", "p99", 25_000_000) is Verdict.PASS
     assert verdict(found, "delay.rtt", "p99", 20_000_000) is Verdict.INCONCLUSIVE
 

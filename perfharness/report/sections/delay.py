@@ -9,6 +9,7 @@ from perfharness.report import charts, text, words
 from perfharness.report.blocks import Block, Chart, Para, Section, absent
 from perfharness.report.dossier import Dossier
 from perfharness.report.downsample import COLUMNS, SPANS
+from perfharness.report.sections import reroutes
 
 NAME = "Delay over time"
 
@@ -37,11 +38,13 @@ def build(dossier: Dossier) -> Section:
 
 def _chart(dossier: Dossier, item: Measurement, series: Series, number: int) -> Chart:
     lost = [one for one in item.series if one.kind == "loss" and one.x.size and one.service == series.service]
+    steps = reroutes.jumps(item.facts.get("classes", {}).get(series.service, item.facts), series.start_ns)
     where = words.direction(series.direction, series.service) or series.label
+    salt = f"delay-{item.task.id}-{number}"
     return Chart(
-        svg=charts.delays(series, lost, dossier.circuit.objectives.rtt_ns, salt=f"delay-{item.task.id}-{number}"),
+        svg=charts.delays(series, lost, dossier.circuit.objectives.rtt_ns, salt, steps),
         title=f"Step {item.task.step}: {where}, {dossier.load(item)}",
-        caption=_in_words(series, lost),
+        caption=_in_words(series, lost) + (f" Steps are told under “{reroutes.NAME}”." if steps else ""),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from perfharness.model import Measurement, Series
-from perfharness.report import charts, words
+from perfharness.report import drawing, shares, text, words
 from perfharness.report.blocks import Chart, Para, Section, absent
 from perfharness.report.dossier import Dossier
 
@@ -17,7 +19,9 @@ def build(dossier: Dossier) -> Section:
     measured = dossier.with_series("ccdf")
     if not measured:
         return Section("distribution", NAME, absent("No delay distribution was measured in this run."))
-    pictures = tuple(_chart(dossier, number, curves) for number, curves in enumerate(_pictures(measured)))
+    pictures = [_chart(dossier, number, curves) for number, curves in enumerate(_pictures(measured))]
+    variations = _pictures(dossier.with_series("ccdf.pdv"))
+    pictures += [_chart(dossier, number, curves, variation=True) for number, curves in enumerate(variations)]
     return Section(
         "distribution",
         NAME,
@@ -26,7 +30,9 @@ def build(dossier: Dossier) -> Section:
             Para(
                 "Where a curve crosses 1 % lies its 99th percentile: an objective for the p99 is met when the "
                 "curve crosses 1 % to the "
-                "left of the objective. A curve that ends flat above the bottom shows packets that never came.",
+                "left of the objective. A packet that never came is later than any delay: a curve with losses goes on "
+                "level, dotted, at the share that was lost. Delay variation (PDV) is what a packet took longer than "
+                "the fastest one of its ten seconds (RFC 5481).",
                 "note",
             ),
         ),
@@ -47,14 +53,29 @@ def _pictures(measured: tuple[tuple[Measurement, tuple[Series, ...]], ...]) -> l
     return [one[start : start + MOST_LINES] for one in pictures for start in range(0, len(one), MOST_LINES)]
 
 
-def _chart(dossier: Dossier, number: int, curves: list[Curve]) -> Chart:
-    lines = [charts.Line(series, _name(dossier, item, series)) for item, series in curves]
+def _chart(dossier: Dossier, number: int, curves: list[Curve], variation: bool = False) -> Chart:
+    lines = [drawing.Line(series, _name(dossier, item, series)) for item, series in curves]
+    objectives, kind = dossier.circuit.objectives, "pdv" if variation else "ccdf"
+    limit_ns = objectives.pdv_ns if variation else objectives.rtt_ns
+    what = "Delay variation (PDV)" if variation else "Round-trip delay"
     return Chart(
-        svg=charts.distributions(lines, dossier.circuit.objectives.rtt_ns, salt=f"ccdf-{number}"),
-        title="Round-trip delay: share of packets later than a value",
-        caption="Curves: " + "; ".join(line.name for line in lines) + ".",
+        svg=shares.distributions(lines, limit_ns, salt=f"{kind}-{number}"),
+        title=f"{what}: share of packets {'that took longer by more' if variation else 'later'} than a value",
+        caption="; ".join(_in_words(line) for line in lines) + ".",
     )
 
 
 def _name(dossier: Dossier, item: Measurement, series: Series) -> str:
     return ", ".join(part for part in (dossier.load(item), words.direction(None, series.service)) if part)
+
+
+def _in_words(line: drawing.Line) -> str:
+    arrived = np.isfinite(line.series.x)
+    x, y = line.series.x[arrived], line.series.y[arrived]
+    if not x.size:
+        return f"{line.name}: no packet arrived"
+    lost = float(y.min())
+    if lost > 0.01:
+        return f"{line.name}: {100 * lost:.3g} % lost, so there is no 99th percentile"
+    p99 = text.delay(float(x[y <= 0.01][0]))
+    return f"{line.name}: 99 % within {p99}, {f'{100 * lost:.3g} % lost' if lost else 'none lost'}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfharness.model import Direction, Measurement
-from perfharness.report import charts, text, words
+from perfharness.report import shares, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
@@ -46,7 +46,7 @@ def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
 
 def _charts(item: Measurement, flows: list[Flow]) -> Iterator[Chart]:
     lost = [
-        charts.Flows(
+        shares.Flows(
             words.direction(way),
             np.array([100 * flow[way]["lost"] / flow[way]["sent"] for flow in there]),
             np.array([flow[way]["hit"] for flow in there]),
@@ -55,10 +55,10 @@ def _charts(item: Measurement, flows: list[Flow]) -> Iterator[Chart]:
         if (there := [flow for flow in flows if way in flow and flow[way]["sent"]])
     ]
     if any(group.y.any() for group in lost):
-        svg = charts.flows(lost, "% lost", salt=f"{item.task.id}-lost")
+        svg = shares.flows(lost, "% lost", salt=f"{item.task.id}-lost")
         yield Chart(svg, "Packets lost by each flow", _caption(lost))
     later = [
-        charts.Flows(
+        shares.Flows(
             words.direction(way),
             np.array([flow[way]["later_ns"] / 1e3 for flow in there]),
             np.array([flow[way]["slow"] for flow in there]),
@@ -68,11 +68,11 @@ def _charts(item: Measurement, flows: list[Flow]) -> Iterator[Chart]:
         if (there := [flow for flow in flows if way in flow and flow[way]["later_ns"] is not None])
     ]
     if later:
-        svg = charts.flows(later, "µs later than the median flow", salt=f"{item.task.id}-later")
+        svg = shares.flows(later, "µs later than the median flow", salt=f"{item.task.id}-later")
         yield Chart(svg, "Median one-way delay of each flow, against the other flows", _caption(later))
 
 
-def _caption(groups: list[charts.Flows]) -> str:
+def _caption(groups: list[shares.Flows]) -> str:
     return (
         "; ".join(f"{group.name}: {int(group.hit.sum())} of {len(group.hit)} flows {group.word}" for group in groups)
         + "."

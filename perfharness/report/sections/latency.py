@@ -20,7 +20,7 @@ SIZES = (
     "Of the packets that came back; lost ones are left out. Sizes take turns in a fixed order. The slope is that of "
     "the least round trips, there and back: each link that a packet crosses whole adds 8 bits over its rate, twice."
 )
-_KNOWN = ("min", "p50", "p90", "p95", "p99", "p99.9", "max")
+_KNOWN = ("min", "p1", "p50", "p90", "p95", "p99", "p99.9", "max")
 _ROUND_TRIPS = ("delay.rtt", "delay.loaded")
 """What the least and most of all packets, left as facts, belong to."""
 Figures = dict[str, Any]
@@ -88,7 +88,7 @@ def _delays(dossier: Dossier) -> dict[tuple[str, str], Figures]:
 
 
 def _timer_errors(dossier: Dossier) -> dict[tuple[str, str], Figures]:
-    found = {item.task.id: _facts(dossier, item.task.id, "timer_error_ns") for item in dossier.run.measurements}
+    found = {item.task.id: item.facts.get("prober", {}).get("timer_error_ns") for item in dossier.run.measurements}
     return {(task, "Timer error of the sender"): dict(figures) for task, figures in found.items() if figures}
 
 

@@ -48,6 +48,12 @@ METHODS = {
         "the clocks differ by no more than the sum of their root distances (RFC 5905). Each host's clock is asked "
         "before, every ten seconds during, and after the packets.",
     ),
+    "flows": (
+        "Flow by flow",
+        "Many UDP flows that differ in their source port alone, each sent once a round in an order drawn anew for "
+        "every round, so that loss which does not look at flows meets all of them alike. A likelihood ratio of two "
+        "rates of loss, permuted over the flows, tells whether some fare worse; delays are compared between flows.",
+    ),
     "throughput": (
         "Throughput",
         "iperf3, counted at the receiver, warm-up left out, each direction and both at once. The contract is "

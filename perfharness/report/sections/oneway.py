@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfharness.model import Finding, Measurement, Series
-from perfharness.report import charts, text, words
+from perfharness.report import drawing, shares, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
@@ -44,12 +44,13 @@ def _chart(dossier: Dossier, item: Measurement) -> tuple[Block, ...]:
 
 
 def _of_class(dossier: Dossier, item: Measurement, curves: list[Series], service: str) -> Chart:
-    lines = [charts.Line(series, words.direction(series.direction, service)) for series in curves]
-    bound = text.delay(item.facts["oneway"]["error_ns"])
+    lines = [drawing.Line(series, words.direction(series.direction, service)) for series in curves]
+    error_ns, limit_ns = item.facts["oneway"]["error_ns"], dossier.circuit.objectives.oneway_ns
     return Chart(
-        svg=charts.distributions(lines, dossier.circuit.objectives.oneway_ns, salt=f"oneway-{item.task.id}{service}"),
+        svg=shares.distributions(lines, limit_ns, f"oneway-{item.task.id}{service}", error_ns),
         title=f"Step {item.task.step}: one-way delay, share of packets later than a value",
-        caption=f"Both curves may lie up to {bound} farther left or right, one as far left as the other right.",
+        caption=f"Both curves may lie up to {text.delay(error_ns)} farther left or right, as the bars across them "
+        "show: one as far left as the other right, for both sum to the round trip.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfharness.model import Direction, Layer, Measurement, Series
-from perfharness.report import charts, text, words
+from perfharness.report import charts, drawing, text, words
 from perfharness.report.blocks import Block, Chart, Para, Section, absent
 from perfharness.report.dossier import Dossier
 
@@ -32,7 +32,7 @@ def _chart(dossier: Dossier, step: str, pair: str, both: bool, members: list[tup
     committed = _committed(dossier, pair)
     layer = (dossier.circuit.rate_layer or Layer.L2).value
     ordered = f"ordered {text.rate(committed)}" if committed else ""
-    lines = [charts.Line(series, _name(series)) for _, series in members]
+    lines = [drawing.Line(series, _name(series)) for _, series in members]
     title = f"Step {step}" + (", both directions at once" if both else "")
     if dossier.several_pairs:
         title += f", {pair.replace(':', ' ↔ ')}"
