@@ -12,14 +12,14 @@ import sys
 from contextlib import closing
 from typing import Any
 
-from perfagent import clock, realtime, schedule, sockets
+from perfagent import realtime, schedule, sockets
+from perfagent.clockword import ClockWord
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import Sender
 from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
-from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import Code, Fault
 
 _PRIORITY = 10
@@ -83,6 +83,7 @@ def send(
     except ValueError as error:
         raise Fault(Code.BAD_ARGUMENT, str(error)) from error
     form, tlv_key = _form(signed)
+    told = ClockWord(ptp=ptp)
     stream = Stream(
         peer=(sockets.canonical(peer), port),
         ssid=ssid,
@@ -90,13 +91,17 @@ def send(
         packets=count,
         interval_ns=interval_ns,
         wait_ns=wait_ns,
-        error_word=ErrorEstimate.of_clock(clock.state(), ptp=ptp).word,
+        error_word=told.word(),
         zero_ssid=zero_ssid,
         ask_dscp=reply_dscp,
         follow_up=follow_up,
         tlv_key=tlv_key,
     )
-    with sockets.bind_udp(source) as sock, closing(Sender(job, [sock], stream, form)) as sender:
+    with (
+        told,
+        sockets.bind_udp(source) as sock,
+        closing(Sender(job, [sock], stream, form, error_word=told.word)) as sender,
+    ):
         sockets.set_dscp(sock, dscp)
         got = realtime.enter(_PRIORITY)
         start_mono_ns, start_unix_ns = (now_ns + _HEAD_START_NS for now_ns in realtime.clock_pair())
@@ -134,25 +139,24 @@ def reflect(
     """
     _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns)
     form, tlv_key = _form(signed)
-    word = ErrorEstimate.of_clock(clock.state(), ptp=ptp).word
+    told = ClockWord(ptp=ptp)
     rules = Reflecting(
         form,
-        word,
+        told.word(),
         peer=None if peer is None else sockets.canonical(peer),
         port=peer_port,
         ssid=ssid,
         stateless=stateless,
         tlv_key=tlv_key,
     )
-    with sockets.bind_udp(address, port) as sock:
-        reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record)
+    with told, sockets.bind_udp(address, port) as sock:
+        reflector = Reflector(job, sock, rules, form.mark(ssid), record=record, error_word=told.word)
         got = realtime.enter(_PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
         drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
         return {
             **reflector.figures(),
-            "error_word": word,
             "rxq_dropped": drops,
             "unread": unread,
             "realtime": got,

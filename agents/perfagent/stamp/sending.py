@@ -48,6 +48,7 @@ class Stream(NamedTuple):
     wait_ns: int
     """How long a reply may take."""
     error_word: int
+    """Of the first packet."""
     zero_ssid: bool = False
     """Replies with SSID 0 are of this session too."""
     ask_dscp: int | None = None
@@ -88,6 +89,8 @@ class Sending:
         self.tos_seen: Counter[int] = Counter()
         self.told: Counter[str] = Counter()
         self.ttl_there: Counter[int] = Counter()
+        self.error_word = stream.error_word
+        """Of the next packet: the clock gets better and worse while a stream runs."""
         self.peer_error_word: int | None = None
         self._own_numbers = False
         self._first: tuple[int, int] | None = None
@@ -98,7 +101,7 @@ class Sending:
     def write(self, seq: int, now_ns: int) -> None:
         """Make ``packet`` the one of this number."""
         stream = self._stream
-        self._form.write_request(self.packet, seq, now_ns, stream.error_word, stream.ssid)
+        self._form.write_request(self.packet, seq, now_ns, self.error_word, stream.ssid)
         if self._mac_at and self._key is not None:
             tlv.sign(self.packet, self._form.base_bytes, self._mac_at, self._key)
 
