@@ -150,6 +150,31 @@ class Ssh(Strict):
     """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
 
 
+class Router(Strict):
+    """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement."""
+
+    name: Name = Field(examples=["ce-hz-1"])
+    """The router's name, other than any endpoint's."""
+    ssh: Ssh
+    """How to reach it."""
+    python: Text = "python3"
+    """Python 3.9 or later on it."""
+    lan: Interface = Field(examples=["eth0"])
+    """Interface towards the on-prem hosts."""
+    wan: Interface = Field(examples=["eth1"])
+    """Interface towards the circuit: the port rather than a VLAN on it, which has no queue and no ring of its own."""
+
+
+def _router(value: Any, info: ValidationInfo) -> Any:
+    """Its name alone, or how to read it."""
+    if isinstance(value, dict):
+        return Router.model_validate(value, context=info.context)
+    if value is None or isinstance(value, Router) or (isinstance(value, str) and value):
+        return value
+    said = "'ce' must be the router's name, or a mapping of name, ssh, lan and wan."
+    raise wrong(said, "Write for example `ce: ce-hz-1`.")
+
+
 def _without_name(schema: dict[str, Any]) -> None:
     """In the file the name is the key."""
     del schema["properties"]["name"]
@@ -259,8 +284,8 @@ class Circuit(Strict):
     """The provider's region."""
     access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
     """The provider's access point."""
-    ce: Text | None = None
-    """The customer's router on this circuit."""
+    ce: Annotated[Router | Text | None, BeforeValidator(_router, json_schema_input_type=Text | Router | None)] = None
+    """The customer's router on this circuit: its name, or how to read its counters as well."""
     environment: Literal["production", "staging", "test", "lab"]
     """What it is used for."""
     in_service: bool
@@ -298,6 +323,19 @@ class Circuit(Strict):
     def source(self) -> Document:
         """The file that it was read from."""
         return self._source
+
+    @property
+    def router(self) -> Router | None:
+        """The CE, where its counters can be read."""
+        return self.ce if isinstance(self.ce, Router) else None
+
+    @property
+    def ce_name(self) -> str | None:
+        return self.ce.name if isinstance(self.ce, Router) else self.ce
+
+    def host(self, name: str) -> Endpoint | Router:
+        """The endpoint of this name, or the CE. Raises KeyError."""
+        return self.router if self.router is not None and self.router.name == name else self.endpoint(name)
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises KeyError; a pair of this circuit never does."""
