@@ -13,11 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
-from perfharness.errors import BadInput, HostUnusable, Problem, Refused
+from perfharness.errors import AgentError, BadInput, HostUnusable, Problem, Refused
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
+from perfharness.fleet.session import Session
+from perfharness.measurements.base import COARSE_MS
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Circuit, Endpoint, load_circuit
+from perfharness.order.circuit import Circuit, Endpoint, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -85,9 +87,15 @@ def check(circuit_file: Path, console: Console) -> None:
     circuit = load_circuit(circuit_file)
     must_make_sense(circuit, datetime.now(UTC).date())
     ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
-    with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
+    router = circuit.router
+    everyone = [*ends, *((router,) if router else ())]
+    with Fleet(everyone, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             console.print(f"{name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
+        if router:
+            _must_be_readable(fleet[router.name], router)
+            words = f"{router.name}: the counters of {router.lan} and {router.wan} can be read"
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -113,9 +121,22 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
     return found
 
 
+def _must_be_readable(session: Session, router: Router) -> None:
+    """Raises HostUnusable where the CE's counters cannot be read. A run would go on without them."""
+    for side, interface in (("lan", router.lan), ("wan", router.wan)):
+        args = {"interface": interface, "period_ms": COARSE_MS}
+        session.start(Job(side, router.name, "host.counters", args, Role.WATCH, FACTS_S))
+        try:
+            session.wait_ready(side, FACTS_S)
+        except AgentError as error:
+            raise HostUnusable(router.name, f"{error.message}.", f"Correct `{side}:` of the CE.") from None
+        session.stop(side)
+
+
 def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
-    done = clean_hosts(load_circuit(circuit_file).endpoints)
+    circuit = load_circuit(circuit_file)
+    done = clean_hosts([*circuit.endpoints, *((circuit.router,) if circuit.router else ())])
     for host in done:
         said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
         said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]
@@ -160,7 +181,10 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
     say("")
     for name in hosts(tasks):
-        end = circuit.endpoint(name)
+        end = circuit.host(name)
+        if isinstance(end, Router):
+            say(f"{name} (CE): ssh {end.ssh.host}, {end.python}; counters of {end.lan} and {end.wan}, if it answers")
+            continue
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
         say(
             f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
@@ -187,7 +211,7 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
                 to_ports = f" port {_ranges(ports)}" if ports else ""
                 say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
     say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
-    say(f"# SSH from the coordinator to {', '.join(circuit.endpoint(name).ssh.host for name in hosts(tasks))}")
+    say(f"# SSH from the coordinator to {', '.join(circuit.host(name).ssh.host for name in hosts(tasks))}")
 
 
 def _ranges(ports: list[int]) -> str:
