@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from perfharness.analysis.ledger import host_loss, loss_interval, remaining
+from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.loss import Account
 from perfharness.analysis.patterns import availability
 from perfharness.analysis.statistics import clopper_pearson, counts_interval, effective_n, share_interval
@@ -42,6 +42,8 @@ from perfharness.order.units import Duration, Size
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
 WAYS = (Direction.A_Z, Direction.Z_A)
+LAST_PASSAGE_NS = 500_000_000
+"""After the last probe was sent, for it to pass the CE and come back."""
 
 
 class LatencyParams(Base):
@@ -132,6 +134,7 @@ class Latency:
                 **_facts(found),
                 **latency_patterns.facts(found, _dscp(task)),
                 "loss_events": events,
+                "ce": _at_the_ce(context, counted, found),
                 "oneway": one_way.facts,
             },
         )
@@ -163,20 +166,38 @@ def _losses(
                 n=way.packets,
                 interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=found.evidence,
-                reason=_about_loss(way, host),
+                reason=_about_loss(way, host, who(rows[direction])),
                 hosts=context.hosts,
             )
         )
     return observations
 
 
-def _about_loss(way: Account, host: tuple[int, int]) -> str:
+def _about_loss(way: Account, host: tuple[int, int], who: str) -> str:
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
         return f"None of {way.packets:,} packets was lost."
     periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
     said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
-    return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+    return said + (f"; {who} lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+
+
+def _at_the_ce(context: Context, counted: probe_ledger.Counters, found: probe.Probe) -> dict[str, dict[str, object]]:
+    """Packets that the CE's WAN interface counted of each direction that lost some, where that says anything."""
+    router, told = context.circuit.router, {}
+    if router is None or counted.router is None:
+        return {}
+    stream = replace(found.window, end_ns=found.window.start_ns + found.summary.span_ns + LAST_PASSAGE_NS)
+    for direction, way in found.summary.ways.items():
+        crossed = counted.router.crossed(direction, stream, way.count) if way is not None and way.count else None
+        if way is not None and crossed is not None:
+            told[direction.value] = {
+                "interface": f"{router.wan} of {router.name}",
+                "crossed": crossed,
+                "packets": way.packets,
+                "missing": way.count,
+            }
+    return told
 
 
 def _availabilities(
