@@ -93,7 +93,7 @@ def check(circuit_file: Path, console: Console) -> None:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             console.print(f"{name}: {_facts_text(facts)}", markup=False, highlight=False, soft_wrap=True)
         if router:
-            _must_be_readable(fleet[router.name], router)
+            must_be_readable(fleet[router.name], router)
             words = f"{router.name}: the counters of {router.lan} and {router.wan} can be read"
             console.print(words, markup=False, highlight=False, soft_wrap=True)
 
@@ -121,7 +121,7 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
     return found
 
 
-def _must_be_readable(session: Session, router: Router) -> None:
+def must_be_readable(session: Session, router: Router) -> None:
     """Raises HostUnusable where the CE's counters cannot be read. A run would go on without them."""
     for side, interface in (("lan", router.lan), ("wan", router.wan)):
         args = {"interface": interface, "period_ms": COARSE_MS}
@@ -129,7 +129,8 @@ def _must_be_readable(session: Session, router: Router) -> None:
         try:
             session.wait_ready(side, FACTS_S)
         except AgentError as error:
-            raise HostUnusable(router.name, f"{error.message}.", f"Correct `{side}:` of the CE.") from None
+            said = error.message.removeprefix(f"{router.name}: ")
+            raise HostUnusable(router.name, f"{said}.", f"Correct `{side}:` of the CE.") from None
         session.stop(side)
 
 

@@ -237,7 +237,7 @@ def loss_interval(
     known = least == most
     method = "Clopper–Pearson, design effect from blocks" if n_eff is not None else "Clopper–Pearson"
     if not known:
-        method += f", on {least} to {most} packets that the hosts did not lose"
+        method += f", on {least} to {most} packets that no counter explains"
     effective = float(sent) if n_eff is None or most in (0, sent) else n_eff
     return Interval(bounds(least)[0], bounds(most)[1], confidence, "one", method, effective if known else None)
 

@@ -217,7 +217,7 @@ def _availabilities(
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
         if host_loss(rows[direction])[1] and seconds.unavailable.any():
             interval = replace(interval, hi=1.0)
-            about += " The hosts may have lost some of the packets."
+            about += " Some of the packets may have been lost outside the circuit."
         observations.append(
             Observation(
                 metric="availability",
