@@ -216,8 +216,9 @@ def qdisc_drops(path: Path3, interface: str) -> int:
 
 @pytest.mark.parametrize(("interface", "way"), [("to-z", Direction.A_Z), ("to-a", Direction.Z_A)])
 def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, interface: str, way: Direction) -> None:
-    """What its queue dropped, by tc's own count, is booked to the CE, in its direction: undecided, where it failed
-    without the CE's counters. The other direction lost nothing and passes."""
+    """All that was lost is booked to the CE, in its direction, and is what tc says that its queue dropped, but for a
+    neighbour request or two: undecided, where it fails by an order that does not name the CE. The other direction lost none.
+    """
     path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
     try:
         found = measure(path, tmp_path, ce=CE, duration="3s")
@@ -227,10 +228,12 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
     lost = booked(found, way)
     assert set(lost) == {ledger.ROUTER_QDISC, ledger.BETWEEN}
     queue, left = lost[ledger.ROUTER_QDISC], lost[ledger.BETWEEN]
-    assert queue.segment is Segment.CE and queue.shared and dropped > 100
-    assert (queue.packets_lo, queue.packets_hi) == (0, dropped) == (left.packets_lo, left.packets_hi)
-    said, _ = verdict(found, way)
-    assert said is Verdict.INCONCLUSIVE
+    assert queue.segment is Segment.CE and queue.shared
+    assert (queue.packets_lo, left.packets_lo) == (0, 0)
+    assert dropped - 10 <= queue.packets_hi == left.packets_hi <= dropped and dropped > 100
+    assert verdict(found, way)[0] is Verdict.INCONCLUSIVE
+    files = evidence.RunFolder(tmp_path / "c" / "r").files("step")
+    assert verdict(REGISTRY["latency"].analyse(found.task, files, context()), way)[0] is Verdict.FAIL
     loss = next(seen for seen in found.observations if (seen.metric, seen.scope.direction) == ("loss", way))
     assert "the hosts and the CE lost 0 to" in loss.reason
     other = Direction.Z_A if way is Direction.A_Z else Direction.A_Z
