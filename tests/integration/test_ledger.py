@@ -217,8 +217,8 @@ def qdisc_drops(path: Path3, interface: str) -> int:
 @pytest.mark.parametrize(("interface", "way"), [("to-z", Direction.A_Z), ("to-a", Direction.Z_A)])
 def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, interface: str, way: Direction) -> None:
     """All that was lost is booked to the CE, in its direction, and is what tc says that its queue dropped, but for a
-    neighbour request or two: undecided, where it fails by an order that does not name the CE. The other direction lost none.
-    """
+    neighbour request or two: undecided, where it fails by an order that does not name the CE. The other direction
+    lost none."""
     path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
     try:
         found = measure(path, tmp_path, ce=CE, duration="3s")

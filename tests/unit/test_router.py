@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from perfharness import evidence
 from perfharness.analysis import ledger
 from perfharness.analysis.counters import Moments, Row, record
+from perfharness.judge.verdict import decide
 from perfharness.measurements import Context, router
 from perfharness.measurements.router import RouterCounters
-from perfharness.model import Direction, LedgerRow, Scope, Segment, Window
+from perfharness.model import Direction, LedgerRow, Scope, Segment, Verdict, Window
 from perfharness.order.circuit import Router, Ssh, load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.unit.test_analysis_ledger import QUIET
+from tests.unit.test_measurements import CONTEXT, LOSS, LOSSY, PROBES, counters, find, store, udp_task
 
 SECOND = 1_000_000_000
 START = 1_000_000 * SECOND
@@ -32,8 +35,8 @@ def rows(ahead_ns: int = 0, **changed: dict[str, list[int]]) -> list[dict[str, A
     told = []
     for i in range(21):
         row = {"t_ns": START + i * SECOND + ahead_ns, "mono_ns": i * SECOND, **QUIET}
-        for group, counters in changed.items():
-            row[group] = {**QUIET.get(group, {}), **{name: values[i] for name, values in counters.items()}}
+        for group, columns in changed.items():
+            row[group] = {**QUIET.get(group, {}), **{name: values[i] for name, values in columns.items()}}
         told.append(row)
     return told
 
@@ -176,3 +179,19 @@ def test_what_crossed_the_wan_counts_only_where_nothing_else_did() -> None:
     assert crossed(1, 300) == 1014
     assert crossed(10, 30) is None
     assert crossed(0, 30, Window(START, START + 17 * SECOND)) is None
+
+
+@pytest.mark.parametrize(
+    ("at_ce", "verdict"),
+    [(counters(queued=117), Verdict.INCONCLUSIVE), (counters(), Verdict.FAIL), (b"", Verdict.FAIL)],
+    ids=["its queue dropped", "quiet", "not read"],
+)
+def test_a_load_that_the_ce_may_have_dropped_is_undecided(tmp_path: Path, at_ce: bytes, verdict: Verdict) -> None:
+    """What iperf3 lost is the CE's as far as its queue dropped meanwhile; read and quiet, or not read at all, it
+    excuses nothing."""
+    circuit = CONTEXT.circuit.model_copy(update={"ce": CE})
+    here = Context(circuit, CONTEXT.a, CONTEXT.z)
+    found = store(tmp_path, udp_task(here), PROBES, LOSSY, counts=counters(), context=here, at_ce=at_ce)
+    loss = find(found, "loss", "ratio", A_Z)
+    assert decide(loss, LOSS, found.fitness)[0] is verdict
+    assert ("the hosts and the CE lost 0 to 117" in loss.reason) == (verdict is Verdict.INCONCLUSIVE)
