@@ -74,7 +74,11 @@ class Outcome:
 PARALLEL_FETCHES = 8
 LEFT_OUT = "left out by --only"
 STARTED = "started"
-WITHOUT = "{why} The run went on without its counters."
+
+
+def without(why: str) -> str:
+    """The note on a spare host that cannot be asked."""
+    return f"{why.rstrip('.')}. The run went on without its counters."
 
 
 def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> Ending:
@@ -212,7 +216,7 @@ def _spared(job: Job, outcome: Outcome) -> Iterator[None]:
             raise
         if job.endpoint not in outcome.lost:
             outcome.lost.add(job.endpoint)
-            outcome.notes.append(WITHOUT.format(why=error))
+            outcome.notes.append(without(str(error)))
 
 
 def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness import __version__, evidence
-from perfharness.collect import WITHOUT, collect
+from perfharness.collect import collect, without
 from perfharness.evaluate import evaluate
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
@@ -68,7 +68,7 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
                 "format_version": evidence.FORMAT_VERSION,
                 "ended": evidence.utc(),
                 "end": ending.how,
-                "notes": [*(WITHOUT.format(why=why) for why in fleet.absent.values()), *ending.notes],
+                "notes": [*map(without, fleet.absent.values()), *ending.notes],
                 "left_behind": fleet.left_behind,
             },
         )
