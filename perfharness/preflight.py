@@ -19,7 +19,7 @@ from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.fleet.session import Session
 from perfharness.measurements.base import COARSE_MS
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Circuit, Endpoint, Router, load_circuit
+from perfharness.order.circuit import Ce, Circuit, Endpoint, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -87,7 +87,7 @@ def check(circuit_file: Path, console: Console) -> None:
     circuit = load_circuit(circuit_file)
     must_make_sense(circuit, datetime.now(UTC).date())
     ends = [circuit.endpoint(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
-    router = circuit.router
+    router = circuit.ce_host
     everyone = [*ends, *((router,) if router else ())]
     with Fleet(everyone, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
@@ -121,7 +121,7 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
     return found
 
 
-def must_be_readable(session: Session, router: Router) -> None:
+def must_be_readable(session: Session, router: Ce) -> None:
     """Raises HostUnusable where the CE's counters cannot be read. A run would go on without them."""
     for side, interface in (("lan", router.lan), ("wan", router.wan)):
         args = {"interface": interface, "period_ms": COARSE_MS}
@@ -137,7 +137,7 @@ def must_be_readable(session: Session, router: Router) -> None:
 def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
     circuit = load_circuit(circuit_file)
-    done = clean_hosts([*circuit.endpoints, *((circuit.router,) if circuit.router else ())])
+    done = clean_hosts([*circuit.endpoints, *((circuit.ce_host,) if circuit.ce_host else ())])
     for host in done:
         said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
         said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]
@@ -183,7 +183,7 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     say("")
     for name in hosts(tasks):
         end = circuit.host(name)
-        if isinstance(end, Router):
+        if isinstance(end, Ce):
             say(f"{name} (CE): ssh {end.ssh.host}, {end.python}; counters of {end.lan} and {end.wan}, if it answers")
             continue
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})

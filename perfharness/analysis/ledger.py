@@ -144,7 +144,7 @@ def book(
     return tuple(rows)
 
 
-def book_router(
+def book_ce(
     missing: Missing,
     into: Recording,
     out: Recording,

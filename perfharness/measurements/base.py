@@ -135,7 +135,7 @@ def counters(context: Context, deadline_s: float, period_ms: int | None = None) 
     if period_ms is None:
         period_ms = FINE_MS if deadline_s <= FINE_UP_TO_S else COARSE_MS
     watched = [(COUNTERS, end.name, end.interface) for end in (context.a, context.z)]
-    router = context.circuit.router
+    router = context.circuit.ce_host
     if router is not None:
         watched += [(LAN_COUNTERS, router.name, router.lan), (WAN_COUNTERS, router.name, router.wan)]
     return tuple(

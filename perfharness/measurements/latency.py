@@ -184,12 +184,12 @@ def _about_loss(way: Account, host: tuple[int, int], who: str) -> str:
 
 def _at_the_ce(context: Context, counted: probe_ledger.Counters, found: probe.Probe) -> dict[str, dict[str, object]]:
     """Packets that the CE's WAN interface counted of each direction that lost some, where that says anything."""
-    router, told = context.circuit.router, {}
-    if router is None or counted.router is None:
+    router, told = context.circuit.ce_host, {}
+    if router is None or counted.ce is None:
         return {}
     stream = replace(found.window, end_ns=found.window.start_ns + found.summary.span_ns + LAST_PASSAGE_NS)
     for direction, way in found.summary.ways.items():
-        crossed = counted.router.crossed(direction, stream, way.count) if way is not None and way.count else None
+        crossed = counted.ce.crossed(direction, stream, way.count) if way is not None and way.count else None
         if way is not None and crossed is not None:
             told[direction.value] = {
                 "interface": f"{router.wan} of {router.name}",

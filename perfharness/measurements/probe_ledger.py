@@ -9,10 +9,10 @@ from typing import Any
 from perfharness.analysis import ledger, timeline
 from perfharness.analysis.counters import Recording, record
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import router
+from perfharness.measurements import ce
 from perfharness.measurements.base import COUNTERS, Context, fitness, segment_of
+from perfharness.measurements.ce import CeCounters
 from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
-from perfharness.measurements.router import RouterCounters
 from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
 
 WAYS = (Direction.A_Z, Direction.Z_A)
@@ -24,7 +24,7 @@ class Counters:
 
     recordings: Mapping[str, Recording]
     paths: Mapping[str, str]
-    router: RouterCounters | None = None
+    ce: CeCounters | None = None
 
     def book(
         self, context: Context, scope: Scope, missing: ledger.Missing, more: Sequence[LedgerRow] = ()
@@ -40,7 +40,7 @@ class Counters:
             receiver_segment=segment_of(context, receiver),
             evidence=(self.paths[sender], self.paths[receiver]),
         )
-        return (*more, *rows, *(self.router.book(scope, missing) if self.router else ()))
+        return (*more, *rows, *(self.ce.book(scope, missing) if self.ce else ()))
 
 
 def counters(files: TaskFiles, context: Context) -> Counters:
@@ -48,7 +48,7 @@ def counters(files: TaskFiles, context: Context) -> Counters:
     return Counters(
         {host: record(files.each_row(host, COUNTERS, "counters.jsonl")) for host in context.hosts},
         {host: files.path(host, COUNTERS, "counters.jsonl") for host in context.hosts},
-        router.read(files, context),
+        ce.read(files, context),
     )
 
 

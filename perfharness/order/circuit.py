@@ -150,7 +150,7 @@ class Ssh(Strict):
     """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
 
 
-class Router(Strict):
+class Ce(Strict):
     """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement."""
 
     name: Name = Field(examples=["ce-hz-1"])
@@ -165,11 +165,11 @@ class Router(Strict):
     """Interface towards the circuit: the port rather than a VLAN on it, which has no queue and no ring of its own."""
 
 
-def _router(value: Any, info: ValidationInfo) -> Any:
+def _ce(value: Any, info: ValidationInfo) -> Any:
     """Its name alone, or how to read it."""
     if isinstance(value, dict):
-        return Router.model_validate(value, context=info.context)
-    if value is None or isinstance(value, Router) or (isinstance(value, str) and value):
+        return Ce.model_validate(value, context=info.context)
+    if value is None or isinstance(value, Ce) or (isinstance(value, str) and value):
         return value
     said = "'ce' must be the router's name, or a mapping of name, ssh, lan and wan."
     raise wrong(said, "Write for example `ce: ce-hz-1`.")
@@ -284,7 +284,7 @@ class Circuit(Strict):
     """The provider's region."""
     access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
     """The provider's access point."""
-    ce: Annotated[Router | Text | None, BeforeValidator(_router, json_schema_input_type=Text | Router | None)] = None
+    ce: Annotated[Ce | Text | None, BeforeValidator(_ce, json_schema_input_type=Text | Ce | None)] = None
     """The customer's router on this circuit: its name, or how to read its counters as well."""
     environment: Literal["production", "staging", "test", "lab"]
     """What it is used for."""
@@ -325,17 +325,17 @@ class Circuit(Strict):
         return self._source
 
     @property
-    def router(self) -> Router | None:
+    def ce_host(self) -> Ce | None:
         """The CE, where its counters can be read."""
-        return self.ce if isinstance(self.ce, Router) else None
+        return self.ce if isinstance(self.ce, Ce) else None
 
     @property
     def ce_name(self) -> str | None:
-        return self.ce.name if isinstance(self.ce, Router) else self.ce
+        return self.ce.name if isinstance(self.ce, Ce) else self.ce
 
-    def host(self, name: str) -> Endpoint | Router:
+    def host(self, name: str) -> Endpoint | Ce:
         """The endpoint of this name, or the CE. Raises KeyError."""
-        return self.router if self.router is not None and self.router.name == name else self.endpoint(name)
+        return self.ce_host if self.ce_host is not None and self.ce_host.name == name else self.endpoint(name)
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises KeyError; a pair of this circuit never does."""

@@ -153,8 +153,8 @@ def hosts(circuit: Circuit) -> Iterator[Check]:
             yield Check("EC-001", FAIL, said, "Give each its own.", ("endpoints", same[1], "address"))
 
 
-def router(circuit: Circuit) -> Iterator[Check]:
-    ce = circuit.router
+def ce_host(circuit: Circuit) -> Iterator[Check]:
+    ce = circuit.ce_host
     if ce is None:
         return
     if ce.name in {endpoint.name for endpoint in circuit.endpoints}:

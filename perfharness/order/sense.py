@@ -30,7 +30,7 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("vbrs", consistency.bgp),
         ("vbrs objectives", consistency.mtu),
         ("prefixes endpoints", consistency.hosts),
-        ("ce endpoints", consistency.router),
+        ("ce endpoints", consistency.ce_host),
         ("endpoints pairs", consistency.pairs),
         ("endpoints pairs vbrs", consistency.vbr_of_pairs),
         ("endpoints pairs vbrs objectives", consistency.ceilings),

@@ -18,7 +18,7 @@ from perfharness.analysis import ledger
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY, Context
 from perfharness.model import Criterion, Direction, LedgerRow, Measurement, Role, Segment, Verdict
-from perfharness.order.circuit import Router, Ssh, load_circuit
+from perfharness.order.circuit import Ce, Ssh, load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.integration.namespaces import ADDRESSES, Path3, Running
 
@@ -39,12 +39,12 @@ def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
         yield path
 
 
-CE = Router(name="ce-1", ssh=Ssh(host="ce-1"), lan="to-a", wan="to-z")
+CE = Ce(name="ce-1", ssh=Ssh(host="ce-1"), lan="to-a", wan="to-z")
 """The router of the path."""
 TBF = ("rate", "300kbit", "burst", "2000", "limit", "3000")
 
 
-def context(ce: Router | str | None = None) -> Context:
+def context(ce: Ce | str | None = None) -> Context:
     """The lab's circuit with the ends of the namespaces."""
     ends = {
         side: CIRCUIT.endpoint(name).model_copy(update={"interface": "eth0", "address": ADDRESSES[4][side]})
@@ -58,7 +58,7 @@ def measure(
     tmp_path: Path,
     during: Callable[[Running], None] = lambda _: None,
     program: Any = None,
-    ce: Router | None = None,
+    ce: Ce | None = None,
     **params: Any,
 ) -> Measurement:
     """A latency task with real jobs at both ends, and at the router between them where it is the ``ce``; ``during`` is

@@ -25,7 +25,7 @@ _OTHERS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class RouterCounters:
+class CeCounters:
     """The CE's counters beside a task."""
 
     lan: Recording
@@ -39,7 +39,7 @@ class RouterCounters:
         outward = scope.direction is Direction.A_Z
         into, out = (self.lan, self.wan) if outward else (self.wan, self.lan)
         near = missing.at_sender if outward else missing.at_receiver
-        return ledger.book_router(missing, into, out, self._moments(near), scope=scope, evidence=self.evidence)
+        return ledger.book_ce(missing, into, out, self._moments(near), scope=scope, evidence=self.evidence)
 
     def _moments(self, near: Moments | None) -> Moments | None:
         if near is None or self.shift_ns is None:
@@ -66,9 +66,9 @@ class RouterCounters:
         return int(packets[last] - packets[first])
 
 
-def read(files: TaskFiles, context: Context) -> RouterCounters | None:
+def read(files: TaskFiles, context: Context) -> CeCounters | None:
     """None where the order names no CE that can be read, or it left nothing."""
-    router = context.circuit.router
+    router = context.circuit.ce_host
     if router is None:
         return None
     lan, wan = (record(files.each_row(router.name, job, _FILE)) for job in (LAN_COUNTERS, WAN_COUNTERS))
@@ -76,7 +76,7 @@ def read(files: TaskFiles, context: Context) -> RouterCounters | None:
         return None
     watched: Mapping[str, Any] = (files.outcome() or {}).get("watched", {})
     near = record(files.each_row(context.a.name, COUNTERS, _FILE))
-    return RouterCounters(
+    return CeCounters(
         lan,
         wan,
         (files.path(router.name, LAN_COUNTERS, _FILE), files.path(router.name, WAN_COUNTERS, _FILE)),

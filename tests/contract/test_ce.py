@@ -8,12 +8,12 @@ import pytest
 
 from perfharness.errors import HostUnusable
 from perfharness.fleet.hosts import Fleet
-from perfharness.order.circuit import Router, Ssh
+from perfharness.order.circuit import Ce, Ssh
 from perfharness.preflight import must_be_readable
 
 
-def router(wan: str) -> Router:
-    return Router(name="host-a", ssh=Ssh(host="host-a"), lan="lo", wan=wan)
+def router(wan: str) -> Ce:
+    return Ce(name="host-a", ssh=Ssh(host="host-a"), lan="lo", wan=wan)
 
 
 def test_a_router_whose_counters_can_be_read(known: Any, sandbox: Any) -> None:

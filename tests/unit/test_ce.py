@@ -13,10 +13,10 @@ from perfharness import evidence
 from perfharness.analysis import ledger
 from perfharness.analysis.counters import Moments, Row, record
 from perfharness.judge.verdict import decide
-from perfharness.measurements import Context, router
-from perfharness.measurements.router import RouterCounters
+from perfharness.measurements import Context, ce
+from perfharness.measurements.ce import CeCounters
 from perfharness.model import Direction, LedgerRow, Scope, Segment, Verdict, Window
-from perfharness.order.circuit import Router, Ssh, load_circuit
+from perfharness.order.circuit import Ce, Ssh, load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.unit.test_analysis_ledger import QUIET
 from tests.unit.test_measurements import CONTEXT, LOSS, LOSSY, PROBES, counters, find, store, udp_task
@@ -27,7 +27,7 @@ A_Z, Z_A = Direction.A_Z, Direction.Z_A
 WINDOW = Window(START + 3 * SECOND, START + 17 * SECOND)
 STEP = [0] * 8 + [50] * 13
 """50 drops between the seconds 7 and 8."""
-CE = Router(name="ce-1", ssh=Ssh(host="ce-1"), lan="eth0", wan="eth1")
+CE = Ce(name="ce-1", ssh=Ssh(host="ce-1"), lan="eth0", wan="eth1")
 
 
 def rows(ahead_ns: int = 0, **changed: dict[str, list[int]]) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def book(
 ) -> dict[str, LedgerRow]:
     """The stages that may have lost something."""
     missing = ledger.Missing(packets=lost, window=WINDOW, **given)
-    found = RouterCounters(record(lan), record(wan), ("lan", "wan"), shift_ns).book(Scope("c", "a:z", way), missing)
+    found = CeCounters(record(lan), record(wan), ("lan", "wan"), shift_ns).book(Scope("c", "a:z", way), missing)
     return {row.stage: row for row in found if row.packets_hi}
 
 
@@ -152,7 +152,7 @@ def test_the_coordinator_bounds_the_difference_of_the_clocks(tmp_path: Path) -> 
     near = [[START - 10, START + 20], [START + end - 30, START + end + 40]]
     far = [[START - 1, START + 2], [START + end - 3, START + end + 4]]
     files, context = written(tmp_path, 5000, {"onprem-a.counters": near, "ce-1.counters-wan": far})
-    found = router.read(files, context)
+    found = ce.read(files, context)
     assert found is not None and found.shift_ns == (5000 - 4 - 30, 5000 + 3 + 40)
     assert found.evidence == ("raw/t/ce-1.counters-lan/counters.jsonl", "raw/t/ce-1.counters-wan/counters.jsonl")
 
@@ -160,10 +160,10 @@ def test_the_coordinator_bounds_the_difference_of_the_clocks(tmp_path: Path) -> 
 def test_a_run_that_noted_no_brackets_has_no_bound(tmp_path: Path) -> None:
     """Its counters then speak for the whole task; an order without a CE that can be read has none at all."""
     files, context = written(tmp_path, 0, {})
-    found = router.read(files, context)
+    found = ce.read(files, context)
     assert found is not None and found.shift_ns is None
     named = Context(context.circuit.model_copy(update={"ce": "ce-1"}), context.a, context.z)
-    assert router.read(files, named) is None
+    assert ce.read(files, named) is None
 
 
 def test_what_crossed_the_wan_counts_only_where_nothing_else_did() -> None:
@@ -173,7 +173,7 @@ def test_what_crossed_the_wan_counts_only_where_nothing_else_did() -> None:
 
     def crossed(others: int, missing: int, window: Window = WINDOW) -> int | None:
         wan = rows(nic={"tx_packets": [count + others * i for i, count in enumerate(sent)]})
-        return RouterCounters(record(rows()), record(wan), ("", ""), (0, 0)).crossed(A_Z, window, missing)
+        return CeCounters(record(rows()), record(wan), ("", ""), (0, 0)).crossed(A_Z, window, missing)
 
     assert crossed(0, 30) == 1000
     assert crossed(1, 300) == 1014
