@@ -2,13 +2,14 @@
 
 For each task: watchers, then servers until they are ready, then the drivers; a task is over when its
 drivers are. Whatever happens, every job is stopped and its files are fetched before the next task.
+A spare host (``plan.spare``) that is lost ends nothing: the run goes on without it, and says so.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.session import Session
 from perfharness.model import Job, Plan, Role, Status, Task
+from perfharness.plan import spare
 
 READY_S = 10.0
 """A server or watcher that is not ready by then will not be."""
@@ -56,8 +58,13 @@ class Outcome:
     reason: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
     """State of each job that was started, by ``<endpoint>.<job>``."""
+    watched: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """By the same, brackets of our clock (ns) in which a watcher's first row was written, and its last."""
     lost: set[str] = field(default_factory=set)
     """Hosts that are gone: there is nobody to ask any more."""
+    spare: frozenset[str] = frozenset()
+    """Hosts without which the task goes on."""
+    notes: list[str] = field(default_factory=list)
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""
@@ -72,6 +79,11 @@ LEFT_OUT = "left out by --only"
 STARTED = "started"
 
 
+def without(why: str) -> str:
+    """The note on a spare host that cannot be asked."""
+    return f"{why.rstrip('.')}. The run went on without its counters."
+
+
 def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> Ending:
     """Run these tasks of the plan; says how it ended. A lost host or an interrupt ends it early.
 
@@ -80,11 +92,12 @@ def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, 
     for task in plan.tasks:
         if task not in tasks:
             _write_outcome(task, folder, Outcome(Status.SKIPPED, LEFT_OUT), None, None)
-    ending = Ending()
+    ending, extra = Ending(), spare(tasks)
+    lost = set(extra.difference(fleet))
     try:
         for index, task in enumerate(tasks, 1):
             progress.task_started(task, index, len(tasks))
-            outcome = _run(task, fleet, folder)
+            outcome = _run(task, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes))
             progress.task_ended(task, outcome.status, outcome.reason)
             if outcome.status is not Status.COMPLETED:
                 ending.notes.append(f"{task.id} {outcome.status.value}: {outcome.reason}")
@@ -97,8 +110,7 @@ def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, 
     return ending
 
 
-def _run(task: Task, fleet: Fleet, folder: RunFolder) -> Outcome:
-    outcome = Outcome()
+def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outcome:
     started_ns = time.time_ns()
     try:
         with _fetched(task, fleet, folder, outcome):
@@ -126,6 +138,7 @@ def _write_outcome(
         "started_ns": started_ns,
         "ended_ns": ended_ns,
         "jobs": outcome.jobs,
+        "watched": outcome.watched,
     }
     folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
 
@@ -135,18 +148,24 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     keys = {name: secrets.token_bytes(KEY_BYTES) for name in {job.secret for job in task.jobs} if name}
     try:
         for role in (Role.WATCH, Role.SERVE):
-            for job in _of(task, role):
-                _start(fleet, task, job, keys, outcome)
-            for job in _of(task, role):
-                session = fleet[job.endpoint]
-                _persist(session, session.wait_ready, name(task, job), READY_S)
+            asked_ns = {}
+            for job in _of(task, role, outcome):
+                asked_ns[_key(job)] = time.time_ns()
+                with _spared(job, outcome):
+                    _start(fleet, task, job, keys, outcome)
+            for job in _of(task, role, outcome):
+                with _spared(job, outcome):
+                    session = fleet[job.endpoint]
+                    _persist(session, session.wait_ready, name(task, job), READY_S)
+                    if role is Role.WATCH:
+                        outcome.watched[_key(job)] = [(asked_ns[_key(job)], time.time_ns())]
         began = time.monotonic()
-        drivers = sorted(_of(task, Role.DRIVE), key=lambda job: job.after_s)
+        drivers = sorted(_of(task, Role.DRIVE, outcome), key=lambda job: job.after_s)
         for job in drivers:
             time.sleep(max(0.0, began + job.after_s - time.monotonic()))
             _start(fleet, task, job, keys, outcome)
         for job in drivers:
-            _note(task, job, _wait_done(fleet[job.endpoint], task, job), outcome)
+            _note(task, job, _wait_done(fleet[job.endpoint], task, job, job.deadline_s), outcome)
     except AgentError as error:
         outcome.fail(Status.FAILED, error.message)
 
@@ -158,14 +177,23 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
         yield
     finally:
         for role in (Role.DRIVE, Role.SERVE, Role.WATCH):
-            jobs = [job for job in _of(task, role) if _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED]
-            for job in jobs:
+            jobs = [
+                job
+                for job in _of(task, role, outcome)
+                if _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED
+            ]
+            asked_ns = {}
+            for job in _reachable(jobs, outcome):
+                asked_ns[_key(job)] = time.time_ns()
                 session = fleet[job.endpoint]
-                _quietly(outcome, _persist, session, session.stop, name(task, job))
-            for job in jobs:
-                state = _quietly(outcome, _wait_done, fleet[job.endpoint], task, job)
+                _quietly(job, outcome, _persist, session, session.stop, name(task, job))
+            for job in _reachable(jobs, outcome):
+                patience_s = 0.0 if job.endpoint in outcome.spare else job.deadline_s
+                state = _quietly(job, outcome, _wait_done, fleet[job.endpoint], task, job, patience_s)
                 if state is not None:
                     _note(task, job, state, outcome)
+                    if _key(job) in outcome.watched:
+                        outcome.watched[_key(job)].append((asked_ns[_key(job)], time.time_ns()))
         _fetch_all([job for job in task.jobs if _is_there(job, outcome)], task, fleet, folder, outcome)
 
 
@@ -173,13 +201,27 @@ def _is_there(job: Job, outcome: Outcome) -> bool:
     return _key(job) in outcome.jobs and job.endpoint not in outcome.lost
 
 
-def _quietly(outcome: Outcome, call: Any, *args: Any) -> Any:
+def _quietly(job: Job, outcome: Outcome, call: Any, *args: Any) -> Any:
     """Tidying goes on past one host's failure; the failure is noted."""
     try:
-        return call(*args)
+        with _spared(job, outcome):
+            return call(*args)
     except PerfharnessError as error:
         outcome.fail(Status.FAILED, error.message)
-        return None
+    return None
+
+
+@contextmanager
+def _spared(job: Job, outcome: Outcome) -> Iterator[None]:
+    """What goes wrong on a spare host is noted once, and it is not asked again."""
+    try:
+        yield
+    except PerfharnessError as error:
+        if job.endpoint not in outcome.spare:
+            raise
+        if job.endpoint not in outcome.lost:
+            outcome.lost.add(job.endpoint)
+            outcome.notes.append(without(str(error)))
 
 
 def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> None:
@@ -189,7 +231,7 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
         target = folder.path / job_folder(task.id, job.endpoint, job.id)
         target.mkdir(parents=True)
         session = fleet[job.endpoint]
-        files = _quietly(outcome, _persist, session, session.fetch, name(task, job), target)
+        files = _quietly(job, outcome, _persist, session, session.fetch, name(task, job), target)
         return None if files is None else [file.name for file in files]
 
     with ThreadPoolExecutor(max_workers=PARALLEL_FETCHES) as pool:
@@ -204,9 +246,9 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
         folder.register(str(kept.relative_to(folder.path)), task.id, job.endpoint)
 
 
-def _wait_done(session: Session, task: Task, job: Job) -> Mapping[str, Any]:
+def _wait_done(session: Session, task: Task, job: Job, patience_s: float) -> Mapping[str, Any]:
     """The job's last state. A lost channel is taken up again: the job runs on under its lease."""
-    until = time.monotonic() + job.deadline_s + GRACE_S
+    until = time.monotonic() + patience_s + GRACE_S
     while True:
         try:
             return session.wait_done(name(task, job), max(0.1, until - time.monotonic()))
@@ -242,8 +284,13 @@ def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> N
         outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
 
 
-def _of(task: Task, role: Role) -> Sequence[Job]:
-    return [job for job in task.jobs if job.role is role]
+def _of(task: Task, role: Role, outcome: Outcome) -> Iterator[Job]:
+    return _reachable((job for job in task.jobs if job.role is role), outcome)
+
+
+def _reachable(jobs: Iterable[Job], outcome: Outcome) -> Iterator[Job]:
+    """Those whose hosts are there when their turn comes."""
+    return (job for job in jobs if job.endpoint not in outcome.lost)
 
 
 def name(task: Task, job: Job) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from perfharness.errors import BadInput, Problem, Refused
 from perfharness.measurements import TO_ROUTERS
 from perfharness.model import Task
-from perfharness.order.circuit import Circuit, Router, load_circuit
+from perfharness.order.circuit import Ce, Circuit, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -106,7 +106,10 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
     say("")
     for name in hosts(tasks):
-        end = circuit.endpoint(name)
+        end = circuit.host(name)
+        if isinstance(end, Ce):
+            say(f"{name} (CE): ssh {end.ssh.host}, {end.python}; counters of {end.lan} and {end.wan}, if it answers")
+            continue
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
         say(
             f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
@@ -137,7 +140,7 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
                 to_ports = f" port {_ranges(ports)}" if ports else ""
                 say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
     say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
-    say(f"# SSH from the coordinator to {', '.join(circuit.endpoint(name).ssh.host for name in hosts(tasks))}")
+    say(f"# SSH from the coordinator to {', '.join(circuit.host(name).ssh.host for name in hosts(tasks))}")
 
 
 def _ranges(ports: list[int]) -> str:

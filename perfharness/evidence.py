@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -172,13 +172,22 @@ class TaskFiles:
 
     def rows(self, endpoint: str, job: str, name: str) -> list[dict[str, Any]]:
         """The lines of a JSON-lines file without its head line; a line cut off by a crash is left out."""
-        rows = []
-        for line in (self.bytes(endpoint, job, name) or b"").splitlines()[1:]:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return [row for row in rows if isinstance(row, dict)]
+        return list(self.each_row(endpoint, job, name))
+
+    def each_row(self, endpoint: str, job: str, name: str) -> Iterator[dict[str, Any]]:
+        """The same one by one: the counters of a day would fill the memory."""
+        path = self.folder.path / self.path(endpoint, job, name)
+        try:
+            with path.open("rb") as lines:
+                next(lines, None)
+                for line in lines:
+                    row = json.loads(line)
+                    if isinstance(row, dict):
+                        yield row
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return
+        except OSError as error:
+            raise EvidenceBroken(f"{path} cannot be read: {error.strerror}.") from None
 
     def outcome(self) -> Mapping[str, Any] | None:
         """What the orchestrator noted of the task, or None when the run ended before it."""

@@ -159,6 +159,12 @@ def hosts(tasks: Sequence[Task]) -> list[str]:
     return list(dict.fromkeys(job.endpoint for task in tasks for job in task.jobs))
 
 
+def spare(tasks: Sequence[Task]) -> frozenset[str]:
+    """Of :func:`hosts`, those that only watch and may be missing: without them less is explained, but all measured."""
+    needed = {job.endpoint for task in tasks for job in task.jobs if not job.optional}
+    return frozenset(hosts(tasks)) - needed
+
+
 def flows(tasks: Sequence[Task]) -> dict[tuple[str, str, str], tuple[list[int], list[str]]]:
     """(source, target, protocol) → ports and purposes: what a firewall must let through."""
     ports: dict[tuple[str, str, str], set[int]] = defaultdict(set)

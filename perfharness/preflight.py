@@ -12,11 +12,13 @@ from typing import Any
 
 from rich.console import Console
 
-from perfharness.errors import HostUnusable
+from perfharness.errors import AgentError, HostUnusable
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
+from perfharness.fleet.session import Session
+from perfharness.measurements.base import COARSE_MS
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Endpoint, Router, load_circuit
+from perfharness.order.circuit import Ce, Endpoint, Router, load_circuit
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import size_text
 from perfharness.plan import disk_bytes, hosts
@@ -34,13 +36,18 @@ def check(circuit_file: Path, console: Console) -> None:
     ends = [end for end in paired if isinstance(end, Endpoint)]
     for end in paired:
         if isinstance(end, Router):
-            console.print(
-                f"{end.name}: {end.address}, {end.told}; not asked", markup=False, highlight=False, soft_wrap=True
-            )
-    with Fleet(ends, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
+            said = f"{end.name}: {end.address}, {end.told}; not asked"
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
+    ce = circuit.ce_host
+    everyone = [*ends, *((ce,) if ce else ())]
+    with Fleet(everyone, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             room = f"disk {_room_text(fleet[name].hello['room_bytes'])}"
             console.print(f"{name}: {_facts_text(facts)}, {room}", markup=False, highlight=False, soft_wrap=True)
+        if ce:
+            must_be_readable(fleet[ce.name], ce)
+            words = f"{ce.name}: the counters of {ce.lan} and {ce.wan} can be read"
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -69,6 +76,8 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
 def must_have_room(fleet: Fleet, tasks: Sequence[Task]) -> None:
     """Raises HostUnusable for a host whose disk cannot take what the tasks write there."""
     for name in hosts(tasks):
+        if name not in fleet:  # a CE that does not answer
+            continue
         need, room = disk_bytes(tasks, name), fleet[name].hello["room_bytes"]
         if need > room:
             said = f"its samples may take {size_text(need)} and {fleet[name].hello['dir']} has {_room_text(room)}."
@@ -79,9 +88,23 @@ def _room_text(room_bytes: int) -> str:
     return f"{size_text(room_bytes)} to spare" if room_bytes > 0 else "nothing to spare"
 
 
+def must_be_readable(session: Session, ce: Ce) -> None:
+    """Raises HostUnusable where the CE's counters cannot be read. A run would go on without them."""
+    for side, interface in (("lan", ce.lan), ("wan", ce.wan)):
+        args = {"interface": interface, "period_ms": COARSE_MS}
+        session.start(Job(side, ce.name, "host.counters", args, Role.WATCH, FACTS_S))
+        try:
+            session.wait_ready(side, FACTS_S)
+        except AgentError as error:
+            said = error.message.removeprefix(f"{ce.name}: ")
+            raise HostUnusable(ce.name, f"{said}.", f"Correct `{side}:` of the CE.") from None
+        session.stop(side)
+
+
 def clean(circuit_file: Path, console: Console) -> None:
     """Remove what is ours from every host. Raises the first host's trouble after all others are clean."""
-    done = clean_hosts(load_circuit(circuit_file).hosts)
+    circuit = load_circuit(circuit_file)
+    done = clean_hosts([*circuit.hosts, *((circuit.ce_host,) if circuit.ce_host else ())])
     for host in done:
         said = [f"removed {item['dir']} ({item['was']})" for item in host.removed]
         said += [f"kept {item['dir']}: {item['why']}" for item in host.kept]

@@ -10,14 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness import __version__, evidence
-from perfharness.collect import collect
+from perfharness.collect import collect, without
 from perfharness.evaluate import evaluate
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
-from perfharness.plan import chosen, duration_s, hosts, make_plan, refuse_harm, to_json
+from perfharness.plan import chosen, duration_s, hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
 from perfharness.report.write import write_reports
 from perfharness.view import summary, view
@@ -36,11 +36,13 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
     plan = make_plan(circuit, scenario)
     tasks = chosen(plan, only)
     refuse_harm(tasks, circuit, now)
-    ends = [circuit.endpoint(name) for name in hosts(tasks)]
+    names, extra = hosts(tasks), spare(tasks)
+    ends = [circuit.endpoint(name) for name in names if name not in extra]
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
     with view(console) as progress:
-        progress.connecting(f"{scenario.id} on {circuit.id}", hosts(tasks), duration_s(tasks))
-        with Fleet(ends, run_id, plan.lease_s, progress.event) as fleet:
+        progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
+        everyone = [circuit.host(name) for name in names]
+        with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
             loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
             must_be_usable(fleet, ends, loaded)
             must_have_room(fleet, tasks)
@@ -67,7 +69,7 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None,
                 "format_version": evidence.FORMAT_VERSION,
                 "ended": evidence.utc(),
                 "end": ending.how,
-                "notes": ending.notes,
+                "notes": [*map(without, fleet.absent.values()), *ending.notes],
                 "left_behind": fleet.left_behind,
             },
         )

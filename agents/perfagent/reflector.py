@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
+from collections.abc import Callable
 from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
@@ -40,10 +41,12 @@ class Reflector:
         *,
         record: bool = True,
         classes: int = 1,
+        error_word: Callable[[], int] | None = None,
     ) -> None:
         """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept.
 
         ``classes``: how packets were marked is counted in so many classes, packet i in the one numbered i modulo this.
+        ``error_word`` tells the error estimate of the replies to come, at no cost.
         """
         timestamps.enable(sock)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
@@ -51,6 +54,7 @@ class Reflector:
         self._job = job
         self._sock = sock
         self._rules = rules
+        self._error_word = error_word
         self._packet = bytearray(_LARGEST_DATAGRAM)
         self._buffers = (self._packet,)
         self._view = memoryview(self._packet)
@@ -135,6 +139,8 @@ class Reflector:
         self._unstamped.clear()  # without stamps it would grow for ever
         pair = clock_pair()
         self._next_tick_ns = pair[0] + _TICK_NS
+        if self._error_word is not None:
+            self._rules.error_word = self._error_word()
         if self._records:
             self.clock.append(pair)
             self._records.write_ripe()
@@ -158,5 +164,6 @@ class Reflector:
             },
             **self._marks.figures(),
             "ttl_seen": {str(ttl): n for ttl, n in sorted(self.ttl_seen.items())},
+            "error_word": self._rules.error_word,
             "clock": self.clock,
         }

@@ -54,8 +54,10 @@ class Sender:
         stream: Stream,
         form: Form = OPEN,
         flow_of: Callable[[int], int] | None = None,
+        error_word: Callable[[], int] | None = None,
     ) -> None:
         """``flow_of(seq)`` is the flow, an index of ``socks``, of the packet of that number; without it, each in turn.
+        ``error_word`` tells the error estimate of the packets to come, at no cost.
 
         Raises Fault(BAD_ARGUMENT, TOOL_FAILED).
         """
@@ -64,6 +66,7 @@ class Sender:
         self._stream = stream
         self._form = form
         self._flow_of = flow_of or (lambda seq: seq % len(socks))
+        self._error_word = error_word
         self._reply = bytearray(max(stream.packet_bytes))
         self._buffers = (self._reply,)
         self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
@@ -72,7 +75,7 @@ class Sender:
         except ValueError as error:
             raise Fault(Code.BAD_ARGUMENT, str(error)) from error
         self._duplicates_path = job.folder / "duplicates.rec"
-        mark = form.mark(stream.error_word, stream.ssid)
+        mark = form.mark(stream.ssid)
         self._stamps = [timestamps.TransmitStamps(sock, *mark) for sock in socks]
         self._poll = select.epoll()
         self._flow_at = {}
@@ -196,6 +199,8 @@ class Sender:
         self.clock.append(pair)
         self._next_tick_ns = pair[0] + _TICK_NS
         self._records.release(seq)
+        if self._error_word is not None:
+            self.session.error_word = self._error_word()
         live = {"sent": self.sent, "received": self.session.received}
         if self._rtts:
             live["rtt_ns_p50"] = sorted(self._rtts)[len(self._rtts) // 2]
@@ -270,6 +275,6 @@ class Sender:
                 "t1": {"kernel": session.kernel_t1, "user": self.sent - session.kernel_t1},
                 "t4": {"kernel": session.kernel_t4, "user": replies - session.kernel_t4},
             },
-            "error_word": self._stream.error_word,
+            "error_word": session.error_word,
             "clock": self.clock,
         }

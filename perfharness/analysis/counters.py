@@ -6,7 +6,8 @@ rise may have come at any time between the rows that have it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,17 @@ from perfharness.model import Window
 Row = Mapping[str, Any]
 Path = tuple[str, ...]
 
+PACKETS = ("rx_packets", "tx_packets")
 INGRESS = ("ingress", "drops")
 UNACCOUNTED, UNACCOUNTED6 = ("ip", "unaccounted"), ("ip6", "unaccounted")
 """Packets that IP took in and neither delivered, forwarded, kept for reassembly nor counted as discarded: what the
 host's own netfilter drops is in no counter of its own, but missing here."""
+UNTRANSMITTED, UNTRANSMITTED6 = ("ip", "untransmitted"), ("ip6", "untransmitted")
+"""Packets that IP was to send or to forward and never handed on. Since Linux 6.6, which brought OutTransmits, a packet
+counts as forwarded before netfilter has seen it; in older ones what is filtered on the way through is UNACCOUNTED."""
 
 COUNTED: tuple[Path, ...] = (
+    *(("nic", name) for name in PACKETS),
     ("qdisc", "drops"),
     ("qdisc", "requeues"),
     INGRESS,
@@ -143,29 +149,35 @@ class Recording:
         return run_of_gap, lost_of_run
 
 
-def record(rows: Sequence[Row]) -> Recording:
+def record(rows: Iterable[Row]) -> Recording:
     """The rows as columns; rows without a time are left out."""
-    clock = "mono_ns" if all("mono_ns" in row for row in rows) else "t_ns"
-    timed = [row for row in rows if isinstance(row.get(clock), int) and isinstance(row.get("t_ns"), int)]
-    found: dict[Path, tuple[list[int], list[int]]] = {}
-    for place, row in enumerate(timed):
+    kept: dict[Path, tuple[array[int], array[int]]] = {}
+    unix_ns, mono_ns = array("q"), array("q")
+    for row in rows:
+        if not isinstance(row.get("t_ns"), int):
+            continue
         for path, value in _read(row):
-            places, values = found.setdefault(path, ([], []))
-            places.append(place)
+            places, values = kept.setdefault(path, (array("q"), array("q")))
+            places.append(len(unix_ns))
             values.append(value)
-    last = len(timed) - 1
-    if timed:
+        unix_ns.append(row["t_ns"])
+        if isinstance(row.get("mono_ns"), int):
+            mono_ns.append(row["mono_ns"])
+    clock = mono_ns if len(mono_ns) == len(unix_ns) else unix_ns
+    last = len(unix_ns) - 1
+    found: dict[Path, tuple[Sequence[int], Sequence[int]]] = {**kept}
+    if unix_ns:
         found[INGRESS] = _from_nothing(*found.get(INGRESS, ([], [])), last)
     columns = {
         path: (np.array(places, np.int64), np.array(values, np.int64)) for path, (places, values) in found.items()
     }
-    for path in (UNACCOUNTED, UNACCOUNTED6):
+    for path in (UNACCOUNTED, UNACCOUNTED6, UNTRANSMITTED, UNTRANSMITTED6):
         if path in columns:
             columns[path] = columns[path][0], _settled(columns[path][1])
     good = {path: column for path, column in columns.items() if _tells(*column, last)}
     return Recording(
-        t_ns=np.array([row["t_ns"] for row in timed], np.int64),
-        length_ns=timed[-1][clock] - timed[0][clock] if timed else 0,
+        t_ns=np.array(unix_ns, np.int64),
+        length_ns=clock[-1] - clock[0] if unix_ns else 0,
         counters=good,
         broken=frozenset(columns.keys() - good.keys()),
     )
@@ -176,12 +188,16 @@ def _tells(places: Ints, values: Ints, last: int) -> bool:
 
 
 def _settled(values: Ints) -> Ints:
-    """A difference of counters that are not read at one instant: a packet between two of them is no drop, but what
-    falls by more was reset."""
-    return values if (np.diff(values) < -_BETWEEN_COUNTERS).any() else np.maximum.accumulate(values)
+    """A difference of counters that are not read at one instant: a packet between two of them in a single row is no
+    drop, but what falls by more was reset."""
+    if (np.diff(values) < -_BETWEEN_COUNTERS).any():
+        return values
+    calm = values.copy()
+    calm[1:-1] = np.sort([values[:-2], values[1:-1], values[2:]], axis=0)[1]
+    return np.maximum.accumulate(calm)
 
 
-def _from_nothing(places: list[int], values: list[int], last: int) -> tuple[list[int], list[int]]:
+def _from_nothing(places: Sequence[int], values: Sequence[int], last: int) -> tuple[Sequence[int], Sequence[int]]:
     """There is no row of the ingress qdisc where none is attached: one that comes begins at 0."""
     if not places or places[0] > 0:
         places, values = [0, *places], [0, *values]
@@ -211,7 +227,18 @@ def _unaccounted(snmp: Mapping[str, Any]) -> tuple[tuple[Path, int | None], ...]
     ip, ip6 = snmp.get("Ip"), snmp.get("Ip6")
     more = sum(snmp.get(table, {}).get(name, 0) for table, name in _KEPT_EXT)
     four, six = _missing(ip, _KEPT, "ForwDatagrams"), _missing(ip6, (*_KEPT, *_KEPT6), "OutForwDatagrams")
-    return (UNACCOUNTED, None if four is None else four - more), (UNACCOUNTED6, six)
+    return (
+        (UNACCOUNTED, None if four is None else four - more),
+        (UNACCOUNTED6, six),
+        (UNTRANSMITTED, _untransmitted(ip, "ForwDatagrams")),
+        (UNTRANSMITTED6, _untransmitted(ip6, "OutForwDatagrams")),
+    )
+
+
+def _untransmitted(table: Any, forwarded: str) -> int | None:
+    if not isinstance(table, Mapping) or not {"OutTransmits", "OutRequests", forwarded} <= table.keys():
+        return None
+    return int(table["OutRequests"]) + int(table[forwarded]) - int(table["OutTransmits"])
 
 
 def _missing(table: Any, kept: Sequence[str], forwarded: str) -> int | None:

@@ -6,6 +6,9 @@ counts as well, less the corrupted packets that the way damaged and the socket o
 host cannot tell is unknown, not zero: such a stage may have lost all that is missing. Not seen at all: what XDP or a
 netdev-family rule of netfilter drops before the IP layer, unless the driver counts it, and what a hypervisor drops
 outside its guest.
+
+The customer's router, where it can be read, explains losses as a host does, but never more than its counters say:
+all traffic of the site passes it.
 """
 
 from __future__ import annotations
@@ -16,9 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis.counters import INGRESS, UNACCOUNTED, UNACCOUNTED6, Moments, Path, Recording, Rises
+from perfharness.analysis.counters import (
+    INGRESS,
+    UNACCOUNTED,
+    UNACCOUNTED6,
+    UNTRANSMITTED,
+    UNTRANSMITTED6,
+    Moments,
+    Path,
+    Recording,
+    Rises,
+)
 from perfharness.analysis.statistics import CONFIDENCE, Ints, clopper_pearson
-from perfharness.model import Interval, LedgerRow, Scope, Segment, Window
+from perfharness.model import Direction, Interval, LedgerRow, Scope, Segment, Window
 
 Row = Mapping[str, Any]
 Found = tuple[Ints, str] | None
@@ -38,6 +51,13 @@ RECEIVER_PORT = "receiver udp (no socket)"
 RECEIVER_BUFFERS = "receiver udp buffers (namespace)"
 RECEIVER_SOCKET = "receiver socket"
 RECEIVER_APPLICATION = "receiver application"
+CE_IN = "CE nic in"
+CE_DAMAGED = "CE nic in (damaged frames)"
+CE_SOFTNET = "CE softnet"
+CE_IP = "CE ip"
+CE_FIREWALL = "CE firewall"
+CE_QDISC = "CE qdisc"
+CE_OUT = "CE nic out"
 DAMAGED = "arrived damaged (UDP checksum)"
 BETWEEN = "between the hosts"
 
@@ -124,6 +144,40 @@ def book(
     return tuple(rows)
 
 
+def book_ce(
+    missing: Missing,
+    into: Recording,
+    out: Recording,
+    at_router: Moments | None,
+    *,
+    scope: Scope,
+    evidence: tuple[str, ...] = (),
+) -> tuple[LedgerRow, ...]:
+    """What the customer's router may have dropped in one direction, by the interface that packets come in by and the
+    one that they leave by; ``at_router``: when they were lost, by its own clock.
+
+    A stage that it cannot tell has no row: a router that tells little must not excuse more than one that is not read.
+    Frames are damaged on the link that they came by: the LAN's is the customer's, the circuit's is not.
+    """
+    came, gone = (each.rises(missing.window, missing.packets, at_router) for each in (into, out))
+    link = Segment.LAN if scope.direction is Direction.A_Z else Segment.BETWEEN
+    stages = (
+        (CE_IN, Segment.CE, came, _receive(came)),
+        (CE_DAMAGED, link, came, _damaged_frames(came)),
+        (CE_SOFTNET, Segment.CE, came, _softnet(came)),
+        (CE_IP, Segment.CE, came, _ip(came, scope.family == "ipv6")),
+        (CE_FIREWALL, Segment.CE, came, _filtered(came, scope.family == "ipv6")),
+        (CE_QDISC, Segment.CE, gone, _qdisc(gone)),
+        (CE_OUT, Segment.CE, gone, _transmit(gone)),
+    )
+    rows = []
+    for stage, segment, rises, found in stages:
+        if found is not None:
+            most = min(missing.packets, int(np.minimum(found[0], rises.lost).sum()))
+            rows.append(LedgerRow(scope, stage, segment, 0, most, found[1], True, evidence))
+    return tuple(rows)
+
+
 def unsent(packets: int, scope: Scope, segment: Segment, counter: str, evidence: tuple[str, ...]) -> LedgerRow:
     """What the schedule asked for and the sender's program did not hand to the kernel, or the kernel refused: never
     offered to the path."""
@@ -145,9 +199,15 @@ def socket_drops(sockets: Sequence[Row]) -> int | None:
 
 
 def host_loss(rows: Sequence[LedgerRow]) -> tuple[int, int]:
-    """(least, most) packets that the hosts themselves lost of those that are missing."""
+    """(least, most) packets that the hosts themselves, or the customer's router, lost of those that are missing."""
     own = [row for row in rows if row.missing and row.segment is not Segment.BETWEEN]
     return sum(row.packets_lo for row in own), sum(row.packets_hi for row in own)
+
+
+def who(rows: Sequence[LedgerRow]) -> str:
+    """Whose counters explain something of the loss, in words."""
+    router = any(row.packets_hi and row.segment in (Segment.CE, Segment.LAN) for row in rows if row.missing)
+    return "the hosts and the CE" if router else "the hosts"
 
 
 def remaining(lost: int, host: tuple[int, int]) -> tuple[int, int]:
@@ -177,7 +237,7 @@ def loss_interval(
     known = least == most
     method = "Clopper–Pearson, design effect from blocks" if n_eff is not None else "Clopper–Pearson"
     if not known:
-        method += f", on {least} to {most} packets that the hosts did not lose"
+        method += f", on {least} to {most} packets that no counter explains"
     effective = float(sent) if n_eff is None or most in (0, sent) else n_eff
     return Interval(bounds(least)[0], bounds(most)[1], confidence, "one", method, effective if known else None)
 
@@ -266,6 +326,12 @@ def _firewall(gone: Rises, v6: bool) -> Found:
     vanished = gone.total((UNACCOUNTED6 if v6 else UNACCOUNTED,))
     said = "received by IP and neither delivered, forwarded nor discarded (netfilter)"
     return None if vanished is None else (vanished, said)
+
+
+def _filtered(gone: Rises, v6: bool) -> Found:
+    """On the way through, too."""
+    vanished = gone.total((UNACCOUNTED6 if v6 else UNACCOUNTED,), (UNTRANSMITTED6 if v6 else UNTRANSMITTED,))
+    return None if vanished is None else (vanished, "came to IP, or was to leave it, and vanished there (netfilter)")
 
 
 def _udp(gone: Rises, v6: bool, counter: str) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ class Fleet(Mapping[str, Session]):
     """``with Fleet(…) as fleet: fleet["onprem-a"].start(…)``.
 
     Entering raises HostUnusable naming every host that cannot be used, or Refused; the others are left first.
+    A ``spare`` host is no reason to stop: ``absent`` says which of them is not there, and why.
     On the way out every agent leaves; ``left_behind`` then says where that could not be seen.
     """
 
@@ -36,17 +37,21 @@ class Fleet(Mapping[str, Session]):
         run_id: str,
         lease_s: float,
         on_event: EventHandler = lambda host, event: None,
+        spare: Collection[str] = (),
     ) -> None:
         self._endpoints = endpoints
         self._run_id = run_id
         self._lease_s = lease_s
         self._on_event = on_event
+        self._spare = spare
         self._sessions: dict[str, Session] = {}
+        self.absent: dict[str, str] = {}
         self.left_behind: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         try:
             failed = _each(self._endpoints, self._deploy)
+            self.absent = {name: str(failed.pop(name)) for name in self._spare if name in failed}
             if failed:
                 raise _together(list(failed.values()))
         except BaseException:

@@ -24,6 +24,11 @@ SHAPER_QUEUE_NS = 5_000_000
 MATERIAL = 0.1
 """Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
 NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
+NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
+OF_CE = "CE "
+"""How the stages begin that its counters tell of."""
+NOT_THE_HOSTS = "The hosts' own counters do not explain it."
+NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
 
 Findings = Sequence[Finding]
@@ -57,6 +62,30 @@ def host_receive_buffer(findings: Findings, measurements: Measurements) -> Itera
                 checklist=("EC-042",),
                 next="Give the receiver more buffer or CPU and run the step again; do not call the carrier for this.",
             )
+
+
+def ce_drop(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """The CE's counters of drops rose when packets were lost, and a finding is the worse for it."""
+    because = tuple(
+        f"{row.stage}: up to {row.packets_hi:,} packets{_of_missing(row, losses)} ({row.counter})."
+        for measurement in measurements
+        for row in measurement.ledger
+        if _of_ce(row) and row.packets_hi > 0
+        for losses in (_losses_of(row, measurement, findings),)
+        if any(loss.verdict is not Verdict.PASS for loss in losses)
+        if row.packets_hi >= MATERIAL * _missing(row, losses)
+    )
+    if because:
+        yield Diagnosis(
+            cause="ce-drop",
+            certainty="likely",
+            segment=Segment.CE,
+            owner="own",
+            because=because,
+            against=("The CE's counters count all traffic that passes it, so that the drops may be of other packets.",),
+            checklist=("EC-048",),
+            next="Look at queue limits, rates and CPU of the CE; run the step again without other traffic on it.",
+        )
 
 
 def host_cpu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -127,6 +156,7 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     failed = [finding for finding in _failed(findings, "loss") if finding.scope.load == "idle"]
     directions = {finding.scope.direction for finding in failed}
     for finding in failed:
+        read = any(_of_ce(row) for item in measurements if item.task.id == finding.task for row in item.ledger)
         yield Diagnosis(
             cause="loss-one-way" if len(directions) == 1 else "unattributed-loss",
             certainty="proven",
@@ -134,12 +164,14 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             owner="carrier",
             because=(
                 f"{_where(finding)}: {finding.reason}",
-                "The hosts' own counters do not explain it.",
+                NOT_THE_CE if read else NOT_THE_HOSTS,
                 *_other_classes(finding, findings),
             ),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED_PAST_CE if read else NOT_NARROWED,),
             checklist=finding.checklist,
-            next="Read the interface counters of the CE and ask the carrier for theirs over the same window.",
+            next="Ask the carrier for the interface counters over the same window."
+            if read
+            else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
         )
 
 
@@ -275,6 +307,7 @@ def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagn
 
 RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     host_receive_buffer,
+    ce_drop,
     host_cpu,
     below_order,
     mtu,
@@ -339,6 +372,11 @@ def _matters(row: LedgerRow, losses: Findings, judged: Findings) -> bool:
     allowed = [loss.threshold * loss.n for loss in losses if isinstance(loss.threshold, int | float)]
     alone = bool(allowed) and row.packets_lo > sum(allowed)
     return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
+
+
+def _of_ce(row: LedgerRow) -> bool:
+    """By the CE's counters; a router's own reflector may stand in its place, but nobody reads its counters."""
+    return row.segment is Segment.CE and row.stage.startswith(OF_CE)
 
 
 def _segment(measurement: Measurement, host: str) -> Segment:

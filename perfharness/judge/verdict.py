@@ -112,7 +112,7 @@ def _what_decides(observation: Observation, value: float, interval: Interval, th
     if interval.sides == "exact":
         return "what was counted leaves it open"
     if interval.n_eff is None and observation.metric == "loss":
-        return "what the hosts may have lost leaves it open, more of the same would not decide"
+        return "what may have been lost outside the circuit leaves it open, more of the same would not decide"
     if interval.n_eff is None and observation.metric == "delay.oneway":
         return "how well the clocks are known is part of it, more of the same would not decide"
     if value == threshold:

@@ -38,6 +38,12 @@ SETUP_S = 5.0
 """Allowed on top of a job's own time for start, login and tidy end."""
 COUNTERS = "counters"
 """Job id of the counters beside a task."""
+LAN_COUNTERS, WAN_COUNTERS = "counters-lan", "counters-wan"
+"""Of the CE's two interfaces."""
+FINE_MS, COARSE_MS = 100, 1000
+"""Between two readings of the counters."""
+FINE_UP_TO_S = 600.0
+"""Of a longer task they are read once a second: a day of ten rows a second would be a gigabyte for each host."""
 
 
 COUNTERS_ROW_BYTES = 4000
@@ -157,19 +163,29 @@ class MeasurementKind(Protocol):
     def analyse(self, task: Task, files: TaskFiles, context: Any) -> Measurement: ...
 
 
-def counters(context: Ends, deadline_s: float, period_ms: int = 100) -> tuple[Job, ...]:
-    """The watchers beside any task that moves packets: each host's counters, by default ten times a second."""
+def counters(context: Ends, deadline_s: float, period_ms: int | None = None) -> tuple[Job, ...]:
+    """The watchers beside any task that moves packets: the counters of each host, and of the CE where it can be read.
+
+    Ten times a second unless ``period_ms`` says otherwise, and once a second in a long task.
+    """
+    if period_ms is None:
+        period_ms = FINE_MS if deadline_s <= FINE_UP_TO_S else COARSE_MS
+    watched = [(COUNTERS, end.name, end.interface) for end in context.agents]
+    ce = context.circuit.ce_host
+    if ce is not None:
+        watched += [(LAN_COUNTERS, ce.name, ce.lan), (WAN_COUNTERS, ce.name, ce.wan)]
     return tuple(
         Job(
-            id=COUNTERS,
-            endpoint=end.name,
+            id=job,
+            endpoint=host,
             method="host.counters",
-            args={"interface": end.interface, "period_ms": period_ms},
+            args={"interface": interface, "period_ms": period_ms},
             role=Role.WATCH,
             deadline_s=deadline_s,
             writes_bytes=round(deadline_s * 1000 / period_ms) * COUNTERS_ROW_BYTES,
+            optional=job != COUNTERS,
         )
-        for end in context.agents
+        for job, host, interface in watched
     )
 
 

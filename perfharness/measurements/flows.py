@@ -249,7 +249,7 @@ def _about_loss(side: Side) -> str:
             return f"None of {sent.sum():,} packets on {n} flows was lost. {able} found."
         return f"The {lost.sum():,} lost of {sent.sum():,} packets are spread evenly over {n} flows. {able} found."
     others = split.counted & ~split.worse
-    hosts = "; the hosts may have lost as many" if _hosts_explain(side) else ""
+    hosts = "; as many may have been lost outside the circuit" if _hosts_explain(side) else ""
     return (
         f"{hit} of {n} flows lost {lost[split.worse].sum():,} of {sent[split.worse].sum():,} packets, "
         f"the others {lost[others].sum():,} of {sent[others].sum():,}{hosts}.{_group(split)}"

@@ -69,6 +69,8 @@ MOST_CLASSES = 8
 LEAST_INTERVAL_NS = 100_000
 """Between packets of any class: what the prober keeps up with on a small host."""
 OF_SECONDS = "Clopper–Pearson, design effect from minutes, ten seconds as one"
+LAST_PASSAGE_NS = 500_000_000
+"""After the last probe was sent, for it to pass the CE and come back."""
 
 
 def _with_room(sizes: Packets, info: ValidationInfo) -> Packets:
@@ -204,6 +206,7 @@ class Latency:
                 **facts(found),
                 **({"classes": told} if len(classes) > 1 else told[task.scope.service]),
                 "loss_events": events,
+                "ce": _at_the_ce(context, counted, found),
                 "oneway": one_way.facts,
             },
         )
@@ -247,20 +250,39 @@ def _losses(one: OfClass, context: Context) -> list[Observation]:
                 n=way.packets,
                 interval=loss_interval(way.count, way.packets, host, effective_n(way.lost, way.offered)),
                 evidence=one.found.evidence,
-                reason=about_loss(way, host) + (f" {forged:,} that came were refused as forged." if forged else ""),
+                reason=about_loss(way, host, one.who[direction])
+                + (f" {forged:,} that came were refused as forged." if forged else ""),
                 hosts=context.hosts,
             )
         )
     return observations
 
 
-def about_loss(way: Account, host: tuple[int, int]) -> str:
+def about_loss(way: Account, host: tuple[int, int], who: str = "the hosts") -> str:
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
         return f"None of {way.packets:,} packets was lost."
     periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
     said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
-    return said + (f"; the hosts lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+    return said + (f"; {who} lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
+
+
+def _at_the_ce(context: Context, counted: probe_ledger.Counters, found: probe.Probe) -> dict[str, dict[str, object]]:
+    """Packets that the CE's WAN interface counted of each direction that lost some, where that says anything."""
+    router, told = context.circuit.ce_host, {}
+    if router is None or counted.ce is None:
+        return {}
+    stream = replace(found.window, end_ns=found.window.start_ns + found.summary.span_ns + LAST_PASSAGE_NS)
+    for direction, way in found.summary.ways.items():
+        crossed = counted.ce.crossed(direction, stream, way.count) if way is not None and way.count else None
+        if way is not None and crossed is not None:
+            told[direction.value] = {
+                "interface": f"{router.wan} of {router.name}",
+                "crossed": crossed,
+                "packets": way.packets,
+                "missing": way.count,
+            }
+    return told
 
 
 def available(way: Account) -> tuple[Availability, Interval]:
@@ -285,7 +307,7 @@ def _availabilities(one: OfClass, context: Context) -> list[Observation]:
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
         if one.hosts[direction][1] and seconds.unavailable.any():
             interval = replace(interval, hi=1.0)
-            about += " The hosts may have lost some of the packets."
+            about += " Some of the packets may have been lost outside the circuit."
         observations.append(
             Observation(
                 metric="availability",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perfharness.analysis.ledger import host_loss
+from perfharness.analysis.ledger import host_loss, who
 from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import Context
 from perfharness.model import Direction, LedgerRow, Scope, Task
@@ -26,7 +26,9 @@ class OfClass:
     found: probe.Probe
     """Its own packets."""
     hosts: Mapping[Direction, tuple[int, int]]
-    """The least and the most of its packets that the hosts lost in each direction."""
+    """The least and the most of its packets that were lost outside the circuit in each direction."""
+    who: Mapping[Direction, str]
+    """Where they were lost, in words."""
 
     @property
     def turn(self) -> tuple[int, int]:
@@ -41,13 +43,14 @@ def split(
     sent = next((job.args["dscp"] for job in task.jobs if job.id == probe.SENDER), 0)
     dscps = sent if isinstance(sent, list) else [int(sent)]
     hosts = {way: host_loss(booked) for way, booked in rows.items()}
+    where = {way: who(booked) for way, booked in rows.items()}
     if len(dscps) == 1:
-        return (OfClass(task.scope, dscps[0], found, hosts),)
+        return (OfClass(task.scope, dscps[0], found, hosts, where),)
     classes = []
     for which, (dscp, service) in enumerate(zip(dscps, task.services, strict=True)):
         scope, own = replace(task.scope, service=service), _own(found, which, len(dscps))
         shares = {way: _share(context, scope, way, counted, found, own, whole) for way, whole in hosts.items()}
-        classes.append(OfClass(scope, dscp, own, shares))
+        classes.append(OfClass(scope, dscp, own, shares, where))
     return tuple(classes)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis.ledger import host_loss, loss_interval, remaining
+from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.statistics import FEW_RATES, effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
@@ -126,7 +126,7 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
     host = host_loss(rows)
     said = f"{missing:,} of {total:,} packets did not arrive"
     if host[1]:
-        said += f"; the hosts lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
+        said += f"; {who(rows)} lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
     n_eff = effective_n(np.append(lost, tail), np.append(packets, tail))  # the tail is one burst
     interval = loss_interval(missing, total, host, n_eff)
     withheld = flow.withheld_bps / flow.intended_bps

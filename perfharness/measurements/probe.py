@@ -265,7 +265,7 @@ def quantiles(
     """
     n, excused = values.n, min(host, values.lost)
     path = values.without_lost(excused)
-    about = f"The hosts may have lost {excused:,} of the packets that count as late." if excused else ""
+    about = f"{excused:,} of the packets that count as late may have been lost outside the circuit." if excused else ""
     observations = []
     for name, q in which.items():
         value, interval = values.quantile(q) if n else (None, None)

@@ -10,6 +10,7 @@ from perfharness.analysis import ledger, timeline
 from perfharness.analysis.counters import Recording, record
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
+from perfharness.measurements.ce import CeCounters, read_ce
 from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
 from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
 
@@ -22,6 +23,7 @@ class Counters:
 
     recordings: Mapping[str, Recording]
     paths: Mapping[str, str]
+    ce: CeCounters | None = None
 
     def book(
         self, context: Context, scope: Scope, missing: ledger.Missing, more: Sequence[LedgerRow] = ()
@@ -37,14 +39,15 @@ class Counters:
             receiver_segment=segment_of(context, receiver),
             evidence=(self.paths[sender], self.paths[receiver]),
         )
-        return (*more, *rows)
+        return (*more, *rows, *(self.ce.book(scope, missing) if self.ce else ()))
 
 
 def counters(files: TaskFiles, context: Ends) -> Counters:
-    """The hosts' counters beside this task."""
+    """The hosts' counters beside this task, and the CE's."""
     return Counters(
-        {host: record(files.rows(host, COUNTERS, "counters.jsonl")) for host in context.hosts},
+        {host: record(files.each_row(host, COUNTERS, "counters.jsonl")) for host in context.hosts},
         {host: files.path(host, COUNTERS, "counters.jsonl") for host in context.hosts},
+        read_ce(files, context),
     )
 
 

@@ -16,7 +16,15 @@ from perfharness.analysis.capacity import convert
 from perfharness.errors import BadInput
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_result, probe
-from perfharness.measurements.base import SETUP_S, Context, counters, not_completed, probe_port_use
+from perfharness.measurements.base import (
+    COARSE_MS,
+    FINE_MS,
+    SETUP_S,
+    Context,
+    counters,
+    not_completed,
+    probe_port_use,
+)
 from perfharness.measurements.base import Params as Base
 from perfharness.model import Direction, Job, Layer, Measurement, PortUse, Role, Task
 from perfharness.order.units import Duration, Rate, Size, rate_text
@@ -32,8 +40,6 @@ PROCESS_PPS = 50_000
 """UDP: one process for each started 50,000 packets/s; one that must send more is often late, and then bursts."""
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
-TCP_COUNTERS_MS = 1000
-"""Bursts and losses are placed in time for UDP only; reading the counters costs CPU that an unlimited load wants."""
 BUFFER_PRIVILEGE = "CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)"
 WAYS = (Direction.A_Z, Direction.Z_A)
 
@@ -105,7 +111,8 @@ class Throughput:
             step=step,
             measurement=self.name,
             scope=context.scope(direction, load=load),
-            jobs=counters(context, deadline + SETUP_S, 100 if udp else TCP_COUNTERS_MS)
+            # For UDP they tell bursts and losses, however long it runs; for TCP they cost CPU that its load wants.
+            jobs=counters(context, deadline + SETUP_S, FINE_MS if udp else COARSE_MS)
             + probe.jobs(context, f"{step}-{direction.value}", stream, deadline)
             + loads,
             duration_s=duration,

@@ -116,7 +116,7 @@ def _shared(circuit: Circuit, companion: Circuit) -> Iterator[Check]:
         ("port", circuit.port.id, companion.port.id, ("port", "id")),
         ("access point", circuit.access_point, companion.access_point, ("access_point",)),
         ("carrier", circuit.carrier.name, companion.carrier.name, ("carrier", "name")),
-        ("CE router", circuit.ce, companion.ce, ("ce",)),
+        ("CE router", circuit.ce_name, companion.ce_name, ("ce",)),
     )
     for what, ours, theirs, path in both:
         if ours is None or theirs is None:

@@ -15,11 +15,12 @@ from perfharness.errors import BadInput
 from perfharness.model import Layer
 from perfharness.order import document
 from perfharness.order.document import Document
+from perfharness.order.endpoints import Ce as Ce
 from perfharness.order.endpoints import End as End
 from perfharness.order.endpoints import Endpoint as Endpoint
 from perfharness.order.endpoints import Router as Router
 from perfharness.order.endpoints import Ssh as Ssh
-from perfharness.order.endpoints import by_name
+from perfharness.order.endpoints import by_name, read_ce
 from perfharness.order.units import Duration, Rate, Ratio, Size
 from perfharness.order.validation import Strict, validate_mapping
 from perfharness.order.values import (
@@ -203,8 +204,8 @@ class Circuit(Strict):
     """The provider's region."""
     access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
     """The provider's access point."""
-    ce: Text | None = None
-    """The customer's router on this circuit."""
+    ce: Annotated[Ce | Text | None, BeforeValidator(read_ce, json_schema_input_type=Text | Ce | None)] = None
+    """The customer's router on this circuit: its name, or how to read its counters as well."""
     environment: Literal["production", "staging", "test", "lab"]
     """What it is used for."""
     in_service: bool
@@ -251,6 +252,19 @@ class Circuit(Strict):
     def hosts(self) -> tuple[Endpoint, ...]:
         """The endpoints that take an agent."""
         return tuple(end for end in self.endpoints if isinstance(end, Endpoint))
+
+    @property
+    def ce_host(self) -> Ce | None:
+        """The CE, where its counters can be read."""
+        return self.ce if isinstance(self.ce, Ce) else None
+
+    @property
+    def ce_name(self) -> str | None:
+        return self.ce.name if isinstance(self.ce, Ce) else self.ce
+
+    def host(self, name: str) -> Endpoint | Ce:
+        """The endpoint of this name, or the CE. Raises KeyError."""
+        return self.ce_host if self.ce_host is not None and self.ce_host.name == name else self.endpoint(name)
 
     def endpoint(self, name: str) -> Endpoint:
         """The host of this name. Raises KeyError; where a job runs it never does."""

@@ -182,6 +182,20 @@ def addresses(circuit: Circuit) -> Iterator[Check]:
             yield Check("EC-001", FAIL, said, "Give each its own.", ("endpoints", same[1], "address"))
 
 
+def ce_host(circuit: Circuit) -> Iterator[Check]:
+    ce = circuit.ce_host
+    if ce is None:
+        return
+    if ce.name in {endpoint.name for endpoint in circuit.endpoints}:
+        said = f"The CE has the name of the endpoint {ce.name}."
+        yield Check("EC-001", FAIL, said, "Give it another: nothing is measured from the CE.", ("ce", "name"))
+    for side, interface in (("lan", ce.lan), ("wan", ce.wan)):
+        if re.search(r"\.[0-9]+$", interface):
+            said = f"{interface} of the CE looks like a VLAN on a port, which has no queue and no ring of its own."
+            remedy = f"Write the port, {interface.rpartition('.')[0]}, or its drops go unseen."
+            yield Check("EC-001", WARN, said, remedy, ("ce", side))
+
+
 def pairs(circuit: Circuit) -> Iterator[Check]:
     sites = {endpoint.name: endpoint.site for endpoint in circuit.endpoints}
     agents = {host.name for host in circuit.hosts}

@@ -27,6 +27,31 @@ class Ssh(Strict):
     """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
 
 
+class Ce(Strict):
+    """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement."""
+
+    name: Name = Field(examples=["ce-hz-1"])
+    """The router's name, other than any endpoint's."""
+    ssh: Ssh
+    """How to reach it."""
+    python: Text = "python3"
+    """Python 3.9 or later on it."""
+    lan: Interface = Field(examples=["eth0"])
+    """Interface towards the on-prem hosts."""
+    wan: Interface = Field(examples=["eth1"])
+    """Interface towards the circuit: the port rather than a VLAN on it, which has no queue and no ring of its own."""
+
+
+def read_ce(value: Any, info: ValidationInfo) -> Any:
+    """Its name alone, or how to read it."""
+    if isinstance(value, dict):
+        return Ce.model_validate(value, context=info.context)
+    if value is None or isinstance(value, Ce) or (isinstance(value, str) and value):
+        return value
+    said = "'ce' must be the router's name, or a mapping of name, ssh, lan and wan."
+    raise wrong(said, "Write for example `ce: ce-hz-1`.")
+
+
 def _without_name(schema: dict[str, Any]) -> None:
     """In the file the name is the key."""
     del schema["properties"]["name"]

@@ -32,6 +32,7 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("prefixes endpoints", consistency.hosts),
         ("prefixes endpoints vbrs", consistency.routers),
         ("endpoints", consistency.addresses),
+        ("ce endpoints", consistency.ce_host),
         ("endpoints pairs", consistency.pairs),
         ("endpoints pairs vbrs", consistency.vbr_of_pairs),
         ("endpoints pairs vbrs objectives", consistency.ceilings),

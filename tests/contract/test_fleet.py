@@ -26,6 +26,16 @@ def test_one_dead_host_is_named_and_the_others_are_left(known: Any, server: Serv
     sandbox.await_nothing_left()
 
 
+def test_a_spare_host_that_is_dead_stops_nothing(known: Any, server: Server, sandbox: Any) -> None:
+    """The fleet starts without it and says why it is absent; nothing is left behind anywhere."""
+    dead = SimpleNamespace(name="ce-1", ssh=target("host-a", config=server.config(), port=1), python="python3")
+    with Fleet([known, dead], "run-1", 30.0, spare=["ce-1"]) as fleet:
+        assert list(fleet) == ["host-a"]
+        assert "ce-1: 127.0.0.1 port 1 refuses" in fleet.absent["ce-1"]
+    assert fleet.left_behind == {}
+    sandbox.await_nothing_left()
+
+
 def test_all_dead_hosts_are_named(server: Server) -> None:
     """One look tells everything that is wrong."""
     dead = [

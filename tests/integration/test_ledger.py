@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from perfharness.analysis import ledger
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY, Context
 from perfharness.model import Criterion, Direction, LedgerRow, Measurement, Role, Segment, Verdict
-from perfharness.order.circuit import load_circuit
+from perfharness.order.circuit import Ce, Ssh, load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.integration.namespaces import ADDRESSES, Path3, Running
 
@@ -38,44 +39,59 @@ def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
         yield path
 
 
+CE = Ce(name="ce-1", ssh=Ssh(host="ce-1"), lan="to-a", wan="to-z")
+"""The router of the path."""
 TBF = ("rate", "300kbit", "burst", "2000", "limit", "3000")
 
 
-def context() -> Context:
+def context(ce: Ce | str | None = None) -> Context:
     """The lab's circuit with the ends of the namespaces."""
     ends = {
         side: CIRCUIT.endpoint(name).model_copy(update={"interface": "eth0", "address": ADDRESSES[4][side]})
         for side, name in (("a", "onprem-a"), ("z", "ecs-a"))
     }
-    return Context(CIRCUIT, ends["a"], ends["z"])
+    return Context(CIRCUIT.model_copy(update={"ce": ce}), ends["a"], ends["z"])
 
 
 def measure(
-    path: Path3, tmp_path: Path, during: Callable[[Running], None] = lambda _: None, program: Any = None, **params: Any
+    path: Path3,
+    tmp_path: Path,
+    during: Callable[[Running], None] = lambda _: None,
+    program: Any = None,
+    ce: Ce | None = None,
+    **params: Any,
 ) -> Measurement:
-    """A latency task with real jobs at both ends; ``during`` is given the reflector once the stream runs."""
-    here = context()
+    """A latency task with real jobs at both ends, and at the router between them where it is the ``ce``; ``during`` is
+    given the reflector once the stream runs."""
+    here = context(ce)
+    names = {here.a.name: "a", here.z.name: "z", "ce-1": "r"}
+    watched: dict[str, list[list[int]]] = {}
     kind = REGISTRY["latency"]
     (task,) = kind.tasks(kind.parameters.model_validate(params), "step", here)
     running: dict[tuple[str, str], Running] = {}
     for role in (Role.WATCH, Role.SERVE, Role.DRIVE):
         for job in (job for job in task.jobs if job.role is role):
-            end = "a" if job.endpoint == here.a.name else "z"
+            end, asked_ns = names[job.endpoint], time.time_ns()
             more = {"program": program} if program and job.method == "stamp.reflect" else {}
             started = path.start(end, f"{job.endpoint}.{job.id}", job.method, **more, **job.args)
             running[job.endpoint, job.id] = started
             if role is not Role.DRIVE:
                 started.wait_ready()
+            if role is Role.WATCH:
+                watched[f"{job.endpoint}.{job.id}"] = [[asked_ns, time.time_ns()]]
     sender, reflector = running[here.a.name, "probe"], running[here.z.name, "reflector"]
     during(reflector)
     sender.data()
     reflector.stop()
     folder = evidence.create(tmp_path, "c", "r", {})
     for (endpoint, job_id), each in running.items():
-        if job_id == "counters":
+        if (asked := watched.get(f"{endpoint}.{job_id}")) is not None:
+            asked_ns = time.time_ns()
             each.stop()
+            asked.append([asked_ns, time.time_ns()])
         shutil.copytree(each.folder, folder.path / f"raw/step/{endpoint}.{job_id}")
-    folder.write_json("raw/step/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    noted = {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2, "watched": watched}
+    folder.write_json("raw/step/task.json", noted)
     return kind.analyse(task, folder.files("step"), here)
 
 
@@ -188,3 +204,62 @@ def test_what_a_reflector_never_read_is_the_reflectors(path: Path3, tmp_path: Pa
     unread = there[ledger.RECEIVER_APPLICATION]
     assert unread.packets_lo == unread.packets_hi > 500 and unread.segment is Segment.HOST_Z
     assert verdict(found, Direction.A_Z)[0] is Verdict.INCONCLUSIVE
+
+
+# --- the router as the CE ---------------------------------------------------------------------------
+
+
+def qdisc_drops(path: Path3, interface: str) -> int:
+    (told,) = json.loads(path.run("r", "tc", "-s", "-j", "qdisc", "show", "dev", interface, "root"))
+    return int(told["drops"])
+
+
+@pytest.mark.parametrize(("interface", "way"), [("to-z", Direction.A_Z), ("to-a", Direction.Z_A)])
+def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, interface: str, way: Direction) -> None:
+    """All that was lost is booked to the CE, in its direction, and is what tc says that its queue dropped, but for a
+    neighbour request or two: undecided, where it fails by an order that does not name the CE. The other direction
+    lost none."""
+    path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
+    try:
+        found = measure(path, tmp_path, ce=CE, duration="3s")
+        dropped = qdisc_drops(path, interface)
+    finally:
+        path.run("r", "tc", "qdisc", "del", "dev", interface, "root")
+    lost = booked(found, way)
+    assert set(lost) == {ledger.CE_QDISC, ledger.BETWEEN}
+    queue, left = lost[ledger.CE_QDISC], lost[ledger.BETWEEN]
+    assert queue.segment is Segment.CE and queue.shared
+    assert (queue.packets_lo, left.packets_lo) == (0, 0)
+    assert dropped - 10 <= queue.packets_hi == left.packets_hi <= dropped and dropped > 100
+    assert verdict(found, way)[0] is Verdict.INCONCLUSIVE
+    files = evidence.RunFolder(tmp_path / "c" / "r").files("step")
+    assert verdict(REGISTRY["latency"].analyse(found.task, files, context()), way)[0] is Verdict.FAIL
+    loss = next(seen for seen in found.observations if (seen.metric, seen.scope.direction) == ("loss", way))
+    assert "the hosts and the CE lost 0 to" in loss.reason
+    other = Direction.Z_A if way is Direction.A_Z else Direction.A_Z
+    assert not booked(found, other) and verdict(found, other)[0] is not Verdict.FAIL
+
+
+def test_the_firewall_of_the_ce_is_the_customers(path: Path3, tmp_path: Path) -> None:
+    """What it does not forward is in no counter of its own, but its IP layer misses it."""
+    path.rules("forward", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",))
+    found = measure(path, tmp_path, ce=CE, duration="3s")
+    there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
+    assert set(there) == set(back) == {ledger.CE_FIREWALL, ledger.BETWEEN}
+    assert there[ledger.CE_FIREWALL].packets_hi == there[ledger.BETWEEN].packets_hi
+    total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
+    assert total == path.counted("lost") > 0
+    assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.INCONCLUSIVE
+
+
+def test_loss_behind_the_ce_is_not_the_ces(path: Path3, tmp_path: Path) -> None:
+    """Packets that crossed it and were lost after it: it is booked none, and its WAN interface counted them."""
+    path.rules(
+        "prerouting", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",), end="z"
+    )
+    found = measure(path, tmp_path, ce=CE, duration="3s")
+    there = booked(found, Direction.A_Z)
+    assert ledger.CE_FIREWALL not in there and all(row.segment is not Segment.CE for row in there.values())
+    told = found.facts["ce"]["a-z"]
+    assert told["interface"] == "to-z of ce-1" and told["packets"] <= told["crossed"] <= told["packets"] + 20
+    assert told["missing"] == path.counted("lost", end="z") > 100

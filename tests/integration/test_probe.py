@@ -259,7 +259,7 @@ def test_the_reflector_answers_its_session_only(job: Any) -> None:
     """Other addresses, other sessions and short packets get nothing; a reply is as large as its request."""
     with sockets.bind_udp("127.0.0.1") as sock, sockets.bind_udp("127.0.0.1") as peer:
         rules = Reflecting(OPEN, UNSYNCHRONISED, peer="127.0.0.1", ssid=SSID)
-        reflector = Reflector(job, sock, rules, OPEN.mark(UNSYNCHRONISED, SSID))
+        reflector = Reflector(job, sock, rules, OPEN.mark(SSID))
         thread = threading.Thread(target=reflector.run)
         thread.start()
         request = bytearray(300)
@@ -282,7 +282,7 @@ def test_the_reflector_answers_its_session_only(job: Any) -> None:
 
 def test_stamps_find_their_packets_after_a_failed_send() -> None:
     """Each stamp goes to its own packet, whatever its size and whether or not one before it was refused."""
-    mark, mark_at = OPEN.mark(UNSYNCHRONISED, SSID)
+    mark, mark_at = OPEN.mark(SSID)
     with sockets.bind_udp("127.0.0.1") as sock, sockets.bind_udp("127.0.0.1") as peer:
         timestamps.enable(sock)
         stamps = timestamps.TransmitStamps(sock, mark, mark_at)

@@ -47,9 +47,9 @@ def clock_rows(root_distance_ns: int | None) -> bytes:
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def task_of(measure: str, **params: Any) -> Task:
+def task_of(measure: str, context: Context = CONTEXT, **params: Any) -> Task:
     kind = REGISTRY[measure]
-    (task,) = kind.tasks(kind.parameters.model_validate(params), "step", CONTEXT)
+    (task,) = kind.tasks(kind.parameters.model_validate(params), "step", context)
     return task
 
 
@@ -67,7 +67,7 @@ def counters(seconds: int = 12, step_bytes: int = 0, **rise: int) -> bytes:
                 "rx_missed_errors": 0,
                 "rx_errors": 0,
             },
-            "qdisc": {"drops": 0},
+            "qdisc": {"drops": rise.get("queued", 0) * half},
             "softnet": {"dropped": 0},
             "snmp": {
                 "Udp": {
@@ -98,8 +98,10 @@ def store(
     root_distances_ns: tuple[int | None, int | None] | None = None,
     said: dict[str, Any] | None = None,
     reflected: dict[str, Any] | None = None,
+    context: Context = CONTEXT,
+    at_ce: bytes = b"",
 ) -> Measurement:
-    """Write what the jobs of a task would have left, and analyse it."""
+    """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters."""
     folder = evidence.create(tmp_path, "c", "r", {})
     rec, log, result = files(list(packets), interval_ns)
     log = log[: len(log) - cut_log]
@@ -117,6 +119,8 @@ def store(
         more: dict[str, bytes] = {}
         if job.method == "host.counters":
             more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
+            if job.optional:
+                more["counters.jsonl"] = at_ce
         elif job.method == "stamp.send":
             data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
             data |= said or {}
@@ -140,7 +144,7 @@ def store(
         for name, content in more.items():
             folder.write(f"{where}/{name}", content)
     folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
-    return REGISTRY[task.measurement].analyse(task, folder.files(task.id), CONTEXT)
+    return REGISTRY[task.measurement].analyse(task, folder.files(task.id), context)
 
 
 def find(measurement: Measurement, metric: str, statistic: str, way: Direction) -> Observation:
@@ -151,7 +155,9 @@ def find(measurement: Measurement, metric: str, statistic: str, way: Direction) 
     )
 
 
-def udp_task() -> Task:
+def udp_task(context: Context = CONTEXT) -> Task:
     """As the recording: 20 Mbit/s of payload, 1400 B, 3 s."""
     rate = 20_000_000 * (1400 + 46) / 1400 + (64 + 46) * 8 * 500
-    return task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps")
+    return task_of(
+        "throughput", context, protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps"
+    )

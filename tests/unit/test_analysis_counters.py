@@ -111,6 +111,13 @@ def test_what_ip_took_in_and_did_not_deliver_was_filtered() -> None:
     assert rises.whole["ip", "unaccounted"] == 7
 
 
+def test_packets_under_way_in_one_row_were_not_filtered() -> None:
+    """Counted as received and not yet as delivered when a row was read, and delivered in the next."""
+    count = list(range(0, 1100, 100))
+    delivered = [n - 3 * (i in (2, 6)) for i, n in enumerate(count)]
+    assert record(ip(count, delivered)).rises(WINDOW, 9, None).whole["ip", "unaccounted"] == 0
+
+
 # --- as the stages use it -------------------------------------------------------------------------
 
 

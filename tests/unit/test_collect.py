@@ -53,6 +53,9 @@ class FakeSession:
         return {"state": "completed" if end in ("never ready", "refused") else end, "data": {}, "error": error}
 
     def stop(self, job: str) -> None:
+        if self.ends.get(job) == "gone at stop":
+            self.ends[job] = "gone"
+            raise HostLost(self.host, "the connection went")
         self.log.append(f"stop {job}")
 
     def reattach(self, deadline_s: float) -> None:
@@ -90,13 +93,15 @@ def task(name: str = "t") -> Task:
     return Task(name, name, "latency", SCOPE, jobs, 1.0)
 
 
-def run(tmp_path: Path, ends: Mapping[str, str], *tasks: Task) -> tuple[list[str], Any, evidence.RunFolder, Watcher]:
+def run(
+    tmp_path: Path, ends: Mapping[str, str], *tasks: Task, hosts: str = "az", chosen: int = 1
+) -> tuple[list[str], Any, evidence.RunFolder, Watcher]:
     log: list[str] = []
-    fleet: Any = {host: FakeSession(log, host, ends) for host in "az"}
+    fleet: Any = {host: FakeSession(log, host, ends) for host in hosts}
     folder = evidence.create(tmp_path, "c", "r", {})
     watcher = Watcher()
     plan = Plan("c", "s", tasks or (task(),), 5.0)
-    return log, collect(plan, plan.tasks[:1], fleet, folder, watcher), folder, watcher
+    return log, collect(plan, plan.tasks[:chosen], fleet, folder, watcher), folder, watcher
 
 
 def test_watchers_then_servers_then_drivers_and_back(tmp_path: Path) -> None:
@@ -204,3 +209,49 @@ def test_an_optional_job_may_fail(tmp_path: Path, optional: bool, status: str) -
     _, _, folder, _ = run(tmp_path, {"t.extra": "failed"}, Task("t", "t", "latency", SCOPE, jobs, 1.0))
     outcome = folder.files("t").outcome()
     assert outcome is not None and outcome["status"] == status
+
+
+# --- a host that only watches -------------------------------------------------------------------
+
+
+def watched(name: str) -> Task:
+    """The task beside two watchers on the CE."""
+    jobs = (
+        *(Job(kind, "c", f"x.{kind}", {}, Role.WATCH, 5.0, optional=True) for kind in ("lan", "wan")),
+        *task(name).jobs,
+    )
+    return Task(name, name, "latency", SCOPE, jobs, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "hosts", "touched"),
+    [
+        ({}, "az", set()),
+        ({"t.lan": "refused"}, "azc", {"start t.lan"}),
+        ({"t.lan": "never ready"}, "azc", {"start t.lan", "start t.wan", "ready t.lan"}),
+        (
+            {"t.lan": "gone at stop"},
+            "azc",
+            {"start t.lan", "start t.wan", "ready t.lan", "ready t.wan", "reattach c"},
+        ),
+    ],
+    ids=["not there", "refuses", "cannot", "dies on the way"],
+)
+def test_a_spare_host_ends_nothing(tmp_path: Path, ends: Mapping[str, str], hosts: str, touched: set[str]) -> None:
+    """Whatever goes wrong on the CE, the run completes, says so once, and does not ask it again."""
+    log, ending, folder, watcher = run(tmp_path, ends, watched("t"), watched("u"), hosts=hosts, chosen=2)
+    assert (ending.how, watcher.ended) == ("completed", [("t", Status.COMPLETED), ("u", Status.COMPLETED)])
+    assert {line for line in log if line.endswith(("lan", "wan", " c"))} == touched
+    assert len(ending.notes) == (hosts == "azc")
+    assert all(note.endswith(". The run went on without its counters.") for note in ending.notes)
+    assert {"fetch t.drive", "fetch u.drive", "stop u.watch"} <= set(log)
+    assert folder.verify() == []
+
+
+def test_when_watchers_began_and_ended_is_noted(tmp_path: Path) -> None:
+    """By the coordinator's clock, a bracket each around the first row and the last."""
+    _, _, folder, _ = run(tmp_path, {}, watched("t"), hosts="azc")
+    noted = (folder.files("t").outcome() or {})["watched"]
+    assert set(noted) == {"c.lan", "c.wan", "a.watch"}
+    for (began, ready), (asked, ended) in noted.values():
+        assert began <= ready <= asked <= ended

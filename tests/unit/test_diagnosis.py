@@ -115,3 +115,38 @@ def test_clocks_are_a_cause_only_where_one_way_delay_was_asked_for() -> None:
     assert said.because == ("The clock of z: no daemon.",)
     assert not diagnose((replace(asked, operator=None),), (measurement,))
     assert not diagnose((replace(asked, verdict=Verdict.PASS),), (measurement,))
+
+
+def at_the_ce(packets: int) -> LedgerRow:
+    return LedgerRow(SCOPE, "CE qdisc", Segment.CE, 0, packets, "qdisc drops", True)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "dropped", "named"),
+    [
+        (Verdict.INCONCLUSIVE, 900, True),
+        (Verdict.FAIL, 900, True),
+        (Verdict.INCONCLUSIVE, 50, False),
+        (Verdict.PASS, 900, False),
+    ],
+)
+def test_a_ce_that_dropped_when_packets_were_lost_is_a_likely_cause(
+    verdict: Verdict, dropped: int, named: bool
+) -> None:
+    """A material part of 1,000 missing packets beside a finding that did not pass; its counters are shared."""
+    found = (finding("loss", 1_000 / SENT, verdict),)
+    told = [row for row in diagnose(found, [measured(at_the_ce(dropped))]) if row.cause == "ce-drop"]
+    assert bool(told) == named
+    for row in told:
+        assert (row.segment, row.owner, row.certainty) == (Segment.CE, "own", "likely")
+        assert "up to 900 packets of 1,000 that were missing" in row.because[0]
+
+
+def test_loss_that_the_ce_does_not_explain_says_so() -> None:
+    """With its counters read, it is no longer among what this run did not tell apart."""
+    idle = replace(SCOPE, load="idle")
+    lost = replace(finding("loss", 0.01, Verdict.FAIL), scope=idle)
+    for rows, said in ((), "hosts' own counters"), ((at_the_ce(0),), "of the hosts and of the CE"):
+        (told,) = diagnose((lost,), [measured(*rows)])
+        assert said in told.because[1]
+        assert ("CE" in told.against[0]) == ("CE" in told.next) == (not rows)

@@ -208,3 +208,16 @@ def test_any_value_in_any_place_is_accepted_or_explained(changes: list[tuple[tup
     for problem in [*problems, *problems_beside(source)]:
         assert "pydantic" not in str(problem).lower()
         assert problem.message
+
+
+def test_a_ce_is_a_name_or_a_router_that_can_be_read() -> None:
+    """Its name alone stays allowed; with SSH and both interfaces it is a host, found by its name."""
+    named = read(LAB.read_text())
+    assert (named.ce_name, named.ce_host) == ("ph-ce-a", None)
+    form = "ce: {name: ce-1, ssh: {host: ce-1}, lan: eth0, wan: eth1}\n"
+    readable = read(LAB.read_text().replace("ce: ph-ce-a\n", form))
+    router = readable.ce_host
+    assert router is not None and readable.ce_name == "ce-1"
+    assert (router.lan, router.wan, router.python, router.ssh.host) == ("eth0", "eth1", "python3", "ce-1")
+    assert readable.host("ce-1") is router and readable.host("ecs-a") is readable.endpoint("ecs-a")
+    assert "ce-1" not in {name for pair in readable.pairs for name in pair}

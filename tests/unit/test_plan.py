@@ -14,7 +14,7 @@ from perfharness.errors import BadInput, EvidenceBroken, Refused
 from perfharness.model import Plan, Role
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
-from perfharness.plan import chosen, flows, from_json, make_plan, refuse_harm, step_parameters, to_json
+from perfharness.plan import chosen, flows, from_json, hosts, make_plan, refuse_harm, spare, step_parameters, to_json
 
 NOW = datetime(2027, 3, 31, 22, 0, tzinfo=UTC)
 
@@ -309,3 +309,42 @@ def test_validate_holds_the_scenario_against_the_circuit(tmp_path: Path) -> None
     scenario_with(tmp_path, "measure: latency, packet: 1473")
     with pytest.raises(BadInput, match="would be fragmented"):
         list(dryrun.validate(find_shipped("circuits/lab"), str(tmp_path / "s.yaml")))
+
+
+# --- the CE ---------------------------------------------------------------------------------------
+
+
+CE = {"name": "ce-1", "ssh": {"host": "ce-ssh"}, "lan": "eth0", "wan": "eth1"}
+
+
+def test_the_ce_is_watched_beside_every_task_that_moves_packets() -> None:
+    """Both its interfaces are read with the hosts' method, as a bonus; it serves and drives nothing."""
+    circuit = Circuit.model_validate({**lab().source.data, "ce": CE})
+    plan = make_plan(circuit, load_scenario("acceptance"))
+    assert from_json(to_json(plan), "plan.json") == plan
+    for task in plan.tasks:
+        beside = [(job.id, job.args["interface"]) for job in task.jobs if job.endpoint == "ce-1"]
+        counted = any(job.method == "host.counters" for job in task.jobs)
+        assert beside == ([("counters-lan", "eth0"), ("counters-wan", "eth1")] if counted else [])
+        assert all(job.optional and job.role is Role.WATCH for job in task.jobs if job.endpoint == "ce-1")
+    assert spare(plan.tasks) == {"ce-1"} and "ce-1" in hosts(plan.tasks)
+    assert spare(make_plan(lab(), load_scenario("smoke")).tasks) == frozenset()
+
+
+def test_the_plan_and_the_firewall_rules_name_the_ce(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change board sees that it is read, the firewall team that it is reached by SSH; it needs no test ports."""
+    file = tmp_path / "circuit.yaml"
+    form = "ce: {name: ce-1, ssh: {host: ce-ssh}, lan: eth0, wan: eth1}\n"
+    file.write_text(find_shipped("circuits/lab").read_text().replace("ce: ph-ce-a\n", form))
+    dryrun.show_plan(file, "smoke", None, False, Console())
+    assert "ce-1 (CE): ssh ce-ssh, python3; counters of eth0 and eth1, if it answers" in capsys.readouterr().out
+    dryrun.show_plan(file, "smoke", None, True, Console())
+    said = capsys.readouterr().out
+    assert "ce-1" not in said and re.search(r"# SSH from the coordinator to .*\bce-ssh\b", said)
+
+
+@pytest.mark.parametrize(("duration", "period_ms"), [("30s", 100), ("9min", 100), ("1h", 1000), ("24h", 1000)])
+def test_long_streams_are_watched_once_a_second(duration: str, period_ms: int, tmp_path: Path) -> None:
+    """A day of counters is a tenth of what it would be; short runs keep their ten rows a second."""
+    (task,) = make_plan(lab(), scenario_with(tmp_path, f"measure: latency, duration: {duration}, interval: 1s")).tasks
+    assert {job.args["period_ms"] for job in task.jobs if job.method == "host.counters"} == {period_ms}

@@ -185,9 +185,9 @@ def loss(lost: int, sent: int, host: tuple[int, int] = (0, 0), n_eff: float | No
         (loss(50, 20_000), Verdict.FAIL, "0.01 % allowed"),
         (loss(50, 20_000, (50, 50)), Verdict.INCONCLUSIVE, "between 0 %"),
         (loss(50, 30_000, (50, 50)), Verdict.PASS, "at most"),
-        (loss(50, 30_000, (0, 50)), Verdict.INCONCLUSIVE, "what the hosts may have lost leaves it open"),
+        (loss(50, 30_000, (0, 50)), Verdict.INCONCLUSIVE, "what may have been lost outside the circuit leaves it open"),
         (loss(5_000, 30_000, (0, 50)), Verdict.FAIL, "at least"),
-        (loss(5_000, 30_000, (0, 50), 0.0), Verdict.INCONCLUSIVE, "what the hosts may have lost"),
+        (loss(5_000, 30_000, (0, 50), 0.0), Verdict.INCONCLUSIVE, "what may have been lost outside"),
     ],
 )
 def test_loss_is_judged_on_what_the_hosts_did_not_lose(observation: Observation, verdict: Verdict, words: str):

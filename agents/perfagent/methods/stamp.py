@@ -12,14 +12,14 @@ import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
-from perfagent import clock, realtime, schedule, sockets
+from perfagent import realtime, schedule, sockets
+from perfagent.clockword import ClockWord
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import PRIORITY, Sender
 from perfagent.stamp.packet import OPEN, Form, digest
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
-from perfagent.stamp.times import ErrorEstimate
 from perfagent.wire import MAX_SECRET, Code, Fault
 
 _LARGEST_PAYLOAD = 65_487
@@ -80,6 +80,7 @@ def send(
         known = ", ".join(schedule.PATTERNS)
         raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
     form, tlv_key = _form(signed)
+    told = ClockWord(ptp=ptp)
     stream = Stream(
         peer=(sockets.canonical(peer), port),
         ssid=ssid,
@@ -87,7 +88,7 @@ def send(
         packets=count,
         interval_ns=interval_ns,
         wait_ns=wait_ns,
-        error_word=ErrorEstimate.of_clock(clock.state(), ptp=ptp).word,
+        error_word=told.word(),
         zero_ssid=zero_ssid,
         ask_dscp=reply_dscp,
         follow_up=follow_up,
@@ -95,10 +96,11 @@ def send(
         classes=len(dscps),
     )
     with ExitStack() as stack:
+        stack.enter_context(told)
         socks = [stack.enter_context(sockets.bind_udp(source)) for _ in dscps]
         for sock, each in zip(socks, dscps):
             sockets.set_dscp(sock, each)
-        sender = stack.enter_context(closing(Sender(job, socks, stream, form)))
+        sender = stack.enter_context(closing(Sender(job, socks, stream, form, error_word=told.word)))
         drawn = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
         return sender.play(drawn, patience_ns=interval_ns * len(dscps))
 
@@ -125,25 +127,25 @@ def reflect(
     """
     _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns, classes=classes)
     form, tlv_key = _form(signed)
-    word = ErrorEstimate.of_clock(clock.state(), ptp=ptp).word
+    told = ClockWord(ptp=ptp)
     rules = Reflecting(
         form,
-        word,
+        told.word(),
         peer=None if peer is None else sockets.canonical(peer),
         port=peer_port,
         ssid=ssid,
         stateless=stateless,
         tlv_key=tlv_key,
     )
-    with sockets.bind_udp(address, port) as sock:
-        reflector = Reflector(job, sock, rules, form.mark(word, ssid), record=record, classes=classes)
+    with told, sockets.bind_udp(address, port) as sock:
+        mark = form.mark(ssid)
+        reflector = Reflector(job, sock, rules, mark, record=record, classes=classes, error_word=told.word)
         got = realtime.enter(PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
         drops, unread = sockets.receive_drops(sock), sockets.drain(sock)
         return {
             **reflector.figures(),
-            "error_word": word,
             "rxq_dropped": drops,
             "unread": unread,
             "realtime": got,

@@ -69,14 +69,13 @@ class Form:
     def __init__(self, key: bytes | None = None) -> None:
         self.key = key
         if key is None:
-            self.base_bytes, self._error_at = 44, 12
+            self.base_bytes, self._ssid_at = 44, 14
             self._request = struct.Struct(">IQHH28x")
             self._reply = struct.Struct(">IQHHQIQHxxBxxx")
         else:
-            self.base_bytes, self._error_at = 112, 24
+            self.base_bytes, self._ssid_at = 112, 26
             self._request = struct.Struct(">I12xQHH68x")
             self._reply = struct.Struct(">I12xQHH4xQ8xI12xQH6xB15x")
-        self._ssid_at = self._error_at + 2
 
     def write_request(self, buffer: Writable, seq: int, timestamp_ns: int, error_word: int, ssid: int) -> None:
         """Put the base packet at the start of ``buffer``, which has room for it."""
@@ -128,10 +127,12 @@ class Form:
         """Of a request or reply of full length."""
         return packet[self._ssid_at] << 8 | packet[self._ssid_at + 1]
 
-    def mark(self, error_word: int, ssid: int | None) -> tuple[bytes, int]:
-        """Bytes that all our packets of a session have in common, and where they stand; any SSID if None."""
-        word = struct.pack(">H", error_word)
-        return word if ssid is None else word + struct.pack(">H", ssid), self._error_at
+    def mark(self, ssid: int | None) -> tuple[bytes, int]:
+        """Bytes that all our packets of a session have in common, and where they stand; none if any SSID will do.
+
+        The error estimate beside them changes with the clock.
+        """
+        return b"" if ssid is None else struct.pack(">H", ssid), self._ssid_at
 
     def _sign(self, packet: Writable) -> None:
         assert self.key is not None

@@ -60,7 +60,8 @@ class Reflecting:
     ) -> None:
         """None: anything. ``tlv_key`` signs extensions; the key of an authenticated ``form`` does so anyway."""
         self._form = form
-        self._error_word = error_word
+        self.error_word = error_word
+        """Of the next reply: the clock gets better and worse meanwhile."""
         self._peer = peer
         self._port = port
         self._ssid = ssid
@@ -88,7 +89,7 @@ class Reflecting:
                 tos=tos,
                 permitted=self._permitted,
                 previous=previous,
-                error_word=self._error_word,
+                error_word=self.error_word,
             )
             if dscp is not None:
                 session.dscp = dscp
@@ -98,7 +99,7 @@ class Reflecting:
         """Make what was taken its reply, in place; returns the reply's number."""
         form = self._form
         seq = int.from_bytes(packet[:4], "big") if self._stateless else session.seq & 0xFFFFFFFF
-        form.turn_into_reply(packet, seq, receive_ns, transmit_ns, ttl, self._error_word)
+        form.turn_into_reply(packet, seq, receive_ns, transmit_ns, ttl, self.error_word)
         session.seq += 1
         if session.mac_at and self._key is not None:
             tlv.sign(packet, form.base_bytes, session.mac_at, self._key)

@@ -49,6 +49,7 @@ class Stream(NamedTuple):
     wait_ns: int
     """How long a reply may take."""
     error_word: int
+    """Of the first packet."""
     zero_ssid: bool = False
     """Replies with SSID 0 are of this session too."""
     ask_dscp: int | None = None
@@ -95,6 +96,8 @@ class Sending:
         self._marks = Marks(stream.classes)
         self.told: Counter[str] = Counter()
         self.ttl_there: Counter[int] = Counter()
+        self.error_word = stream.error_word
+        """Of the next packet: the clock gets better and worse while a stream runs."""
         self.peer_error_word: int | None = None
         self._own_numbers = False
         self._first: tuple[int, int] | None = None
@@ -106,7 +109,7 @@ class Sending:
         """Make ``packet`` the one of this number."""
         stream = self._stream
         self.packet = packet = self._packets[seq % len(self._packets)]
-        self._form.write_request(packet, seq, now_ns, stream.error_word, stream.ssid)
+        self._form.write_request(packet, seq, now_ns, self.error_word, stream.ssid)
         if self._mac_at and self._key is not None:
             tlv.sign(packet, self._form.base_bytes, self._mac_at[len(packet)], self._key)
 
