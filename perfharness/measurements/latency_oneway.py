@@ -11,7 +11,7 @@ import numpy as np
 from perfharness.analysis import clock, delay, oneway
 from perfharness.analysis.distribution import Held
 from perfharness.analysis.ledger import host_loss
-from perfharness.analysis.samples import like
+from perfharness.analysis.samples import near
 from perfharness.analysis.statistics import Floats, Ints
 from perfharness.analysis.summary import MOST_HELD
 from perfharness.evidence import TaskFiles
@@ -67,8 +67,10 @@ def observe(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
     clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, samples.clock), (context.z, abroad))]
     errors = [each.claim.error_ns for each in clocks]
     claim_ns = None if None in errors else float(sum(error for error in errors if error is not None))
-    raw[Direction.A_Z][samples.seen & ~like(samples.s1, samples.s2)] = np.nan
-    raw[Direction.Z_A][samples.replied & ~like(samples.s3, samples.s4)] = np.nan
+    if claim_ns is not None:
+        claim_ns += sum(_by_card(result)["error_ns"] or 0 for result in (found.sent, found.reflected))
+    raw[Direction.A_Z][samples.seen & ~near(samples.s1, samples.s2)] = np.nan
+    raw[Direction.Z_A][samples.replied & ~near(samples.s3, samples.s4)] = np.nan
     known = oneway.one_way(due, raw[Direction.A_Z], raw[Direction.Z_A], segment, claim_ns)
     evidence = tuple(files.path(each.host, CLOCK, "clock.jsonl") for each in clocks if each.rows)
     found = replace(found, evidence=(*found.evidence, *evidence))
@@ -132,6 +134,11 @@ class _Clock:
             "steps_ns": [step.size_ns for step in self.steps],
             "freq_ppb": [min(steered), max(steered)] if steered else None,
         }
+
+
+def _by_card(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a prober tells of its card's stamps; those of the card are off by what their way to Unix time was."""
+    return result.get("card") or {"error_ns": None}
 
 
 def _readings(result: Mapping[str, Any]) -> Ints:

@@ -13,7 +13,7 @@ from typing import Any
 
 from perfharness.analysis import ledger
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
-from perfharness.analysis.delay import rtt_ns
+from perfharness.analysis.delay import UNLIKE, rtt_ns
 from perfharness.analysis.distribution import Distribution
 from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats
@@ -42,6 +42,8 @@ LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
 """Share of round trips that must rest on kernel (or hardware) stamps at both ends."""
+LEAST_ALIKE = 0.9
+"""Share of round trips that must have stamps of the kinds that most have: the others are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,9 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
+    unlike, replied = found.summary.stamps.get(UNLIKE, 0), found.summary.replied
+    if unlike > (1 - LEAST_ALIKE) * replied:
+        reasons.append(f"{unlike:,} of its {replied:,} round trips have time stamps of other kinds than most")
     return reasons
 
 

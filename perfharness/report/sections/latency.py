@@ -35,7 +35,22 @@ def build(dossier: Dossier) -> Section:
             for (task, what), figures in rows.items()
         ),
     )
-    return Section("latency", NAME, (table, Para(LEGEND, "note")))
+    return Section("latency", NAME, (table, Para(LEGEND, "note"), *_stamps(dossier)))
+
+
+def _stamps(dossier: Dossier) -> tuple[Para, ...]:
+    """Whose stamps the round trips rest on."""
+    told = []
+    for item in dossier.run.measurements:
+        counts = _facts(dossier, item.task.id, "stamps")
+        total = sum(counts.values())
+        shares = (f"{who} {n / total:.2%}" for who, n in counts.items())
+        told += [f"{item.task.id}: {', '.join(shares)}"] if total else []
+    legend = (
+        "Who took the time stamps of the round trips, sender/reflector; hardware is the network card. Stamps of "
+        "different kinds are not subtracted from one another, and the rarer kind of a stream is left out."
+    )
+    return (Para(f"{legend} {'; '.join(told)}.", "note"),) if told else ()
 
 
 def _cell(ns: Any) -> Cell:
