@@ -1,13 +1,14 @@
 """What a network card says of itself: the SIOCETHTOOL requests that a test's reader asks for.
 
 By ioctl on a socket, so it is the caller's network namespace that answers. What a driver does not implement
-is ``None`` or absent. Layouts: linux/ethtool.h.
+is ``None`` or absent. Layouts: linux/ethtool.h, linux/net_tstamp.h.
 """
 
 from __future__ import annotations
 
 import array
 import fcntl
+import os
 import re
 import socket
 import struct
@@ -23,6 +24,12 @@ _GCHANNELS = 0x3C
 _GSTRINGS = 0x1B
 _GSTATS = 0x1D
 _GSSET_INFO = 0x37
+_GET_TS_INFO = 0x41
+_SIOCGHWTSTAMP = 0x89B1
+
+_STAMPS_BY_CARD = 1 << 0 | 1 << 2 | 1 << 6  # of departing and of arriving packets, told as they are
+_TX_OFF, _TX_ON, _RX_ALL = 0, 1, 1
+_OF_A_BOND = 1 << 0
 
 _SET_STATS = 1
 _NAME_BYTES = 32
@@ -60,12 +67,15 @@ class Card:
         """The structure of ``size`` bytes that ``command`` fills in, beginning with ``given``; ``None`` where the
         driver does not."""
         buffer = array.array("B", (struct.pack("=I", command) + given).ljust(size, b"\0"))
-        request = struct.pack("16sP16x", self._interface, buffer.buffer_info()[0])
         try:
-            fcntl.ioctl(self._socket, _SIOCETHTOOL, request)
+            fcntl.ioctl(self._socket, _SIOCETHTOOL, self._request(buffer))
         except OSError:
             return None
         return buffer.tobytes()
+
+    def _request(self, buffer: array.array[int]) -> bytes:
+        """struct ifreq that points to the buffer."""
+        return struct.pack("16sP16x", self._interface, buffer.buffer_info()[0])
 
     def link(self) -> dict[str, Any]:
         """``{speed_bps, duplex}``; ``None`` each where there is none to speak of, as on virtio without a setting."""
@@ -87,6 +97,21 @@ class Card:
         flags = self._ask(_GFLAGS, 8)
         if flags:
             found["lro"] = bool(struct.unpack_from("=I", flags, 4)[0] & _FLAG_LRO)
+        return found
+
+    def stamping(self) -> dict[str, Any]:
+        """See :func:`stamping`. A VLAN's answer is that of the card under it."""
+        config = array.array("B", bytes(12))
+        told: bytes | None = None
+        try:
+            fcntl.ioctl(self._socket, _SIOCGHWTSTAMP, self._request(config))
+            told = config.tobytes()
+        except OSError:
+            pass
+        found = stamping(self._ask(_GET_TS_INFO, 44), told, self._interface.decode())
+        device = f"/dev/ptp{found['clock']}"
+        if found["ability"] == "on" and not os.access(device, os.R_OK):
+            found["reason"] = f"but {device}, the card's clock, may not be read by this user"
         return found
 
     def rings(self) -> dict[str, int] | None:
@@ -136,3 +161,28 @@ def _is_part(name: str, known: Container[str]) -> bool:
     """A queue's part of a sum that the driver gives as well."""
     total = _QUEUE_NUMBER.sub("", name)
     return total != name and total in known
+
+
+def stamping(info: bytes | None, config: bytes | None, interface: str) -> dict[str, Any]:
+    """``{ability, clock, reason}``: whether the card stamps all packets: ``"none"``, ``"off"`` (it could) or ``"on"``;
+    N of its /dev/ptpN or ``None``; why not.
+
+    From struct ethtool_ts_info and struct hwtstamp_config as the driver filled them in; ``None`` where it did not.
+    """
+    flags, clock, tx_types, rx_filters = struct.unpack_from("=IiI12xI", info, 4) if info else (0, -1, 0, 0)
+    bits, tx_type, rx_filter = struct.unpack("=3i", config) if config else (0, _TX_OFF, 0)
+    ability, reason = "none", ""
+    if clock < 0 or flags & _STAMPS_BY_CARD != _STAMPS_BY_CARD or not tx_types >> _TX_ON & 1:
+        reason = "the card has no clock that stamps packets"
+    elif config is None:
+        reason = "the driver does not tell whether the card stamps packets"
+    elif bits & _OF_A_BOND:
+        reason = "of a bond nobody can tell whose clock stamped a packet"
+    elif tx_type != _TX_OFF and rx_filter == _RX_ALL:
+        ability = "on"
+    elif rx_filters >> _RX_ALL & 1:
+        ability = "off"
+        reason = f"it could; `hwstamp_ctl -i {interface} -t 1 -r 1` (linuxptp) switches it on for the whole host"
+    else:
+        reason = "the card stamps no arriving packets but those of PTP"
+    return {"ability": ability, "clock": clock if clock >= 0 else None, "reason": reason}

@@ -11,12 +11,14 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from sys import byteorder
 
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
 _NLM_F_DUMP = 0x300
+_RTM_GETADDR = 22
 _RTM_GETROUTE = 26
 _RTM_GETQDISC = 38
 _RTM_GETSTATS = 94
@@ -24,6 +26,7 @@ _IFLA_STATS_LINK_64 = 1
 _TCA_STATS2 = 7
 _TCA_STATS_QUEUE = 3
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _TYPE_MASK = 0x3FFF
 """The upper two bits of an attribute's type are flags."""
 
@@ -37,6 +40,7 @@ _QDISC = struct.Struct("=BBHiIII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _QUEUE = struct.Struct("=5I")
+_ADDRESS = struct.Struct("=BBBBI")
 
 LINK_FIELDS = (
     "rx_packets",
@@ -151,6 +155,23 @@ class Routes(_Netlink):
             "gateway": named(_RTA_GATEWAY),
             "source": named(_RTA_PREFSRC),
         }
+
+
+class Addresses(_Netlink):
+    """What ``ip address`` says."""
+
+    @classmethod
+    def holder(cls, address: str) -> str | None:
+        """The interface that holds this IP address; ``None`` if not exactly one does."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        packed = socket.inet_pton(family, address)
+        found = set()
+        with closing(cls()) as asking:
+            for body in asking._ask(_RTM_GETADDR, _ADDRESS.pack(family, 0, 0, 0, 0), _NLM_F_DUMP):
+                told = dict(attributes(body[_ADDRESS.size :]))
+                if told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS)) == packed:
+                    found.add(_ADDRESS.unpack_from(body)[4])
+        return socket.if_indextoname(found.pop()) if len(found) == 1 else None
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

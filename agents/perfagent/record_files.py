@@ -6,7 +6,19 @@ import mmap
 import os
 from pathlib import Path
 
-from perfagent.records import HEADER, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, SOURCES34, STAMP, T3
+from perfagent.records import (
+    HARDWARE,
+    HEADER,
+    HEADER_BYTES,
+    KERNEL,
+    RECORD,
+    RECORD_BYTES,
+    SOURCES12,
+    SOURCES34,
+    STAMP,
+    T2,
+    T3,
+)
 from perfagent.wire import Code, Fault
 
 _READY_BYTES = 8_000_000
@@ -67,6 +79,21 @@ class RecordsInOrder:
             return False
         self._waiting[at + SOURCES34] = KERNEL
         STAMP.pack_into(self._waiting, at + T3, sent_ns)
+        return True
+
+    def set_by_card(self, number: int, came_ns: int, left_ns: int, error_ns: int) -> bool:
+        """Put the card's T2 and T3 into the record of this number; False if it was written already, or they do not lie
+        around the kernel's, within ``error_ns``, as they must."""
+        at = (number - self._first) * RECORD_BYTES
+        if not 0 <= at < len(self._waiting):
+            return False
+        *_, t2_ns, t3_ns, _ = RECORD.unpack_from(self._waiting, at)
+        if not (came_ns <= t2_ns + error_ns and t3_ns - error_ns <= left_ns):
+            return False
+        self._waiting[at + SOURCES12] = HARDWARE << 4
+        self._waiting[at + SOURCES34] = HARDWARE
+        STAMP.pack_into(self._waiting, at + T2, came_ns)
+        STAMP.pack_into(self._waiting, at + T3, left_ns)
         return True
 
     def write_ripe(self) -> None:

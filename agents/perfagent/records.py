@@ -49,7 +49,7 @@ STAMP = struct.Struct("<q")
 HEADER = struct.pack("<6sHH22x", MAGIC, VERSION, RECORD_BYTES)
 
 # Where the parts lie that are written on their own once the rest of a record is there.
-SOURCES12, SOURCES34, FLAGS, T1, T3 = 4, 5, 6, 8, 24
+SOURCES12, SOURCES34, FLAGS, T1, T2, T3, T4 = 4, 5, 6, 8, 16, 24, 32
 
 
 class BrokenRecords(ValueError):

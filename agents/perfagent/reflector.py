@@ -14,7 +14,7 @@ from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfagent import records, sockets, timestamps
+from perfagent import phc, records, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.marks import Marks
 from perfagent.realtime import clock_pair
@@ -48,7 +48,8 @@ class Reflector:
         ``classes``: how packets were marked is counted in so many classes, packet i in the one numbered i modulo this.
         ``error_word`` tells the error estimate of the replies to come, at no cost.
         """
-        timestamps.enable(sock)
+        self._card = phc.of_address(sock.getsockname()[0]) if record else phc.CardTime(None, "nothing is recorded")
+        timestamps.enable(sock, by_card=self._card.on)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
         sockets.set_receive_timeout(sock, _POLL_S)
         self._job = job
@@ -59,13 +60,14 @@ class Reflector:
         self._buffers = (self._packet,)
         self._view = memoryview(self._packet)
         self._records = RecordsInOrder(job.folder / "reflector.rec") if record else None
-        self._stamps = timestamps.TransmitStamps(sock, *mark)
-        self._unstamped: dict[int, tuple[Session, int]] = {}
+        self._stamps = timestamps.TransmitStamps(sock, *mark, by_card=self._card.on)
+        self._unstamped: dict[int, tuple[Session, int, int]] = {}
+        self._older = self._unstamped
         self._tos = 0
         self._next_tick_ns = 0
         self._end_ns: int | None = None
         self.clock: list[tuple[int, int]] = []
-        self.received = self.sent = self.kernel_t2 = self.kernel_t3 = 0
+        self.received = self.sent = self.kernel_t2 = self.kernel_t3 = self.card_pairs = 0
         self.send_errors: Counter[str] = Counter()
         self._marks = Marks(classes)
         self.ttl_seen: Counter[int] = Counter()
@@ -81,6 +83,8 @@ class Reflector:
             else:
                 self._take(size, ancillary, address, time_ns())
                 self._join_transmit_stamp()  # of this packet or, where the card is slow, of one before
+                if self._card.on:
+                    self._join_transmit_stamp()  # the card's comes by itself
             if monotonic_ns() >= self._next_tick_ns:
                 self._tick()
         self._tick()
@@ -102,7 +106,8 @@ class Reflector:
         flags = self._send(size, address)
         if flags == records.SENT:
             session.transmitted(seq, t3_ns)
-            self._unstamped[seq] = session, self.received
+            card_ns = self._card.unix_ns(timestamps.of_card(ancillary)) if self._card.on else 0
+            self._unstamped[seq] = session, self.received, card_ns
         if self._records:
             self._records.append(sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
         self.received += 1
@@ -125,18 +130,27 @@ class Reflector:
         joined = self._stamps.read()
         if joined is None:
             return False
-        seq, sent_ns = joined
-        session, number = self._unstamped.pop(seq, (None, 0))
-        if session is not None:
+        seq, sent_ns, raw_ns = joined
+        waiting = self._unstamped if seq in self._unstamped else self._older
+        session, number, came_ns = waiting.pop(seq, (None, 0, 0))
+        if session is None:
+            return True
+        if sent_ns:
             if session.previous is not None and session.previous.seq == seq:
                 session.transmitted(seq, sent_ns)
             self.kernel_t3 += self._records is None or self._records.set_t3(number, sent_ns)
+        left_ns = self._card.unix_ns(raw_ns)
+        if came_ns and left_ns and self._records:
+            self.card_pairs += self._records.set_by_card(number, came_ns, left_ns, self._card.error_ns)
+        elif came_ns and not raw_ns:
+            waiting[seq] = session, number, came_ns  # the card's is still to come
         return True
 
     def _tick(self) -> None:
         while self._join_transmit_stamp():
             pass
-        self._unstamped.clear()  # without stamps it would grow for ever
+        self._older, self._unstamped = self._unstamped, {}  # without stamps it would grow for ever
+        self._card.tick(self.card_pairs, self.received)
         pair = clock_pair()
         self._next_tick_ns = pair[0] + _TICK_NS
         if self._error_word is not None:
@@ -159,9 +173,10 @@ class Reflector:
             "foreign": sum(refused.values()),
             "refused": dict(refused),
             "stamps": {
-                "t2": {"kernel": self.kernel_t2, "user": self.received - self.kernel_t2},
-                "t3": {"kernel": self.kernel_t3, "user": self.received - self.kernel_t3},
+                "t2": phc.shares(self.received, self.kernel_t2, self.card_pairs),
+                "t3": phc.shares(self.received, self.kernel_t3, self.card_pairs),
             },
+            "card": self._card.figures(self.card_pairs),
             **self._marks.figures(),
             "ttl_seen": {str(ttl): n for ttl, n in sorted(self.ttl_seen.items())},
             "error_word": self._rules.error_word,

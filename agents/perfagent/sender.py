@@ -14,7 +14,7 @@ from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
 
-from perfagent import realtime, records, schedule, sockets, timestamps
+from perfagent import phc, realtime, records, schedule, sockets, timestamps
 from perfagent.jobs import Job
 from perfagent.realtime import clock_pair
 from perfagent.record_files import RecordsInPlace
@@ -76,11 +76,12 @@ class Sender:
             raise Fault(Code.BAD_ARGUMENT, str(error)) from error
         self._duplicates_path = job.folder / "duplicates.rec"
         mark = form.mark(stream.ssid)
-        self._stamps = [timestamps.TransmitStamps(sock, *mark) for sock in socks]
+        self._card = phc.of_address(socks[0].getsockname()[0])
+        self._stamps = [timestamps.TransmitStamps(sock, *mark, by_card=self._card.on) for sock in socks]
         self._poll = select.epoll()
         self._flow_at = {}
         for flow, sock in enumerate(socks):
-            timestamps.enable(sock)
+            timestamps.enable(sock, by_card=self._card.on)
             sockets.set_ttl(sock, sockets.PROBE_TTL)
             for packet_bytes in stream.packet_bytes:
                 self._stamps[flow].expect(packet_bytes)
@@ -201,6 +202,7 @@ class Sender:
         self._records.release(seq)
         if self._error_word is not None:
             self.session.error_word = self._error_word()
+        self._card.tick(self.session.card_pairs, self.session.received)
         live = {"sent": self.sent, "received": self.session.received}
         if self._rtts:
             live["rtt_ns_p50"] = sorted(self._rtts)[len(self._rtts) // 2]
@@ -223,8 +225,13 @@ class Sender:
 
     def _join_transmit_stamp(self, flow: int) -> None:
         joined = self._stamps[flow].read()
-        if joined is not None:
-            self.session.transmitted(*joined)
+        if joined is None:
+            return
+        seq, kernel_ns, raw_ns = joined
+        if kernel_ns:
+            self.session.transmitted(seq, kernel_ns)
+        if card_ns := self._card.unix_ns(raw_ns):
+            self.session.stamped_by_card(seq, t1_ns=card_ns, error_ns=self._card.error_ns)
 
     def _read_reply(self, flow: int) -> None:
         try:
@@ -245,6 +252,8 @@ class Sender:
             self._keep_duplicate(duplicate)
         elif self.session.received > before:
             self._rtts.append(self.session.last_rtt_ns)
+            if self._card.on and (card_ns := self._card.unix_ns(timestamps.of_card(ancillary))):
+                self.session.stamped_by_card(self.session.last_seq, t4_ns=card_ns, error_ns=self._card.error_ns)
 
     def _is_of(self, flow: int, size: int) -> bool:
         """Whether the reply names a packet that was sent through the socket that it came to."""
@@ -264,6 +273,7 @@ class Sender:
         """The counts, for ``result.json``. ``sent`` + ``missed`` + ``send_errors`` = ``attempted``."""
         session = self.session
         replies = session.received + session.duplicates
+        pairs = session.card_pairs
         return {
             "attempted": self.attempted,
             "sent": self.sent,
@@ -272,9 +282,10 @@ class Sender:
             "send_error_names": dict(self.send_errors),
             **session.figures(),
             "stamps": {
-                "t1": {"kernel": session.kernel_t1, "user": self.sent - session.kernel_t1},
-                "t4": {"kernel": session.kernel_t4, "user": replies - session.kernel_t4},
+                "t1": phc.shares(self.sent, session.kernel_t1, pairs),
+                "t4": phc.shares(replies, session.kernel_t4, pairs),
             },
+            "card": self._card.figures(pairs),
             "error_word": session.error_word,
             "clock": self.clock,
         }

@@ -16,14 +16,17 @@ from perfharness.analysis.samples import Samples, Sources, like
 from perfharness.analysis.statistics import Blocks, Bools, Floats, Ints, block_starts
 from perfharness.model import Direction
 
+UNLIKE = "unlike sources"
+"""Round trips whose stamps cannot be subtracted from one another, or are of other kinds than most."""
 _NAMES = ("absent", "user", "kernel", "hardware", "remote")
 
 
 def rtt_ns(samples: Samples) -> Floats:
     """(n,) round trips less the reflector's turnaround: (T4-T1)-(T3-T2), RFC 8762.
 
-    ``nan`` where two of the stamps to be subtracted come from different sources, and for packets under way
-    while a clock stepped: ``rtt_sources`` counts both. Where the reflector gave no stamps its turnaround is in it.
+    ``nan`` where two of the stamps to be subtracted come from different sources, where they are of other kinds than
+    most (``Samples.mixed``), and for packets under way while a clock stepped: ``rtt_sources`` counts them. Where the
+    reflector gave no stamps its turnaround is in it.
     """
     s = samples
     rtt = ((s.t4 - s.t1) - (s.t3 - s.t2)).astype(np.float64)
@@ -51,7 +54,7 @@ def rtt_sources(samples: Samples) -> dict[str, int]:
     counts = np.bincount(s.s1[usable] << 4 | s.s2[usable])
     found = {f"{_NAMES[pair >> 4]}/{_NAMES[pair & 15]}": int(counts[pair]) for pair in np.flatnonzero(counts)}
     unlike = int((s.replied & ~_comparable(s) & ~stepped).sum())
-    missing = {"unlike sources": unlike, "clock step": int(stepped.sum())}
+    missing = {UNLIKE: unlike, "clock step": int(stepped.sum())}
     return found | {reason: count for reason, count in missing.items() if count}
 
 
@@ -152,7 +155,7 @@ def timer_error_ns(samples: Samples) -> Floats:
 def _comparable(s: Samples) -> Bools:
     own = like(s.s1, s.s4) & (s.s1 >= USER) & (s.s1 <= HARDWARE)
     his: Bools = like(s.s2, s.s3) | ((s.s2 == ABSENT) & (s.s3 == ABSENT))
-    return own & his
+    return own & his & ~s.mixed
 
 
 def _stepped(s: Samples) -> Bools:

@@ -101,6 +101,15 @@ class Samples:
         return int((self.lost_forward & (self.s1 != records.KERNEL) & (self.s1 != records.HARDWARE)).sum())
 
     @property
+    def mixed(self) -> Bools:
+        """Round trips by the card's stamps where most are by others, or the other way, at either end. They differ by
+        the time that the host itself takes, which beside the others would look like variation of the path."""
+        kind = (self.s1 == records.HARDWARE) << np.uint8(1) | (self.s2 == records.HARDWARE)
+        usual = np.bincount(kind[self.replied], minlength=1).argmax()
+        other: Bools = self.replied & (kind != usual)
+        return other
+
+    @property
     def kernel_stamped(self) -> int:
         """Round trips with all four stamps from the kernel or the card."""
         good = self.replied.copy()
@@ -238,6 +247,14 @@ def like(one: Sources, other: Sources) -> Bools:
     """Which pairs of stamps were taken by the same kind of source, so that they can be subtracted."""
     same: Bools = (one == other) & (one != records.ABSENT)
     return same
+
+
+def near(one: Sources, other: Sources) -> Bools:
+    """Which pairs of stamps are of one kind, or one of the card's and one of the kernel's: the kernel's is a little
+    farther from the wire, so that a delay between them is never too short."""
+    low = [(each == records.KERNEL) | (each == records.HARDWARE) for each in (one, other)]
+    close: Bools = low[0] & low[1] | like(one, other)
+    return close
 
 
 def _read(data: bytes, name: str) -> Columns:

@@ -59,6 +59,8 @@ def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Seq
     clocks = [_Clock(end.name, files, readings) for end, readings in ((context.a, own), (context.z, abroad))]
     errors = [each.claim.error_ns for each in clocks]
     claim_ns = None if None in errors else float(sum(error for error in errors if error is not None))
+    if claim_ns is not None:
+        claim_ns += sum(_by_card(result)["error_ns"] or 0 for result in (found.sent, found.reflected))
     segment = clock.segments(told.due_ns, moved)
     known = oneway.clocks(told.due_ns, told.forward, told.backward, segment, claim_ns)
     asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
@@ -133,6 +135,11 @@ class _Clock:
             "steps_ns": [step.size_ns for step in self.steps],
             "freq_ppb": [min(steered), max(steered)] if steered else None,
         }
+
+
+def _by_card(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a prober tells of its card's stamps; those of the card are off by what their way to Unix time was."""
+    return result.get("card") or {"error_ns": None}
 
 
 def _readings(result: Mapping[str, Any]) -> Ints:

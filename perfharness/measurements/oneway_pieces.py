@@ -10,7 +10,7 @@ import numpy as np
 
 from perfharness.analysis import clock, delay, oneway
 from perfharness.analysis.distribution import Binned, Counter, Distribution, Later
-from perfharness.analysis.samples import Samples, like
+from perfharness.analysis.samples import Samples, near
 from perfharness.analysis.statistics import Floats, Ints, block_starts
 from perfharness.analysis.summary import MOST_HELD, Seconds
 from perfharness.measurements.pieces import Pieces
@@ -114,7 +114,7 @@ def _raw(samples: Samples) -> dict[Direction, Floats]:
 def _alike(samples: Samples, raw: Mapping[Direction, Floats]) -> tuple[Floats, Floats]:
     """What each way seems to take by the two hosts' clocks; unknown where the stamps are not of one kind."""
     s = samples
-    unlike = s.seen & ~like(s.s1, s.s2), s.replied & ~like(s.s3, s.s4)
+    unlike = s.seen & ~near(s.s1, s.s2), s.replied & ~near(s.s3, s.s4)
     there, here = (
         np.where(other, np.nan, raw[way]) if other.any() else raw[way] for way, other in zip(WAYS, unlike, strict=True)
     )

@@ -17,7 +17,7 @@ from perfagent import records
 from perfagent.stamp.packet import Form
 from perfagent.stamp.reflecting import FORGED
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
-from perfharness.analysis.delay import rtt_ns
+from perfharness.analysis.delay import UNLIKE, rtt_ns
 from perfharness.analysis.distribution import Distribution
 from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats
@@ -56,6 +56,8 @@ LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
 """Share of round trips that must rest on kernel (or hardware) stamps at both ends."""
+LEAST_ALIKE = 0.9
+"""Share of round trips that must have stamps of the kinds that most have: the others are left out."""
 
 
 def _room_for_digest(payload_bytes: int, info: ValidationInfo) -> int:
@@ -299,7 +301,10 @@ def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
     kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
-    return reasons + _no_common_key(found.sent, found.summary.replied)
+    unlike, replied = found.summary.stamps.get(UNLIKE, 0), found.summary.replied
+    if unlike > (1 - LEAST_ALIKE) * replied:
+        reasons.append(f"{unlike:,} of its {replied:,} round trips have time stamps of other kinds than most")
+    return reasons + _no_common_key(found.sent, replied)
 
 
 def unfit_reflector(found: Probe) -> list[str]:

@@ -100,6 +100,7 @@ def store(
     reflected: dict[str, Any] | None = None,
     context: Context = CONTEXT,
     at_ce: bytes = b"",
+    card_error_ns: int | None = None,
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters."""
     folder = evidence.create(tmp_path, "c", "r", {})
@@ -113,6 +114,7 @@ def store(
         "send_errors": 0,
         "rxq_dropped": drops,
         "start_unix_ns": START_UNIX_NS,
+        "card": {"error_ns": card_error_ns},
     }
     for job in task.jobs:
         data: dict[str, Any] = {}

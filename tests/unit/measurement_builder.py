@@ -31,7 +31,7 @@ PROBER = {
     "missed": 0,
     "send_errors": 0,
     "replied": 30_000,
-    "stamps": {"kernel/kernel": 30_000},
+    "stamps": {"hardware/kernel": 29_970, "unlike sources": 30},
     "timer_error_ns": {"p50": 3_100.0, "p99": 21_400.0},
 }
 CLAMPS = [{"job": "ecs.server-0", "what": "window_bytes", "asked": 8_388_608, "got": 4_194_304, "why": "wmem_max"}]
@@ -203,6 +203,7 @@ def _host(name: str) -> Mapping[str, Any]:
                 "duplex": "full",
                 "driver": "veth",
                 "offloads": {"gro": True, "gso": True, "tso": True, "lro": False},
+                "stamping": {"ability": "none", "clock": None, "reason": "the card has no clock that stamps packets"},
                 "rings": None,
                 "queues": {"rx": 2, "tx": 2},
             },

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perfagent import records
+from perfagent.records import HARDWARE
 from perfharness.analysis import clock, delay, loss
 from perfharness.analysis.samples import Samples, join
 from perfharness.errors import EvidenceBroken
@@ -119,6 +120,39 @@ def test_stamps_that_cannot_be_are_dropped_one_packet_at_a_time():
         )
     )
     assert delay.rtt_ns(samples).tolist() == [22_016_000.0, 22_000_000.0, 22_000_000.0]
+
+
+CARD = (HARDWARE, HARDWARE, HARDWARE, HARDWARE)
+
+
+def test_stamps_of_the_card_are_as_good_as_the_kernels():
+    """Four of the card's make a round trip, prove that the packet left, and tell the timer error."""
+    samples = stream(Packet(0, sources=CARD), Packet(1, sources=CARD, backward_ns=None))
+    assert delay.rtt_ns(samples).tolist() == [22_000_000.0, np.inf]
+    assert delay.rtt_sources(samples) == {"hardware/hardware": 1}
+    assert samples.kernel_share == 1.0
+    assert samples.untransmitted(Direction.Z_A) == 0
+    assert delay.timer_error_ns(samples) == pytest.approx([20_000, 20_000])
+
+
+@pytest.mark.parametrize(
+    ("usual", "rare"),
+    [(CARD, (KERNEL,) * 4), ((KERNEL,) * 4, CARD), (CARD, (HARDWARE, KERNEL, KERNEL, HARDWARE))],
+)
+def test_the_rarer_kind_is_no_variation_of_the_path(usual: tuple[int, ...], rare: tuple[int, ...]):
+    """Beside others a round trip by other stamps at either end is not measured, and counted as that."""
+    packets = [Packet(seq, sources=usual) for seq in range(9)] + [Packet(9, sources=rare)]
+    samples = stream(*packets)
+    assert np.flatnonzero(np.isnan(delay.rtt_ns(samples))).tolist() == [9]
+    assert delay.rtt_sources(samples)["unlike sources"] == 1
+    assert samples.kernel_share == 1.0
+
+
+def test_a_card_at_one_end_alone_is_no_mixture():
+    """The same kinds for all packets: round trips by the card's T1 and T4 and the kernel's T2 and T3."""
+    samples = stream(*(Packet(seq, sources=(HARDWARE, KERNEL, KERNEL, HARDWARE)) for seq in range(5)))
+    assert delay.rtt_sources(samples) == {"hardware/kernel": 5}
+    assert samples.kernel_share == 1.0
 
 
 def test_user_stamps_at_both_ends_are_alike():

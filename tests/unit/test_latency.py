@@ -149,3 +149,26 @@ def test_a_measurement_gives_the_statistics_that_it_declares(tmp_path: Path) -> 
         given = {(seen.metric, seen.statistic) for seen in found.observations}
         declared = REGISTRY[task.measurement].statistics
         assert given == {(metric, statistic) for metric in task.yields for statistic in declared[metric]}
+
+
+@pytest.mark.parametrize(("rare", "fit"), [(100, True), (300, False)])
+def test_a_stream_of_two_kinds_of_stamps_is_not_believed(tmp_path: Path, rare: int, fit: bool) -> None:
+    """Round trips of the rarer kind are left out: a twentieth may be, a seventh not."""
+    packets = [Packet(seq, sources=(records.HARDWARE,) * 4 if seq < rare else Packet(0).sources) for seq in range(2000)]
+    found = store(tmp_path, task_of("latency", duration="2s"), packets)
+    assert any("of other kinds" in reason for row in found.fitness for reason in row.reasons) is not fit
+
+
+def test_a_card_at_one_end_keeps_one_way_delay_and_widens_its_bound(tmp_path: Path) -> None:
+    """T1 and T4 of the card, T2 and T3 of the kernel; what the card's stamps may be off counts as the clocks'."""
+    card = (records.HARDWARE, records.KERNEL, records.KERNEL, records.HARDWARE)
+    packets = [Packet(seq, sources=card, offset_ns=0) for seq in range(2000)]
+    bounds = []
+    for error_ns in (None, 5_000):
+        folder = tmp_path / str(error_ns)
+        task = task_of("latency", duration="2s")
+        found = store(folder, task, packets, root_distances_ns=(1_000, 1_000), card_error_ns=error_ns)
+        assert find(found, "delay.oneway", "p99", Direction.A_Z).n == 2000
+        assert found.facts["prober"]["stamps"] == {"hardware/kernel": 2000}
+        bounds.append(found.facts["oneway"]["error_ns"])
+    assert bounds[1] - bounds[0] == pytest.approx(5_000)

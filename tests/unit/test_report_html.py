@@ -207,6 +207,13 @@ def test_loss_in_a_host_is_booked_to_the_host() -> None:
     assert "✕Fail" not in page
 
 
+def test_the_reader_sees_who_took_the_stamps() -> None:
+    """The share of each source among the round trips, and whether the hosts' cards stamp."""
+    page = _Page(_rendered("inconclusive")).text
+    assert "hardware/kernel: 29,970 of 30,000, unlike sources: 30 of 30,000" in page
+    assert "none: the card has no clock that stamps packets" in page
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_every_section_is_there_even_without_data(name: str) -> None:
     """A section without data says so in a line and is never silently absent."""

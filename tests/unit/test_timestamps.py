@@ -32,6 +32,17 @@ def test_an_ipv6_packet() -> None:
     assert timestamps.of_received(ancillary) == (1_700_000_000_000_000_005, 255, 0xB8)
 
 
+def test_the_stamp_of_a_card_stands_beside_the_kernels() -> None:
+    """The third time of struct scm_timestamping, in the epoch of the card's clock; of a sent packet often alone."""
+    both = struct.pack("@6l", 1_700_000_000, 5, 0, 0, 1_700_000_037, 6)
+    alone = struct.pack("@6l", 0, 0, 0, 0, 7, 8)
+    of_level = [(socket.SOL_SOCKET, SO_TIMESTAMPING, data) for data in (both, alone)]
+    assert timestamps.of_received(of_level[:1])[0] == 1_700_000_000_000_000_005
+    assert timestamps.of_card(of_level[:1]) == 1_700_000_037_000_000_006
+    assert (timestamps.of_received(of_level[1:])[0], timestamps.of_card(of_level[1:])) == (0, 7_000_000_008)
+    assert timestamps.of_card([STAMP]) == timestamps.of_card([]) == 0
+
+
 def test_nothing_said() -> None:
     """Without ancillary data there is no stamp: the caller takes its own clock and says so."""
     assert timestamps.of_received([]) == (0, 0, 0)

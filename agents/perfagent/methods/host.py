@@ -144,6 +144,7 @@ def _nic(interface: str, link: Any) -> dict[str, Any]:
             **card.link(),
             "driver": card.driver(),
             "offloads": card.offloads(),
+            "stamping": card.stamping(),
             "rings": card.rings(),
             "queues": card.queues() or {"rx": link.get("num_rx_queues"), "tx": link.get("num_tx_queues")},
         }

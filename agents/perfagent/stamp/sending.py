@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from perfagent import records
 from perfagent.marks import Marks
-from perfagent.records import ABSENT, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, REMOTE, STAMP, USER
+from perfagent.records import ABSENT, HARDWARE, HEADER_BYTES, KERNEL, RECORD, RECORD_BYTES, REMOTE, STAMP, USER
 from perfagent.stamp import tlv
 from perfagent.stamp.packet import Buffer, Form, Reply
 
@@ -90,7 +90,9 @@ class Sending:
         self._newest = -1
         self._numbers = array("Q", bytes(8 * _REMEMBERED)) if stream.follow_up else None
         self.received = self.late = self.kernel_t1 = self.kernel_t4 = 0
-        self.last_rtt_ns = 0
+        self._card_stamps: dict[int, tuple[int, int]] = {}
+        self.card_pairs = 0
+        self.last_rtt_ns = self.last_seq = 0
         self.refused: Counter[str] = Counter()
         self._again = [0] * stream.classes
         self._marks = Marks(stream.classes)
@@ -123,9 +125,29 @@ class Sending:
     def transmitted(self, seq: int, sent_ns: int) -> None:
         """The kernel's transmit stamp of this packet came back."""
         at = HEADER_BYTES + seq * RECORD_BYTES
-        self._map[at + records.SOURCES12] = self._map[at + records.SOURCES12] & 0xF0 | KERNEL
-        STAMP.pack_into(self._map, at + records.T1, sent_ns)
         self.kernel_t1 += 1
+        sources12 = self._map[at + records.SOURCES12]
+        if sources12 & 0x0F != HARDWARE:
+            self._map[at + records.SOURCES12] = sources12 & 0xF0 | KERNEL
+            STAMP.pack_into(self._map, at + records.T1, sent_ns)
+
+    def stamped_by_card(self, seq: int, *, t1_ns: int = 0, t4_ns: int = 0, error_ns: int = 0) -> None:
+        """The card's T1 or its T4 of this packet, in Unix time. The record gets both or neither, so that no round trip
+        is made of two kinds, and only if they lie between the kernel's, within ``error_ns``, as they must."""
+        first_t1_ns, first_t4_ns = self._card_stamps.pop(seq, (0, 0))
+        t1_ns, t4_ns = t1_ns or first_t1_ns, t4_ns or first_t4_ns
+        if not (t1_ns and t4_ns):
+            self._card_stamps[seq] = t1_ns, t4_ns
+            self._card_stamps.pop(seq - _REMEMBERED, None)
+            return
+        at = HEADER_BYTES + seq * RECORD_BYTES
+        _, sources12, sources34, _, _, sent_ns, _, _, came_ns = RECORD.unpack_from(self._map, at)
+        if sent_ns - error_ns <= t1_ns <= t4_ns <= came_ns + error_ns:
+            self._map[at + records.SOURCES12] = sources12 & 0xF0 | HARDWARE
+            self._map[at + records.SOURCES34] = sources34 & 0x0F | HARDWARE << 4
+            STAMP.pack_into(self._map, at + records.T1, t1_ns)
+            STAMP.pack_into(self._map, at + records.T4, t4_ns)
+            self.card_pairs += 1
 
     # --- coming in
 
@@ -154,6 +176,7 @@ class Sending:
         RECORD.pack_into(self._map, at, *fields)
         self.received += 1
         self.late += flags & records.LATE > 0
+        self.last_seq = reply.sender_seq
         self.last_rtt_ns = t4_ns - t1_ns - (reply.transmit_ns - reply.receive_ns)
         self._note(reply)
         if self._reads_tlvs:

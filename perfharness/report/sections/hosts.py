@@ -150,6 +150,11 @@ def _offloads(facts: Facts) -> str:
     return "; ".join(f"{word} {', '.join(names)}" for word, names in (("on:", on), ("off:", off)) if names)
 
 
+def _stamping(facts: Facts) -> str:
+    told = facts["nic"]["stamping"]
+    return f"{told['ability']}: {told['reason']}" if told["reason"] else f"{told['ability']}, /dev/ptp{told['clock']}"
+
+
 def _rings(facts: Facts) -> str:
     rings, queues = facts["nic"].get("rings"), facts["nic"].get("queues")
     told = f"rx {rings['rx']} of {rings['rx_max']}, tx {rings['tx']} of {rings['tx_max']}" if rings else "no rings"
@@ -195,6 +200,7 @@ _WRITERS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
     ("iperf3", _iperf3),
     ("Interface", _nic),
     ("Offloads", _offloads),
+    ("Time stamps by the card", _stamping),
     ("Rings and queues", _rings),
     ("Queueing discipline", _qdisc),
     ("Congestion control", _congestion),

@@ -35,7 +35,8 @@ METHODS = {
     ),
     "latency": (
         "Delay and loss",
-        "UDP probes in the STAMP format (RFC 8762) on absolute deadlines, with kernel time stamps at both ends. "
+        "UDP probes in the STAMP format (RFC 8762) on absolute deadlines, with time stamps at both ends by the kernel, "
+        "or by the network card where it stamps all packets already. "
         "Round-trip "
         "time is (T4 − T1) − (T3 − T2) (RFC 2681). Percentiles are over all packets sent: a lost packet has "
         "infinite delay "
