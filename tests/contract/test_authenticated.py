@@ -97,13 +97,13 @@ def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch)
         keys.extend([drawn] if size == collect.KEY_BYTES else [])
         return drawn
 
-    def waited(session: Any, task: Task, job: Any) -> Any:
+    def waited(session: Any, task: Task, job: Any, patience_s: float) -> Any:
         if not seen and job.method == "stamp.send":
             Sandbox.await_true(lambda: _bound(hosts[A]))
             seen.append(f"{sum(len(host.running('job')) for host in hosts.values())} jobs")
             seen.extend(place for key in keys for place in leaks(key, *(host.tmp for host in hosts.values())))
             _forge(hosts, job.args["ssid"])
-        return wait(session, task, job)
+        return wait(session, task, job, patience_s)
 
     patch.setattr(secrets, "token_bytes", made)
     patch.setattr(collect, "_wait_done", waited)
