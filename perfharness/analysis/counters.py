@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from perfharness.analysis import stolen
 from perfharness.analysis.statistics import Ints
 from perfharness.model import Window
 
@@ -112,6 +113,8 @@ class Recording:
     broken: frozenset[Path]
     """Left out of them: one that is not in the first and the last row, and one that fell on the way (reset, or 32 bits
     wide and run over): what it missed is unknown."""
+    stolen: float = 0.0
+    """Share of the time for which a hypervisor withheld a CPU (:mod:`perfharness.analysis.stolen`)."""
 
     def rises(self, window: Window, lost: int, moments: Moments | None) -> Rises:
         """Over ``moments``, where they are known and lie within the recording, else over all of it.
@@ -153,9 +156,12 @@ def record(rows: Iterable[Row]) -> Recording:
     """The rows as columns; rows without a time are left out."""
     kept: dict[Path, tuple[array[int], array[int]]] = {}
     unix_ns, mono_ns = array("q"), array("q")
+    first: Row = {}
+    row: Row = {}
     for row in rows:
         if not isinstance(row.get("t_ns"), int):
             continue
+        first = first or row
         for path, value in _read(row):
             places, values = kept.setdefault(path, (array("q"), array("q")))
             places.append(len(unix_ns))
@@ -180,6 +186,7 @@ def record(rows: Iterable[Row]) -> Recording:
         length_ns=clock[-1] - clock[0] if unix_ns else 0,
         counters=good,
         broken=frozenset(columns.keys() - good.keys()),
+        stolen=stolen.share(first, row),
     )
 
 

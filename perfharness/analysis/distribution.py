@@ -47,12 +47,6 @@ class Held:
     def lost(self) -> int:
         return int(np.isinf(self.values).sum())
 
-    def without_lost(self, most: int) -> Held:
-        """Without the first ``most`` of the lost packets."""
-        values = self.values.copy()
-        values[np.flatnonzero(np.isinf(values))[:most]] = np.nan
-        return replace(self, values=values)
-
     def quantile(self, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
         return quantile(self.values, self.block, q, confidence)
 
@@ -99,15 +93,6 @@ class Binned:
         found = self._bin(self._rank(q))
         return () if found is None else (found, found + 1)
 
-    def without_lost(self, most: int) -> Binned:
-        before = np.cumsum(self.lost_in) - self.lost_in
-        excused = np.clip(most - before, 0, self.lost_in)
-        left = self.packets - excused
-        there = left > 0
-        later = {at: (counts - excused)[there] for at, counts in self.later.items()}
-        lost_in = (self.lost_in - excused)[there]
-        return replace(self, block=self.block[there], packets=left[there], lost_in=lost_in, later=later)
-
     def quantile(self, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
         """As :func:`statistics.quantile`. Raises KeyError when :attr:`later` was not counted for it."""
         n = self.n
@@ -151,6 +136,27 @@ class Binned:
 
 
 Distribution = Held | Binned
+
+
+@dataclass(frozen=True, slots=True)
+class Excused:
+    """What the hosts may have done to the packets of a stream: nobody knows to which, so it were the latest ones."""
+
+    lost: int = 0
+    """At most so many did they lose."""
+    late: float = 0.0
+    """At most this share of all did they delay."""
+
+    def packets(self, of: Distribution) -> int:
+        """At most, of these."""
+        return min(of.n, min(self.lost, of.lost) + math.ceil(self.late * of.n))
+
+    def level(self, of: Distribution, q: float) -> float:
+        """Where the packet stands, among all of these, that is the quantile ``q`` without the excused ones."""
+        return q * (1 - self.packets(of) / of.n) if of.n else q
+
+
+NOTHING = Excused()
 
 
 class Counter:
@@ -209,11 +215,11 @@ class Counter:
 class Later:
     """Gathers, in a second pass over the same values, what a distribution needs to be asked for intervals."""
 
-    def __init__(self, found: Binned, quantiles: Iterable[float], host: int) -> None:
-        """At these quantiles, also without ``host`` lost packets."""
+    def __init__(self, found: Binned, quantiles: Iterable[float], excused: Excused) -> None:
+        """At these quantiles, also without the excused packets."""
         self._found = found
-        both = (found, found.without_lost(host))
-        self._counts = {at: Blocked() for q in quantiles for each in both for at in each.bins_at(q)}
+        levels = {level for q in quantiles for level in (q, excused.level(found, q))}
+        self._counts = {at: Blocked() for level in levels for at in found.bins_at(level)}
 
     def add(self, values: Floats, block: Blocks, starts: Ints) -> None:
         """As for :class:`Counter`."""

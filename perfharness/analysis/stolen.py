@@ -6,21 +6,18 @@ leaves then. A host cannot tell which packets these were; it can tell how much t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 PASSAGES = 2
 """A round trip passes each end twice."""
 
 
-def share(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Share of the time between the first and the last row of ``counters.jsonl`` for which a hypervisor withheld the
-    CPU that it withheld most; 0 where that is not told (a host of its own has no such count)."""
-    told = [row["cpu"]["per_cpu"] for row in rows if "cpu" in row]
-    if len(told) < 2:
-        return 0.0
-    return max((_share(first, last) for first, last in zip(told[0], told[-1], strict=False)), default=0.0)
+def share(first: Mapping[str, Any], last: Mapping[str, Any]) -> float:
+    """Share of the time between two rows of ``counters.jsonl`` for which a hypervisor withheld the CPU that it withheld
+    most; 0 where that is not told (a host of its own has no such count)."""
+    before, after = (row.get("cpu", {}).get("per_cpu", ()) for row in (first, last))
+    return max((_share(*each) for each in zip(before, after, strict=False)), default=0.0)
 
 
 def _share(first: Mapping[str, int], last: Mapping[str, int]) -> float:
@@ -29,6 +26,6 @@ def _share(first: Mapping[str, int], last: Mapping[str, int]) -> float:
     return max(0, spent.get("steal", 0)) / total if total > 0 else 0.0
 
 
-def most_late(packets: int, shares: Iterable[float]) -> int:
-    """The most of so many round trips that the hosts' hypervisors can have delayed."""
-    return math.ceil(packets * min(1.0, PASSAGES * sum(shares)))
+def most_late(shares: Iterable[float]) -> float:
+    """The largest share of round trips that the hosts' hypervisors can have delayed."""
+    return min(1.0, PASSAGES * sum(shares))

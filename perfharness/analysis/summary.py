@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfharness.analysis import delay, timeline, ttl
-from perfharness.analysis.distribution import Binned, Counter, Distribution, Later
+from perfharness.analysis.distribution import Binned, Counter, Distribution, Excused, Later
 from perfharness.analysis.loss import Account, Accountant, Reordering
 from perfharness.analysis.samples import BLOCK_NS, Samples
 from perfharness.analysis.statistics import Blocks, Floats, Ints, block_starts
@@ -129,15 +129,15 @@ def settled(
     pieces: Callable[[], Iterable[tuple[Samples, Floats]]],
     rtt: Iterable[float],
     pdv: Iterable[float],
-    host: int,
+    excused: Excused,
 ) -> Summary:
-    """The summary of which these quantiles can be asked with their intervals, also without ``host`` lost packets.
+    """The summary of which these quantiles can be asked with their intervals, also without the ``excused`` packets.
 
     Reads the pieces again (samples with their round trips), if the run was too long to hold.
     """
     if not isinstance(summary.rtt, Binned) or not isinstance(summary.pdv, Binned):
         return summary
-    rtt_later, pdv_later = Later(summary.rtt, rtt, host), Later(summary.pdv, pdv, host)
+    rtt_later, pdv_later = Later(summary.rtt, rtt, excused), Later(summary.pdv, pdv, excused)
     seconds = Seconds()
     for samples, values in pieces():
         if not len(values):

@@ -214,11 +214,11 @@ class Latency:
 
 def _observed(one: OfClass, context: Context) -> Iterator[Observation]:
     """The figures of one class that need no common clock."""
-    host = probe.host_lost(one.found, one.hosts)
-    found = probe.with_intervals(one.found, host, QUANTILES.values(), PDV_QUANTILES.values())
+    excused = probe.excused(one.found, one.hosts, one.late)
+    found = probe.with_intervals(one.found, excused, QUANTILES.values(), PDV_QUANTILES.values())
     rtt, pdv = found.summary.rtt, found.summary.pdv
-    yield from probe.quantiles("delay.rtt", rtt, QUANTILES, one.scope, context, found, host)
-    yield from probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, one.scope, context, found, host)
+    yield from probe.quantiles("delay.rtt", rtt, QUANTILES, one.scope, context, found, excused)
+    yield from probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, one.scope, context, found, excused)
     yield from _losses(one, context)
     yield from _availabilities(one, context)
     yield from _disorder(one, context)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perfharness.analysis.distribution import Excused
 from perfharness.analysis.ledger import host_loss, who
 from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import Context
@@ -29,6 +30,12 @@ class OfClass:
     """The least and the most of its packets that were lost outside the circuit in each direction."""
     who: Mapping[Direction, str]
     """Where they were lost, in words."""
+    late: float
+    """The largest share of its round trips that the hosts can have delayed."""
+
+    def excused(self, way: Direction) -> Excused:
+        """What the hosts may have done to its packets in this direction."""
+        return Excused(self.hosts[way][1], self.late)
 
     @property
     def turn(self) -> tuple[int, int]:
@@ -45,12 +52,12 @@ def split(
     hosts = {way: host_loss(booked) for way, booked in rows.items()}
     where = {way: who(booked) for way, booked in rows.items()}
     if len(dscps) == 1:
-        return (OfClass(task.scope, dscps[0], found, hosts, where),)
+        return (OfClass(task.scope, dscps[0], found, hosts, where, counted.late),)
     classes = []
     for which, (dscp, service) in enumerate(zip(dscps, task.services, strict=True)):
         scope, own = replace(task.scope, service=service), _own(found, which, len(dscps))
         shares = {way: _share(context, scope, way, counted, found, own, whole) for way, whole in hosts.items()}
-        classes.append(OfClass(scope, dscp, own, shares, where))
+        classes.append(OfClass(scope, dscp, own, shares, where, counted.late))
     return tuple(classes)
 
 

@@ -66,7 +66,7 @@ def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Seq
     asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
     apart = None if isinstance(known, oneway.Unknown) else known
     made = [
-        (one, pieces.distributions(one.found.pieces, apart, moved, asked, {way: one.hosts[way][1] for way in WAYS}))
+        (one, pieces.distributions(one.found.pieces, apart, moved, asked, {way: one.excused(way) for way in WAYS}))
         for one in classes
     ]
     varied = [seen for one, values in made for seen in _ipdv(one, context, found, values)]
@@ -181,10 +181,10 @@ def _delays(
     why: str,
 ) -> tuple[Observation, ...]:
     """Quantiles of one direction; what the clocks leave open widens both sides."""
-    scope, host = replace(one.scope, direction=way), one.hosts[way][1]
+    scope, excused = replace(one.scope, direction=way), one.excused(way)
     return tuple(
         replace(seen, interval=_widened(seen.interval, error_ns), reason=f"{why} {seen.reason}".strip())
-        for seen in probe.quantiles("delay.oneway", values, QUANTILES, scope, context, found, host)
+        for seen in probe.quantiles("delay.oneway", values, QUANTILES, scope, context, found, excused)
     )
 
 
@@ -221,7 +221,7 @@ def _ipdv(
 ) -> Iterator[Observation]:
     for way in WAYS:
         scope, varied = replace(one.scope, direction=way), values[pieces.IPDV, way]
-        yield from probe.quantiles("variation.ipdv", varied, IPDV_QUANTILES, scope, context, found, 0)
+        yield from probe.quantiles("variation.ipdv", varied, IPDV_QUANTILES, scope, context, found)
 
 
 def _series(way: Direction, values: Distribution, found: probe.Probe, service: str) -> Series:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from perfharness.analysis import delay, ledger
+from perfharness.analysis.distribution import Excused
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining
 from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Ints, effective_n
@@ -90,7 +91,7 @@ class LatencyToRouter:
         if isinstance(found, str):
             return failed(task, files, found)
         rows = _rows(task, files, context, found)
-        host = host_loss(rows)[1]
+        host = Excused(host_loss(rows)[1])
         found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
         return Measurement(
             task,
@@ -183,7 +184,7 @@ def _unfit(context: RouterContext, found: probe.Probe, rows: tuple[LedgerRow, ..
 
 
 def _quantiles(
-    metric: str, which: Mapping[str, float], task: Task, context: RouterContext, found: probe.Probe, host: int
+    metric: str, which: Mapping[str, float], task: Task, context: RouterContext, found: probe.Probe, host: Excused
 ) -> list[Observation]:
     """Nothing but the least that was seen is proven of the path: above it the router may have been slow. Where it
     gives no stamps, its turnaround may be all of it."""

@@ -44,10 +44,10 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     ledgers = {way: rows for way, (rows, _) in booked.items()}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
-    host = probe.host_lost(found, {way: host_loss(rows) for way, rows in probes.items()})
-    found = probe.with_intervals(found, host, LOADED_QUANTILES.values())
+    excused = probe.excused(found, {way: host_loss(rows) for way, rows in probes.items()}, counted.late)
+    found = probe.with_intervals(found, excused, LOADED_QUANTILES.values())
     rtt = found.summary.rtt
-    observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, host)]
+    observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, excused)]
     for flow in flows:
         observations.append(_rate(flow, task, files, context, ledgers[flow.way], found))
         if flow.udp:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfharness.analysis import clock, delay, oneway
-from perfharness.analysis.distribution import Binned, Counter, Distribution, Later
+from perfharness.analysis.distribution import NOTHING, Binned, Counter, Distribution, Excused, Later
 from perfharness.analysis.samples import Samples, near
 from perfharness.analysis.statistics import Floats, Ints, block_starts
 from perfharness.analysis.summary import MOST_HELD, Seconds
@@ -51,10 +51,10 @@ def distributions(
     clocks: oneway.Clocks | None,
     steps: Sequence[clock.Step],
     quantiles: Mapping[str, Iterable[float]],
-    host: Mapping[Direction, int],
+    excused: Mapping[Direction, Excused],
 ) -> dict[Kind, Distribution]:
     """Delay (where the ``clocks`` are known) and IPDV of each direction, ready to be asked for these ``quantiles``,
-    also without as many lost packets as a ``host`` may have lost."""
+    also without the ``excused`` packets."""
     hold = pieces.packets <= MOST_HELD
     kinds = [(what, way) for what in ((DELAY, IPDV) if clocks else (IPDV,)) for way in WAYS]
     counters = {kind: Counter(hold) for kind in kinds}
@@ -63,7 +63,7 @@ def distributions(
             counter.add(values[kind], block, starts)
     made = {kind: counter.result() for kind, counter in counters.items()}
     later = {
-        kind: Later(each, quantiles[kind[0]], host[kind[1]] if kind[0] == DELAY else 0)
+        kind: Later(each, quantiles[kind[0]], excused[kind[1]] if kind[0] == DELAY else NOTHING)
         for kind, each in made.items()
         if isinstance(each, Binned)
     }

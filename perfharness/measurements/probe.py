@@ -18,7 +18,7 @@ from perfagent.stamp.packet import Form
 from perfagent.stamp.reflecting import FORGED
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
 from perfharness.analysis.delay import UNLIKE, rtt_ns
-from perfharness.analysis.distribution import Distribution
+from perfharness.analysis.distribution import NOTHING, Distribution, Excused
 from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats
 from perfharness.analysis.summary import MOST_HELD, Summary, piece, settled, summarise
@@ -234,21 +234,21 @@ def summary_of(pieces: Pieces, interval_ns: int) -> Summary:
     return summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
 
 
-def with_intervals(found: Probe, host: int, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
-    """The stream of which :func:`quantiles` can ask these; ``host`` as there."""
+def with_intervals(found: Probe, excused: Excused, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
+    """The stream of which :func:`quantiles` can ask these; ``excused`` as there."""
 
     def delays() -> Iterator[tuple[Samples, Floats]]:
         return found.pieces.each(lambda samples: (samples, rtt_ns(samples)))
 
-    return replace(found, summary=settled(found.summary, delays, rtt, pdv, host))
+    return replace(found, summary=settled(found.summary, delays, rtt, pdv, excused))
 
 
-def host_lost(found: Probe, hosts: Mapping[Direction, tuple[int, int]]) -> int:
-    """The most round trips that the hosts themselves may have lost, both ways together.
+def excused(found: Probe, hosts: Mapping[Direction, tuple[int, int]], late: float) -> Excused:
+    """The most round trips that the hosts themselves may have lost, both ways together, and delayed.
 
     ``hosts``: the least and the most that they lost in each direction.
     """
-    return sum(most for _, most in hosts.values()) + found.summary.unanswered
+    return Excused(sum(most for _, most in hosts.values()) + found.summary.unanswered, late)
 
 
 def quantiles(
@@ -258,21 +258,20 @@ def quantiles(
     scope: Scope,
     context: Ends,
     found: Probe,
-    host: int,
+    excused: Excused = NOTHING,
 ) -> tuple[Observation, ...]:
     """An observation for each quantile of per-packet values in ns; lost packets are infinitely late.
 
-    As many of them as ``host`` the hosts may have lost: the lower bound is that without them, so that no host's loss
-    makes a path late.
+    The lower bound is that without the ``excused`` packets, so that neither a host's loss nor its hypervisor makes a
+    path late.
     """
-    n, excused = values.n, min(host, values.lost)
-    path = values.without_lost(excused)
-    about = f"{excused:,} of the packets that count as late may have been lost outside the circuit." if excused else ""
+    n, most = values.n, excused.packets(values)
+    about = f"{most:,} of the latest packets may have been lost or delayed outside the circuit." if most else ""
     observations = []
     for name, q in which.items():
         value, interval = values.quantile(q) if n else (None, None)
-        if interval is not None and excused:
-            lo = path.quantile(q)[1].lo if path.n else -math.inf
+        if interval is not None and most:
+            lo = values.quantile(excused.level(values, q))[1].lo if most < n else -math.inf
             interval = replace(interval, lo=min(lo, interval.lo))
         observations.append(
             Observation(

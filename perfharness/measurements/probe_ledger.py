@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perfharness.analysis import ledger, timeline
+from perfharness.analysis import ledger, stolen, timeline
 from perfharness.analysis.counters import Recording, record
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
@@ -24,6 +24,11 @@ class Counters:
     recordings: Mapping[str, Recording]
     paths: Mapping[str, str]
     ce: CeCounters | None = None
+
+    @property
+    def late(self) -> float:
+        """The largest share of round trips that the hosts' hypervisors can have delayed."""
+        return stolen.most_late(each.stolen for each in self.recordings.values())
 
     def book(
         self, context: Context, scope: Scope, missing: ledger.Missing, more: Sequence[LedgerRow] = ()

@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "agents")]
 from perfagent import records  # noqa: E402 - found only by the path above
 from perfharness import recording  # noqa: E402 - likewise
 from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Records  # noqa: E402 - likewise
+from perfharness.analysis.distribution import NOTHING  # noqa: E402 - likewise
 
 DAY = 86_400_000
 SIZES = (DAY // 100, DAY // 10, DAY)
@@ -142,7 +143,7 @@ def analyse(folder: Path) -> dict[str, float]:
         lambda: pieces.each(lambda samples: (samples, delay.rtt_ns(samples))),
         QUANTILES.values(),
         PDV_QUANTILES.values(),
-        0,
+        NOTHING,
     )
     for found, which in ((summary.rtt, QUANTILES), (summary.pdv, PDV_QUANTILES)):
         for q in which.values():

@@ -114,7 +114,7 @@ def test_the_kernel_stamps_go_on_where_the_card_was_asked_in_vain() -> None:
     with sockets.bind_udp("127.0.0.1") as one, sockets.bind_udp("127.0.0.1") as other:
         timestamps.enable(one, by_card=True)
         timestamps.enable(other, by_card=True)
-        mark, mark_at = OPEN.mark(UNSYNCHRONISED, 9)
+        mark, mark_at = OPEN.mark(9)
         stamps = timestamps.TransmitStamps(one, mark, mark_at)
         stamps.expect(44)
         packet = bytearray(44)
@@ -151,10 +151,10 @@ def probed(job: Any) -> tuple[dict[str, Any], dict[str, Any], list[records.Recor
     """(sender's figures, reflector's, sender's records, reflector's) of 50 packets over loopback."""
     with sockets.bind_udp("127.0.0.1") as far, sockets.bind_udp("127.0.0.1") as near:
         rules = Reflecting(OPEN, UNSYNCHRONISED, ssid=9)
-        reflector = Reflector(job, far, rules, OPEN.mark(UNSYNCHRONISED, 9))
+        reflector = Reflector(job, far, rules, OPEN.mark(9))
         thread = threading.Thread(target=reflector.run)
         thread.start()
-        stream = Stream(far.getsockname(), 9, 172, 50, 2 * MS, 300 * MS, UNSYNCHRONISED)
+        stream = Stream(far.getsockname(), 9, (172,), 50, 2 * MS, 300 * MS, UNSYNCHRONISED)
         probe = Sender(job, [near], stream)
         start_ns = time.monotonic_ns()
         probe.run((start_ns + seq * stream.interval_ns for seq in range(stream.packets)), 1000 * MS)
