@@ -19,7 +19,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from perfharness.analysis.samples import BLOCK_NS
 from perfharness.analysis.statistics import Floats, Ints, block_starts
 
 LEAST_PACKETS = 100
@@ -138,7 +137,7 @@ def one_way(
 
 
 def clocks(when_ns: Ints, forward: Floats, backward: Floats, segment: Ints, claim_ns: float | None) -> Clocks | Unknown:
-    """How far the clocks are apart. As for :func:`one_way`; of the packets those chosen by :func:`telling` will do."""
+    """How far the clocks are apart. As for :func:`one_way`."""
     lines: list[Line] = []
     for part in _stretches(segment):
         ahead, back = forward[part], backward[part]
@@ -160,21 +159,6 @@ def delays(apart: Floats, forward: Floats, backward: Floats) -> tuple[Floats, Fl
     """Delay each way, of what it seems to be. A lost packet is lost whatever the clocks were doing."""
     there, here = (np.where(np.isinf(way), np.inf, way + by) for way, by in ((forward, -apart), (backward, apart)))
     return there, here
-
-
-def telling(when_ns: Ints, forward: Floats, backward: Floats) -> Ints:
-    """Which of very many packets tell all that others do of θ: those with the least delay of each quarter second, each
-    way."""
-    span = when_ns // (BLOCK_NS // 4)
-    starts = block_starts(span)
-    if not len(starts):
-        return starts
-    lengths = np.diff(starts, append=len(span))
-    chosen = [starts]
-    for way in (forward, backward):
-        at = np.flatnonzero(way == np.repeat(np.fmin.reduceat(way, starts), lengths))
-        chosen.append(at[np.flatnonzero(np.diff(span[at], prepend=-1))])
-    return np.unique(np.concatenate(chosen))
 
 
 def skew(when: Floats, delay: Floats) -> float | None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from perfharness.analysis import delay, timeline, ttl
 from perfharness.analysis.distribution import Binned, Counter, Distribution, Excused, Later
 from perfharness.analysis.loss import Account, Accountant, Reordering
+from perfharness.analysis.sampled import Sampled, joined, sampled
 from perfharness.analysis.samples import BLOCK_NS, Samples
 from perfharness.analysis.statistics import Blocks, Floats, Ints, block_starts
 from perfharness.model import Direction
@@ -44,6 +45,8 @@ class Piece:
     losses: Mapping[Direction, timeline.Part]
     drawn: Ints
     """Which round trips stand for all in a picture."""
+    sampled: tuple[Sampled, Ints]
+    """Of which one-way figures are made, and which these packets are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,9 @@ class Summary:
     ttl: Mapping[Direction, ttl.Ttls]
     window_least: Floats
     """The least round trip of each window of PDV_WINDOW_BLOCKS, ns; ``nan`` where none was measured."""
+    sampled: Sampled | None
+    """The packets of which one-way figures are made, with the block of each; None where nothing was sent."""
+    sampled_block: Blocks
     drawn: tuple[Floats, Floats]
     """(s since the first packet, round trip in ns) for pictures."""
     drawn_losses: Mapping[Direction, tuple[Floats, Floats]]
@@ -94,14 +100,19 @@ class Summary:
         return self.kernel_stamped / self.replied if self.replied else None
 
 
-def piece(samples: Samples, hold: bool, wait_ns: int) -> Piece:
-    """What can be said of these packets by themselves. ``hold``: the run is short enough to draw every packet;
-    ``wait_ns``: a packet without an answer for this long is lost."""
-    rtt = delay.rtt_ns(samples)
+def one_in(packets: int) -> int:
+    """Of a run of so many packets one in this many can be held: 1 = all."""
+    return max(1, -(-packets // MOST_HELD))
+
+
+def piece(samples: Samples, every: int, wait_ns: int) -> Piece:
+    """What can be said of these packets by themselves. ``every``: see :func:`one_in`; ``wait_ns``: a packet without an
+    answer for this long is lost."""
+    rtt, hold = delay.rtt_ns(samples), every == 1
     drawn = np.arange(len(rtt)) if hold else _drawn(rtt)
     ways = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
     losses = {way: timeline.part(samples, way, wait_ns) for way in WAYS}
-    return Piece(samples, rtt, delay.timer_error_ns(samples), ways, losses, drawn)
+    return Piece(samples, rtt, delay.timer_error_ns(samples), ways, losses, drawn, sampled(samples, ways, every))
 
 
 def _drawn(rtt: Floats) -> Ints:
@@ -247,6 +258,7 @@ class _Gathering:
         self._drawn: list[tuple[Floats, Floats]] = []
         self._lost_at: dict[Direction, list[Floats]] = {way: [] for way in (*WAYS, Direction.ROUND_TRIP)}
         self._losses: list[Mapping[Direction, timeline.Part]] = []
+        self._sampled: list[tuple[Sampled, Ints]] = []
 
     def add(self, piece: Piece) -> None:
         s = piece.samples
@@ -271,6 +283,8 @@ class _Gathering:
             self._least_raw[way].append(np.fmin.reduceat(raw, starts))
             self._ttl[way].add(since_ns, s.ttl_there if way is Direction.A_Z else s.ttl_back)
         self._reordering[Direction.Z_A].add(self._replies.add(s))
+        some, which = piece.sampled
+        self._sampled.append((some, block[which]))
         x = since_ns / 1e9
         self._drawn.append((x[piece.drawn], piece.rtt[piece.drawn]))
         if self._hold:
@@ -332,6 +346,8 @@ class _Gathering:
             least_raw={way: _least(np.concatenate(each or [least]), at) for way, each in self._least_raw.items()},
             ttl={way: each.result() for way, each in self._ttl.items()},
             window_least=self._windows.least,
+            sampled=joined([some for some, _ in self._sampled]) if self._sampled else None,
+            sampled_block=np.concatenate([np.empty(0, np.int64), *(block for _, block in self._sampled)]),
             drawn=_joined(self._drawn),
             drawn_losses=self._drawn_losses(round_trip, ways),
         )

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import clock, oneway
-from perfharness.analysis.distribution import Distribution
+from perfharness.analysis import clock, delay, oneway
+from perfharness.analysis.distribution import Distribution, Held
 from perfharness.analysis.statistics import Ints
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import oneway_pieces as pieces
 from perfharness.measurements import probe
 from perfharness.measurements.base import Context, Ends
 from perfharness.measurements.latency_classes import OfClass
@@ -51,7 +50,8 @@ def watchers(context: Context, deadline_s: float) -> tuple[Job, ...]:
 def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Sequence[OfClass]) -> OneWay:
     """One-way delay of each class within the bound that all packets together leave, or why there is none; IPDV, which
     needs no common clock."""
-    told = pieces.telling(found.pieces)
+    told = found.summary.sampled
+    assert told is not None  # something was sent
     abroad, own = _readings(found.reflected), np.asarray(found.pieces.result["clock"], np.int64).reshape(-1, 2)
     seen = told.t2_ns != 0
     moved = (*clock.steps(own), *clock.steps_abroad(abroad, told.t2_ns[seen], told.due_ns[seen]))
@@ -62,14 +62,8 @@ def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Seq
     if claim_ns is not None:
         claim_ns += sum(_by_card(result)["error_ns"] or 0 for result in (found.sent, found.reflected))
     segment = clock.segments(told.due_ns, moved)
-    known = oneway.clocks(told.due_ns, told.forward, told.backward, segment, claim_ns)
-    asked = {pieces.DELAY: QUANTILES.values(), pieces.IPDV: IPDV_QUANTILES.values()}
-    apart = None if isinstance(known, oneway.Unknown) else known
-    made = [
-        (one, pieces.distributions(one.found.pieces, apart, moved, asked, {way: one.excused(way) for way in WAYS}))
-        for one in classes
-    ]
-    varied = [seen for one, values in made for seen in _ipdv(one, context, found, values)]
+    known = oneway.clocks(told.due_ns, *told.comparable(), segment, claim_ns)
+    varied = [seen for one in classes for seen in _ipdv(one, context, found, moved)]
     evidence = tuple(files.path(each.host, CLOCK, "clock.jsonl") for each in clocks if each.rows)
     found = replace(found, evidence=(*found.evidence, *evidence))
     facts: dict[str, Any] = {
@@ -80,18 +74,14 @@ def observe(files: TaskFiles, context: Context, found: probe.Probe, classes: Seq
         wrong = [known.reason] if known.clocks else facts["unsynchronised"]
         no_delay = untold([one.scope for one in classes], context, found, known.reason)
         return OneWay((*no_delay, *varied), (), {**facts, "unsynchronised": wrong, "reason": known.reason})
-    why = _why(known, clocks, context)
+    why = f"{_why(known, clocks, context)} {_of_how_many(found)}".strip()
+    made = [(one, way, values) for one in classes for way, values in _each_way(one, known, moved).items()]
     delays = [
-        seen
-        for one, values in made
-        for way in WAYS
-        for seen in _delays(one, way, context, found, values[pieces.DELAY, way], known.error_ns, why)
+        seen for one, way, values in made for seen in _delays(one, way, context, found, values, known.error_ns, why)
     ]
     return OneWay(
         (*delays, *varied),
-        tuple(
-            _series(way, values[pieces.DELAY, way], found, one.scope.service) for one, values in made for way in WAYS
-        ),
+        tuple(_series(way, values, found, one.scope.service) for one, way, values in made),
         {**facts, "error_ns": known.error_ns, "by_clocks": known.by_claim, "reason": why, "offsets": _offsets(known)},
     )
 
@@ -216,12 +206,29 @@ def untold(scopes: Iterable[Scope], context: Ends, found: probe.Probe, why: str)
     )
 
 
-def _ipdv(
-    one: OfClass, context: Context, found: probe.Probe, values: Mapping[pieces.Kind, Distribution]
-) -> Iterator[Observation]:
-    for way in WAYS:
-        scope, varied = replace(one.scope, direction=way), values[pieces.IPDV, way]
-        yield from probe.quantiles("variation.ipdv", varied, IPDV_QUANTILES, scope, context, found)
+def _of_how_many(found: probe.Probe) -> str:
+    taken, all_of_them = len(found.summary.sampled_block), found.summary.sent
+    return f"Made of {taken:,} of the {all_of_them:,} packets." if taken < all_of_them else ""
+
+
+def _each_way(one: OfClass, clocks: oneway.Clocks, moved: Sequence[clock.Step]) -> dict[Direction, Held]:
+    """What each of its packets took."""
+    told = one.found.summary.sampled
+    assert told is not None
+    apart = clocks.apart(told.due_ns, clock.segments(told.due_ns, moved))
+    both = oneway.delays(apart, *told.comparable())
+    return {way: Held(values, one.found.summary.sampled_block) for way, values in zip(WAYS, both, strict=True)}
+
+
+def _ipdv(one: OfClass, context: Context, found: probe.Probe, moved: Sequence[clock.Step]) -> Iterator[Observation]:
+    """By how much each packet's delay differs from that of the packet before."""
+    told = one.found.summary.sampled
+    assert told is not None
+    disturbed = clock.segments(told.due_ns, moved) < 0
+    for way, raw in zip(WAYS, (told.forward, told.backward), strict=True):
+        varied = np.where(told.follows, delay.ipdv(np.where(disturbed, np.nan, raw)), np.nan)
+        values, scope = Held(varied, one.found.summary.sampled_block), replace(one.scope, direction=way)
+        yield from probe.quantiles("variation.ipdv", values, IPDV_QUANTILES, scope, context, found)
 
 
 def _series(way: Direction, values: Distribution, found: probe.Probe, service: str) -> Series:

@@ -21,7 +21,7 @@ from perfharness.analysis.delay import UNLIKE, rtt_ns
 from perfharness.analysis.distribution import NOTHING, Distribution, Excused
 from perfharness.analysis.samples import Samples
 from perfharness.analysis.statistics import Floats
-from perfharness.analysis.summary import MOST_HELD, Summary, piece, settled, summarise
+from perfharness.analysis.summary import Summary, one_in, piece, settled, summarise
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import SETUP_S, Context, Ends
 from perfharness.measurements.pieces import Pieces, open_pieces
@@ -230,8 +230,8 @@ def summed_up(
 
 def summary_of(pieces: Pieces, interval_ns: int) -> Summary:
     """All of it, in one pass. Raises EvidenceBroken."""
-    hold = pieces.packets <= MOST_HELD
-    return summarise(pieces.each(lambda samples: piece(samples, hold, WAIT_NS)), pieces.packets, interval_ns)
+    every = one_in(pieces.packets)
+    return summarise(pieces.each(lambda samples: piece(samples, every, WAIT_NS)), pieces.packets, interval_ns)
 
 
 def with_intervals(found: Probe, excused: Excused, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "agents")]
 from perfagent import records  # noqa: E402 - found only by the path above
 from perfharness import recording  # noqa: E402 - likewise
 from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Records  # noqa: E402 - likewise
-from perfharness.analysis.distribution import NOTHING  # noqa: E402 - likewise
+from perfharness.analysis.distribution import NOTHING, Held  # noqa: E402 - likewise
 
 DAY = 86_400_000
 SIZES = (DAY // 100, DAY // 10, DAY)
@@ -124,9 +124,8 @@ def _chunk(random: np.random.Generator, first: int, count: int, total: int) -> t
 def analyse(folder: Path) -> dict[str, float]:
     """All figures of ``latency`` from the packed files."""
     from perfharness.analysis import delay, oneway
-    from perfharness.analysis.summary import MOST_HELD, piece, settled, summarise
-    from perfharness.measurements import oneway_pieces
-    from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES, WAYS
+    from perfharness.analysis.summary import one_in, piece, settled, summarise
+    from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES
     from perfharness.measurements.latency_oneway import IPDV_QUANTILES
     from perfharness.measurements.latency_oneway import QUANTILES as ONE_WAY
     from perfharness.measurements.pieces import open_pieces
@@ -135,8 +134,8 @@ def analyse(folder: Path) -> dict[str, float]:
     sender, log = (recording.open_recording(folder / name) for name in ("sender", "reflector"))
     assert sender is not None
     pieces = open_pieces(sender, log, json.loads((folder / "result.json").read_text()), True)
-    hold = pieces.packets <= MOST_HELD
-    summary = summarise(pieces.each(lambda samples: piece(samples, hold, 2_000_000_000)), pieces.packets, INTERVAL_NS)
+    every = one_in(pieces.packets)
+    summary = summarise(pieces.each(lambda samples: piece(samples, every, 2_000_000_000)), pieces.packets, INTERVAL_NS)
     first = time.monotonic()
     summary = settled(
         summary,
@@ -151,14 +150,17 @@ def analyse(folder: Path) -> dict[str, float]:
             assert interval.lo <= value <= interval.hi and math.isfinite(value)
         found.ccdf()
     figured = time.monotonic()
-    told = oneway_pieces.telling(pieces)
-    known = oneway.clocks(told.due_ns, told.forward, told.backward, np.zeros(len(told.due_ns), np.int64), None)
+    told = summary.sampled
+    assert told is not None
+    known = oneway.clocks(told.due_ns, *told.comparable(), np.zeros(len(told.due_ns), np.int64), None)
     assert isinstance(known, oneway.Clocks)
-    asked = {"delay": ONE_WAY.values(), "ipdv": IPDV_QUANTILES.values()}
-    for (what, _), found in oneway_pieces.distributions(pieces, known, (), asked, dict.fromkeys(WAYS, 0)).items():
-        for q in asked[what]:
-            found.quantile(q)
-        found.ccdf()
+    ways = oneway.delays(known.apart(told.due_ns, np.zeros(len(told.due_ns), np.int64)), *told.comparable())
+    for values in ways:
+        for each, asked in ((values, ONE_WAY), (delay.ipdv(values), IPDV_QUANTILES)):
+            one_way = Held(each, summary.sampled_block)
+            for q in asked.values():
+                one_way.quantile(q)
+            one_way.ccdf()
     seconds = time.monotonic() - began
     print(f"one way {seconds + began - figured:.2f} s", file=sys.stderr)
     print(f"first pass {first - began:.2f} s", file=sys.stderr)

@@ -108,5 +108,5 @@ def test_all_sizes_have_kernel_stamps(path: Path3, tmp_path: Path) -> None:
     found, sender = measured(path, tmp_path, packet=["44B", "100B", "1472B"], interval="2ms", duration="2s")
     replied = [row for row in records.read((sender / "sender.rec").read_bytes()) if row.flags & records.REPLIED]
     assert len(replied) > 500
-    assert found.facts["stamps"] == {"kernel/kernel": len(replied)}
+    assert found.facts["prober"]["stamps"] == {"kernel/kernel": len(replied)}
     assert [each["payload_bytes"] for each in found.facts["sizes"]] == [44, 100, 1472]

@@ -111,7 +111,7 @@ def test_another_implementation_is_measured(path: Path3, tmp_path: Path, how: di
         found = measure(path, tmp_path)
     assert found.status is Status.COMPLETED, found.reason
     assert found.facts["reflector"]["zero_ssid"] == find(found, "duplication", "ratio").n > 900
-    assert list(found.facts["stamps"]) == ["kernel/absent" if how.get("stampless") else "kernel/remote"]
+    assert list(found.facts["prober"]["stamps"]) == ["kernel/absent" if how.get("stampless") else "kernel/remote"]
     said, why = verdict(found, "delay.rtt", "p95", 1e9, "ns")
     assert said is Verdict.PASS, why
     said, why = verdict(found, "loss", "ratio", 0.01, "1")

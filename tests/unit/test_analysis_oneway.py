@@ -270,20 +270,3 @@ def test_over_minutes_each_has_a_line_of_its_own() -> None:
     path.holds(found)
     assert len(found.offsets) > 5
     assert found.error_ns < 2.6 * MS
-
-
-def test_the_packets_that_are_chosen_tell_what_all_do() -> None:
-    """A few packets a second give the offset, the skew and the bound of all, and the same delays to a microsecond."""
-    path = Path(n=60_000)
-    offset = 7 * MS + 20 * PPM * path.t
-    ahead, back = path.forward + offset, path.backward - offset
-    ahead[::100], back[50::100] = np.inf, np.nan
-    few = oneway.telling(path.when, ahead, back)
-    assert len(few) < path.n / 50
-    every, chosen = (
-        oneway.clocks(path.when[at], ahead[at], back[at], path.segment[at], None) for at in (slice(None), few)
-    )
-    assert isinstance(every, oneway.Clocks) and isinstance(chosen, oneway.Clocks)
-    assert chosen.error_ns == pytest.approx(every.error_ns, rel=0.01)
-    apart = [each.apart(path.when, path.segment) for each in (every, chosen)]
-    assert np.abs(apart[0] - apart[1]).max() < 2_000

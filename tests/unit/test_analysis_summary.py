@@ -48,7 +48,7 @@ def parts(samples: Samples, size: int) -> Iterator[Samples]:
 
 def summed(samples: Samples, size: int, hold: bool, host: int = 0) -> Summary:
     count = 1 if hold else summary.MOST_HELD + 1
-    found = summarise((piece(each, hold, WAIT_NS) for each in parts(samples, size)), count, INTERVAL_NS)
+    found = summarise((piece(each, 1 if hold else 3, WAIT_NS) for each in parts(samples, size)), count, INTERVAL_NS)
 
     def delays() -> Iterator[tuple[Samples, summary.Floats]]:
         return ((each, delay.rtt_ns(each)) for each in parts(samples, size))
@@ -168,7 +168,9 @@ def test_a_piece_without_packets_adds_nothing(hold: bool) -> None:
     none = samples_in_turn(samples, 1, 3)
     assert len(none.seq) == 0
     alone, both = (
-        summarise([piece(each, hold, 10**9) for each in pieces], 10**7 if not hold else 100, 3 * INTERVAL_NS)
+        summarise(
+            [piece(each, 1 if hold else 3, 10**9) for each in pieces], 10**7 if not hold else 100, 3 * INTERVAL_NS
+        )
         for pieces in ([samples], [samples, none])
     )
     assert (alone.sent, alone.rtt.ends()) == (both.sent, both.rtt.ends()) == (34, alone.rtt.ends())
