@@ -27,7 +27,7 @@ WINDOW_NS = 60_000_000_000
 _SPANS = 64
 _PER_SPAN = 50
 """Packets, at least, of which the least delay of a span is taken."""
-_HULL_POINTS = 2048
+_HULL_POINTS = 512
 _PASSES = 3
 """A hull over the least of each of many short spans is exact once the skew within a span is gone."""
 

@@ -30,7 +30,7 @@ from perfharness.analysis.distribution import NOTHING, Held  # noqa: E402 - like
 
 DAY = 86_400_000
 SIZES = (DAY // 100, DAY // 10, DAY)
-MOST_S, MOST_MIB, MOST_BYTES = 75.0, 1536, 10.0
+MOST_S, MOST_MIB, MOST_BYTES = 30.0, 1536, 10.0
 STEEPER = 1.5
 """Seconds a packet at the largest size, of those at the next smaller one."""
 INTERVAL_NS = 1_000_000

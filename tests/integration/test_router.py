@@ -79,7 +79,7 @@ def router(path: Path3, **how: object) -> Iterator[None]:
 def measure(path: Path3, tmp_path: Path) -> Measurement:
     """A latency task with its jobs at the near end, as the orchestrator would run them."""
     here, kind = context(), TO_ROUTERS["latency"]
-    (task,) = kind.tasks(kind.parameters.model_validate({"interval": "2ms", "duration": "2s"}), "step", here)
+    (task,) = kind.tasks(kind.parameters.model_validate({"interval": "5ms", "duration": "10s"}), "step", here)
     running: dict[str, Running] = {}
     for role in (Role.WATCH, Role.DRIVE):
         for job in (job for job in task.jobs if job.role is role):
