@@ -192,8 +192,8 @@ def test_a_receiver_without_cpu_is_not_the_circuits_fault(tmp_path: Path) -> Non
     with runs.running(tmp_path, *words) as coordinator:
         with runs.hog(topology.ECS, cpu):
             server = (topology.ECS, "server-a-z-0")
-            coordinator.wait_for(lambda: runs.at_work(*server) and runs.programs(topology.ECS, "iperf3"))
-            for pid in runs.programs(topology.ECS, "iperf3"):
+            coordinator.wait_for(lambda: runs.at_work(*server) and runs.iperf3_servers(topology.ECS))
+            for pid in runs.iperf3_servers(topology.ECS):
                 os.sched_setaffinity(pid, {cpu})
             runs.eventually(lambda: not runs.at_work(*server), "the end of the load")
         code = coordinator.wait()
