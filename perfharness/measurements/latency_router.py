@@ -32,6 +32,7 @@ from perfharness.measurements.base import (
     window_of,
 )
 from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES, LatencyParams
+from perfharness.measurements.latency_duplication import duplication
 from perfharness.measurements.pieces import Pieces, open_pieces
 from perfharness.model import (
     Direction,
@@ -102,7 +103,7 @@ class LatencyToRouter:
                 *_quantiles("variation.pdv", PDV_QUANTILES, task, context, found, host),
                 _loss(task, context, found, rows),
                 _available(task, context, found),
-                latency.duplication(task.scope, files, context.host.name, context, found),
+                duplication(task.scope, files, context.host.name, context, found),
                 *latency_oneway.untold([task.scope], context, found, NO_CLOCK),
             ),
             ledger=rows,
