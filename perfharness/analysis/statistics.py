@@ -123,7 +123,8 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
     11.3). Lost packets are ``inf`` (RFC 7679): so the estimate or ``hi`` may be. ``nan`` = not
     measured, left out. The bounds are the outermost values whose share of later packets is still
     compatible with 1 - q; the design effect is taken at the estimate. Where that leaves no upper bound
-    :func:`latest_bounds` says whether the latest packet is one; else the later ones came in too few clusters to
+    :func:`latest_bounds` says whether there is one at all: it is then the smallest value that few enough packets
+    exceed by the design effect of just those, at worst the latest; else the later ones came in too few clusters to
     tell how late the next is, and there is none. Raises ValueError if empty.
     """
     measured = ~np.isnan(values)
@@ -144,7 +145,7 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
         hi = float(ordered[hi_index])
     else:
         bounded = latest_bounds(block_counts(sides[0], block)[0], *block_counts(np.isinf(values), block), 1 - q)
-        hi = float(values[np.isfinite(values)].max()) if bounded else math.inf
+        hi = _exceeded_by_few(values, block, estimate, 1 - q, confidence) if bounded else math.inf
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
@@ -170,6 +171,22 @@ def latest_bounds(later: Ints, lost: Ints, packets: Ints, share: float) -> bool:
     """
     most_lost = clopper_pearson(int(lost.sum()) / int(packets.sum()), effective_n(lost, packets))[1]
     return most_lost <= share and int(np.count_nonzero(_merged(later))) >= LEAST_CLUSTERS
+
+
+def _exceeded_by_few(values: Floats, block: Blocks, least: float, share: float, confidence: float) -> float:
+    """The smallest finite value above ``least`` that fewer than ``share`` of all packets exceed, by an upper bound
+    whose design effect is that of these few; the largest if there is none.
+
+    A quiet hour's noise may come in one long burst, so that at the estimate nothing can be told; what is really late
+    came in a few short ones, and of these their own counts tell.
+    """
+    later = np.unique(values[(values > least) & np.isfinite(values)])
+
+    def clears(at: int) -> bool:
+        hits, packets = block_counts(values > later[at], block)
+        return clopper_pearson(hits.sum() / packets.sum(), effective_n(hits, packets), confidence)[1] <= share
+
+    return float(later[min(_first(len(later), clears), len(later) - 1)])
 
 
 def _merged(counts: Ints) -> Ints:

@@ -15,9 +15,10 @@ from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_figures, load_fitness, load_ledger, probe, probe_ledger
 from perfharness.measurements.base import Context, failed, window_of
-from perfharness.measurements.load_flow import Carried, at_layer, carried, ip_bytes, loss_blocks
+from perfharness.measurements.load_flow import SHORT, Carried, at_layer, carried, ip_bytes, loss_blocks
 from perfharness.model import (
     Direction,
+    Interval,
     LedgerRow,
     Measurement,
     Observation,
@@ -78,7 +79,7 @@ def _rate(
     """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
     receiving host lost of it on top, since that had crossed the circuit, and what the sender did not offer. How much
     more TCP had carried if the hosts had not held it back, nobody knows."""
-    value, interval = mean_rate(flow.rates_bps)
+    value, interval = _carried_all(flow, found) or mean_rate(flow.rates_bps)
     said = "There are too few intervals for a statement."
     beside = found.stream.rate_bps(context.layer, context.tagged)
     scale = at_layer(1.0, flow, context)
@@ -110,6 +111,23 @@ def _rate(
     )
 
 
+def _carried_all(flow: Carried, found: probe.Probe) -> tuple[float, Interval] | None:
+    """The mean rate of a paced load that arrived, and where it lies; None unless (nearly) all of it did.
+
+    Then its rate from interval to interval is the sender's doing, and no sample of what the circuit carries: that was
+    all it was given. How much less another test had brought only the losses can tell.
+    """
+    if not flow.udp or flow.loss_problem or flow.carried_bps < SHORT * flow.offered_bps:
+        return None
+    missing, total, n_eff = _lost(flow, found)
+    if not total or missing < 0:
+        return None
+    lost = loss_interval(missing, total, (0, 0), n_eff)
+    mean = float(flow.rates_bps.mean())
+    given = mean * total / (total - missing)
+    return mean, replace(lost, lo=given * (1 - lost.hi), hi=given * (1 - lost.lo))
+
+
 def _drifting(intervals: int) -> str:
     return f"It changed so slowly that {intervals} intervals say little more than one: test longer to be sure of it."
 
@@ -120,14 +138,11 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
     if flow.loss_problem:
         said = f"{flow.loss_problem[0].upper()}{flow.loss_problem[1:]}."
         return Observation(**about, value=None, n=0, reason=said, evidence=flow.evidence)
-    lost, packets = loss_blocks(flow)
-    tail = load_ledger.tail(flow, found)
-    missing, total = int(lost.sum()) + tail, int(packets.sum()) + tail
+    missing, total, n_eff = _lost(flow, found)
     host = host_loss(rows)
     said = f"{missing:,} of {total:,} packets did not arrive"
     if host[1]:
         said += f"; {who(rows)} lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
-    n_eff = effective_n(np.append(lost, tail), np.append(packets, tail))  # the tail is one burst
     interval = loss_interval(missing, total, host, n_eff)
     withheld = flow.withheld_bps / flow.intended_bps
     if withheld:
@@ -141,6 +156,14 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
         reason=f"{said}. {_offered_text(flow) if withheld else ''}".strip(),
         hosts=context.hosts,
     )
+
+
+def _lost(flow: Carried, found: probe.Probe) -> tuple[int, int, float]:
+    """(packets that did not arrive, all, as how many independent ones they count)."""
+    lost, packets = loss_blocks(flow)
+    tail = load_ledger.tail(flow, found)
+    n_eff = effective_n(np.append(lost, tail), np.append(packets, tail))  # the tail is one burst
+    return int(lost.sum()) + tail, int(packets.sum()) + tail, n_eff
 
 
 def _offered_text(flow: Carried) -> str:

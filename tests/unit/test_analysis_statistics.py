@@ -156,6 +156,16 @@ def test_the_latest_packet_bounds_what_came_often():
     assert not st.latest_bounds(often, once, packets, 0.01)
 
 
+def test_a_noisy_second_and_one_short_stall_leave_a_bound_between_them():
+    """A second of noise holds most of the latest 1 %, so the estimate alone bounds nothing; but only six packets of one
+    stall were later than that noise, and these are too few to move p99 as far as they came."""
+    values = np.random.default_rng(48).normal(20, 1, 30_000)
+    values[7_000:7_280] += np.random.default_rng(49).exponential(20, 280)
+    values[20_000:20_006] = np.linspace(5_000, 4_000, 6)
+    estimate, interval = st.quantile(values, BLOCK, 0.99)
+    assert estimate < interval.hi < 1_000
+
+
 def test_blocks_that_resemble_their_neighbours_count_for_less():
     """The same late seconds say less in a row than one here and one there."""
     hits, packets = np.full(30, 10), np.full(30, 1000)

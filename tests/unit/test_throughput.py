@@ -125,6 +125,31 @@ def test_a_rate_that_falls_short_by_what_was_not_offered_is_undecided(tmp_path: 
     assert verdict is Verdict.INCONCLUSIVE and "The sender offered only 99." in why
 
 
+def test_a_jerky_sender_says_nothing_of_what_the_circuit_carries(tmp_path: Path) -> None:
+    """All that was offered arrived: the rate is proven, however unevenly it was sent; where some of it was held up the
+    unevenness may be the circuit's, and makes the interval wide."""
+    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="20.2Mbps")
+    width = {}
+    for name, last in (("all", 0), ("held up", -12)):
+
+        def jerky(intervals: list[Any], last: int = last) -> None:
+            for number, each in enumerate(intervals):
+                moved = (1 if number % 2 else -1) * 4 if number < len(intervals) - 1 else last
+                each["sum"]["packets"] += moved
+                each["sum"]["bytes"] += moved * 1400
+
+        outputs = {
+            "client": "3.12-udp-client.json",
+            "server": altered(tmp_path, "3.12-udp-server.json", jerky),
+        }
+        (tmp_path / name).mkdir()
+        rate = find(store(tmp_path / name, task, PROBES, outputs), "throughput.udp", "mean", Direction.A_Z)
+        assert rate.interval is not None and isinstance(rate.value, float)
+        width[name] = rate.value - rate.interval.lo
+    assert width["all"] < 0.002 * 20e6
+    assert width["held up"] > 2 * width["all"]
+
+
 def test_an_error_of_iperf3_is_no_measurement(tmp_path: Path) -> None:
     """iperf3's own words are the reason, whatever it exited with."""
     broken = {"client": "3.12-refused-client.json", "server": "3.12-udp-server.json"}
