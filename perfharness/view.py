@@ -152,11 +152,12 @@ def summary(run: Run, console: Console) -> None:
     """
     judged = [row for row in run.findings if row.operator is not None or row.verdict is not Verdict.NOT_APPLICABLE]
     passed = [finding for finding in judged if finding.verdict is Verdict.PASS and finding.metric in UNMEASURED]
+    several_pairs = len({finding.scope.pair for finding in judged if finding.scope.pair}) > 1
     rows: list[tuple[str, ...]] = [
         (
             finding.verdict.value,
             f"{finding.metric} {finding.statistic}",
-            _where(finding),
+            _where(finding, several_pairs),
             finding_value(finding),
             interval_text(finding),
             threshold_text(finding),
@@ -185,7 +186,8 @@ def summary(run: Run, console: Console) -> None:
     console.print(Text(f"\n{run.verdict.value}", style=STYLE[run.verdict]).append(f"  {run.circuit}", style="default"))
 
 
-def _where(finding: Finding) -> str:
+def _where(finding: Finding, several_pairs: bool) -> str:
     scope = finding.scope
     load = scope.load if scope.load != "idle" else ""
-    return ", ".join(part for part in (scope.direction or "", load, scope.service) if part)
+    pair = scope.pair if several_pairs else ""
+    return ", ".join(part for part in (scope.direction or "", load, pair, scope.service) if part)

@@ -94,7 +94,8 @@ class Binned:
         return () if found is None else (found, found + 1)
 
     def quantile(self, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
-        """As :func:`statistics.quantile`. Raises KeyError when :attr:`later` was not counted for it."""
+        """As :func:`statistics.quantile`, but for bounds that only the few latest packets can tell: here it is the
+        latest of all. Raises KeyError when :attr:`later` was not counted for it."""
         n = self.n
         if not n:
             raise ValueError("a quantile of no values does not exist")

@@ -174,13 +174,13 @@ def latest_bounds(later: Ints, lost: Ints, packets: Ints, share: float) -> bool:
 
 
 def _exceeded_by_few(values: Floats, block: Blocks, least: float, share: float, confidence: float) -> float:
-    """The smallest finite value above ``least`` that fewer than ``share`` of all packets exceed, by an upper bound
+    """The smallest finite value from ``least`` on that fewer than ``share`` of all packets exceed, by an upper bound
     whose design effect is that of these few; the largest if there is none.
 
     A quiet hour's noise may come in one long burst, so that at the estimate nothing can be told; what is really late
     came in a few short ones, and of these their own counts tell.
     """
-    later = np.unique(values[(values > least) & np.isfinite(values)])
+    later = np.unique(values[(values >= least) & np.isfinite(values)])
 
     def clears(at: int) -> bool:
         hits, packets = block_counts(values > later[at], block)

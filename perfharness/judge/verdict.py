@@ -95,6 +95,8 @@ def _place(
     limit = f"{_say(threshold, criterion.unit)} {required}"
     sure = "" if interval.sides == "exact" else f" ({interval.confidence * 100:g} % sure)"
     at_most, at_least = f"It is at most {_say(hi, criterion.unit)}", f"It is at least {_say(lo, criterion.unit)}"
+    if observation.unit == "ns" and lo == math.inf:
+        at_least = "So many packets are lost that it has no value"
     if interval.sides == "exact" and lo == hi:
         at_most = at_least = f"It is {_say(lo, criterion.unit)}"
     if good:
@@ -102,6 +104,8 @@ def _place(
     if bad:
         return Verdict.FAIL, f"{at_least if lo > threshold else at_most}{sure}, {limit}."
     where = f"It lies between {_say(lo, criterion.unit)} and {_say(hi, criterion.unit)}{sure}, {limit}"
+    if math.isinf(hi) and not math.isinf(lo):
+        where = f"{at_least}{sure} and nothing bounds it from above, {limit}"
     return Verdict.INCONCLUSIVE, f"{where}: {_what_decides(observation, value, interval, threshold)}."
 
 

@@ -23,7 +23,7 @@ from perfharness.errors import LabFault
 from perfharness.lab import hosts, namespaces, processes, shaping, state, topology
 from perfharness.lab import truth as account
 from perfharness.lab.linespec import LineSpec
-from perfharness.lab.spec import LabSpec
+from perfharness.lab.spec import Host, LabSpec
 from perfharness.lab.state import FOLDER, State
 from perfharness.lab.wire import Config, read_config
 from perfharness.model import Direction
@@ -167,9 +167,16 @@ def _build(new: State, spec: LabSpec, mode: str) -> None:
     elif spec.rate_bps is not None:
         for end in plan.circuit:
             shaping.shape(end, spec)
-    hosts.serve(new, {topology.ONPREM: spec.onprem, topology.ECS: spec.ecs})
+    hosts.serve(new, _served(spec))
     new.ready = True
     new.save()
+
+
+def _served(spec: LabSpec) -> dict[str, Host]:
+    """Who has an sshd."""
+    lan = topology.plan(spec).ce_lan
+    ce = Host(spec.ce_alias, str(lan.address.ip), lan.interface)
+    return {topology.ONPREM: spec.onprem, lan.namespace: ce, topology.ECS: spec.ecs}
 
 
 def _start_wire(new: State, lines: Mapping[Direction, LineSpec]) -> None:
@@ -215,7 +222,7 @@ def _status(current: State) -> dict[str, Any]:
             "customer": spec.customer_link,
             "cloud": spec.cloud_link,
         },
-        "hosts": {host.alias: host.address for host in (spec.onprem, spec.ecs)},
+        "hosts": {host.alias: host.address for host in _served(spec).values()},
         "ssh_config": str(hosts.SSH_CONFIG),
         "namespaces": [name for name in current.namespaces if namespaces.exists(name)],
         "processes": {process.name: process.pid for process in current.processes if process.alive},

@@ -1,4 +1,4 @@
-"""The end hosts: a real sshd in each, and an ``ssh_config`` that reaches them from anywhere on this machine."""
+"""The hosts and the CE: a real sshd in each, and an ``ssh_config`` that reaches them from anywhere on this machine."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HOST_PREFIX = 24
 """Every end host sits in a /24 of its own site."""
+CE_ALIAS = "ce-a"
 TAG_BYTES = 4
 QUEUE_NS = 50_000_000
 """How long a frame may wait for its turn: bursts of a paced sender pass, a standing overload does not."""
@@ -25,7 +26,7 @@ BEYOND_L2_BYTES = {Layer.L1: 24, Layer.L2_FCS: 4, Layer.L2: 0, Layer.L3: -14 - T
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An end host: the alias that SSH knows it by, and its test interface."""
+    """A host with an sshd: the alias that SSH knows it by, and its test interface."""
 
     alias: str
     address: str
@@ -42,6 +43,8 @@ class LabSpec:
 
     onprem: Host = Host("onprem-a", "10.10.0.10")
     ecs: Host = Host("ecs-a", "192.168.10.10")
+    ce_alias: str = CE_ALIAS
+    """The customer's router has an sshd too: its counters can be read."""
     onprem_prefix: str = "10.10.0.0/16"
     cloud_prefix: str = "192.168.0.0/16"
     customer_link: str = "172.16.100.2/30"
@@ -101,6 +104,7 @@ class LabSpec:
         return cls(
             onprem=_host(a),
             ecs=_host(z),
+            ce_alias=circuit.ce_host.ssh.host if circuit.ce_host else CE_ALIAS,
             onprem_prefix=_prefix_of(a, circuit.prefixes.onprem),
             cloud_prefix=_prefix_of(z, circuit.prefixes.cloud),
             customer_link=str(vbr.link.customer),

@@ -55,6 +55,11 @@ class Plan:
     def hosts(self) -> tuple[End, End]:
         return self.links[0][0], self.links[-1][1]
 
+    @property
+    def ce_lan(self) -> End:
+        """Where the CE is reached from on-prem."""
+        return self.links[1][1]
+
 
 def plan(spec: LabSpec) -> Plan:
     onprem, core_lan = _site(spec.onprem.network, spec.onprem.address)

@@ -27,7 +27,7 @@ RATE_BPS = 200_000_000
 """Ordered here instead of the lab's 1 Gbit/s: two cores carry it even when one of them is busy."""
 ORDERED = (("bandwidth: 1Gbps", "bandwidth: 200Mbps"), ("rate: 1Gbps", "rate: 200Mbps"))
 SPEC = replace(LabSpec.from_circuit(load_circuit(CIRCUIT)), rate_bps=RATE_BPS)
-HOSTS = (topology.ONPREM, topology.ECS)
+HOSTS = (topology.ONPREM, topology.CE, topology.ECS)
 PATIENCE_S = 60.0
 """For what must come to pass, however slow the machine is."""
 KEPT_BY_THE_KERNEL = ("conntrack_count", "tcp_fastopen_key", "net.ipv4.route.flush")

@@ -115,11 +115,11 @@ def impaired(there: Callable[[LineSpec], LineSpec]) -> dict[Direction, LineSpec]
 
 @pytest.mark.usefixtures("no_lab")
 def test_the_lab_comes_up_whole() -> None:
-    """All namespaces, both sshd, no problems, and packets pass from end to end."""
+    """All namespaces, all three sshd, no problems, and packets pass from end to end."""
     status = control.up()
     assert status["problems"] == []
     assert status["namespaces"] == list(topology.NAMES)
-    assert set(status["processes"]) == {"sshd onprem-a", "sshd ecs-a"}
+    assert set(status["processes"]) == {"sshd onprem-a", "sshd ce-a", "sshd ecs-a"}
     assert ping()
 
 

@@ -58,8 +58,18 @@ def rate(value: float, interval: Interval | None) -> Observation:
         (figure(12 * MS, sampled(10 * MS, 13 * MS)), AT_MOST, Verdict.INCONCLUSIVE, "between 10 ms and 13 ms"),
         # a lost packet is infinitely late
         (figure(INF, sampled(12 * MS, INF)), AT_MOST, Verdict.FAIL, "at least 12 ms"),
-        (figure(INF, sampled(INF, INF)), AT_MOST, Verdict.FAIL, "at least ∞"),
-        (figure(8 * MS, sampled(7 * MS, INF)), AT_MOST, Verdict.INCONCLUSIVE, "between 7 ms and ∞"),
+        (
+            figure(INF, sampled(INF, INF)),
+            AT_MOST,
+            Verdict.FAIL,
+            "So many packets are lost that it has no value (95 % sure), 10 ms allowed",
+        ),
+        (
+            figure(8 * MS, sampled(7 * MS, INF)),
+            AT_MOST,
+            Verdict.INCONCLUSIVE,
+            "at least 7 ms (95 % sure) and nothing bounds it from above",
+        ),
         (figure(8 * MS, sampled(-INF, 9 * MS)), AT_MOST, Verdict.PASS, "at most 9 ms"),
         # at least
         (
@@ -107,7 +117,7 @@ def rate(value: float, interval: Interval | None) -> Observation:
             Verdict.WARN,
             "at least 11 ms",
         ),
-        (figure(8 * MS, sampled(7 * MS, INF)), limit("<=", 10 * MS, mandatory=False), Verdict.INCONCLUSIVE, "between"),
+        (figure(8 * MS, sampled(7 * MS, INF)), limit("<=", 10 * MS, mandatory=False), Verdict.INCONCLUSIVE, "above"),
         # no figure, and figures that prove nothing
         (figure(None, reason="The far host did not answer."), AT_MOST, Verdict.NOT_RUN, "The far host did not answer."),
         (figure(None), AT_MOST, Verdict.NOT_RUN, "There is no value."),
