@@ -24,8 +24,12 @@ _BY_KERNEL = _TX_SOFTWARE | _RX_SOFTWARE | _REPORT_SOFTWARE
 _BY_CARD = _TX_CARD | _RX_CARD | _REPORT_CARD | _BOTH_OF_TX
 
 _IP_TTL, _IP_TOS, _IP_RECVTTL = 2, 1, 12
+_SOCKET, _IP, _IPV6 = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV6
+_HOPLIMIT, _TCLASS = socket.IPV6_HOPLIMIT, socket.IPV6_TCLASS
+_LOW = 0 if byteorder == "little" else 3  # of an int that fits into a byte: this is asked for each packet
 
-_TIMESPECS = struct.Struct("@6l")  # software, unused, hardware: seconds and ns each
+_TIMESPEC = struct.Struct("@2l")  # seconds and ns; the kernel's, an unused one, the card's
+_CARD_AT = 2 * _TIMESPEC.size
 _NS = 1_000_000_000
 
 _LARGEST_PACKET = 66_000  # of IP, and the link's headers
@@ -55,28 +59,28 @@ def of_received(ancillary: Ancillary) -> tuple[int, int, int]:
     """``(kernel stamp in ns, TTL, TOS byte)`` of a received packet; a stamp or TTL of 0 was not given."""
     stamp_ns = ttl = tos = 0
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET:
+        if level == _SOCKET:
             if kind == _SO_TIMESTAMPING:
-                seconds, ns, *_ = _TIMESPECS.unpack(data)
+                seconds, ns = _TIMESPEC.unpack_from(data)
                 stamp_ns = seconds * _NS + ns
-        elif level == socket.IPPROTO_IP:
+        elif level == _IP:
             if kind == _IP_TTL:
-                ttl = int.from_bytes(data, byteorder)
+                ttl = data[_LOW]
             elif kind == _IP_TOS:
                 tos = data[0]
-        elif level == socket.IPPROTO_IPV6:
-            if kind == socket.IPV6_HOPLIMIT:
-                ttl = int.from_bytes(data, byteorder)
-            elif kind == socket.IPV6_TCLASS:
-                tos = int.from_bytes(data, byteorder)
+        elif level == _IPV6:
+            if kind == _HOPLIMIT:
+                ttl = data[_LOW]
+            elif kind == _TCLASS:
+                tos = data[_LOW]
     return stamp_ns, ttl, tos
 
 
 def of_card(ancillary: Ancillary) -> int:
     """The card's stamp of a packet in ns of its own clock; 0 where there is none."""
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPING:
-            *_, seconds, ns = _TIMESPECS.unpack(data)
+        if level == _SOCKET and kind == _SO_TIMESTAMPING:
+            seconds, ns = _TIMESPEC.unpack_from(data, _CARD_AT)
             return int(seconds * _NS + ns)
     return 0
 
