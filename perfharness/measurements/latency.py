@@ -201,7 +201,7 @@ class Latency:
             facts={
                 **facts(found),
                 **({"classes": told} if len(classes) > 1 else told[task.scope.service]),
-                "loss_events": events,
+                "loss_events": latency_classes.name_losses(events, classes),
                 "ce": _at_the_ce(context, counted, found),
                 "oneway": one_way.facts,
             },

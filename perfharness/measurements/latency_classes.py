@@ -3,9 +3,11 @@ doing and not the hour's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from perfharness.analysis.distribution import Excused
 from perfharness.analysis.ledger import host_loss, who
@@ -59,6 +61,26 @@ def split(
         shares = {way: _share(context, scope, way, counted, found, own, whole) for way, whole in hosts.items()}
         classes.append(OfClass(scope, dscp, own, shares, where, counted.late))
     return tuple(classes)
+
+
+def name_losses(events: Sequence[Mapping[str, Any]], classes: Sequence[OfClass]) -> list[dict[str, Any]]:
+    """The loss events of the stream with ``classes``, the packets that each class with a name lost in them: events
+    are so far apart that what was lost from the first moment of one to its last is of that one."""
+    named = [each for each in classes if each.scope.service]
+    if not named:
+        return [dict(event) for event in events]
+    return [
+        {**event, "classes": {each.scope.service: lost for each in named if (lost := _lost_in(event, each))}}
+        for event in events
+    ]
+
+
+def _lost_in(event: Mapping[str, Any], one: OfClass) -> int:
+    lost = one.found.summary.departures[Direction(event["direction"])]
+    if lost is None:  # a class of which nothing was sent
+        return 0
+    first, after = np.searchsorted(lost.t_ns, event["start_ns"]), np.searchsorted(lost.t_ns, event["end_ns"], "right")
+    return int(after - first)
 
 
 def _own(found: probe.Probe, which: int, many: int) -> probe.Probe:

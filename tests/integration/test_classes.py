@@ -88,6 +88,8 @@ def test_the_lossy_and_the_remarked_class_are_named(path: Path3, tmp_path: Path)
     dropped = path.counted("dropped")
     ef = figure(found, "loss", "ratio", A_Z, "EF")
     assert isinstance(ef.value, float) and round(ef.value * ef.n) == dropped > 0
+    there = [event["classes"] for event in found.facts["loss_events"] if event["direction"] == "a-z"]
+    assert sum(lost["EF"] for lost in there) == dropped and all(lost.keys() == {"EF"} for lost in there)
     fit = [replace(host, fit=True) for host in found.fitness]  # a busy machine leaves packets out; no matter here
     verdicts = {
         (service, way): decide(figure(found, "loss", "ratio", way, service), LOSS, fit)[0]

@@ -132,6 +132,26 @@ def test_a_host_excuses_each_loss_once(tmp_path: Path) -> None:
     assert ranges["AF41"] == "None of 3,000 packets was lost."
 
 
+def test_a_loss_event_names_its_classes(tmp_path: Path) -> None:
+    """EF alone loses at first and with AF41 five seconds later, and BE on the way back: each event has its classes."""
+    packets = [Packet(seq) for seq in range(COUNT)]
+    for seq in (300, 303, 6000, 6001, 6003):
+        packets[seq].forward_ns = None
+    packets[6002].backward_ns = None
+    found = analysed(tmp_path, packets)
+    told = [(event["direction"], event["packets"], event["classes"]) for event in found.facts["loss_events"]]
+    assert told == [("a-z", 2, {"EF": 2}), ("a-z", 3, {"EF": 2, "AF41": 1}), ("z-a", 1, {"BE": 1})]
+
+
+def test_an_event_of_one_stream_has_the_class_of_its_step(tmp_path: Path) -> None:
+    """A marked stream says which it is; plain best effort has no name to say."""
+    packets = [Packet(seq, forward_ns=None if seq == 7 else 10_000_000) for seq in range(1000)]
+    for params, classes in (({"dscp": "EF"}, {"EF": 1}), ({}, None)):
+        found = store(tmp_path / str(classes), task_of("latency", duration="1s", **params), packets)
+        (event,) = found.facts["loss_events"]
+        assert event.get("classes") == classes
+
+
 def test_a_criterion_is_judged_for_each_class_or_for_one(tmp_path: Path) -> None:
     """The lossy class fails and the others pass; the diagnosis says that these were sent at the same time."""
     scenario = Scenario.model_validate(

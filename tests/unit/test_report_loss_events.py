@@ -33,6 +33,18 @@ def test_it_says_who_lost_them(told: dict[str, Any], said: str) -> None:
     assert loss_events.by_whom(told) == said
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"), [({}, ""), ({"EF": 12}, "all of EF"), ({"EF": 1009, "AF41": 3}, "1,009 of EF, 3 of AF41")]
+)
+def test_it_says_which_class_lost_them(lost: dict[str, int], said: str) -> None:
+    """Each class with its count, below that of all; nothing where packets have no class."""
+    task = Task("step", "step", "latency", Scope("c"), (), 1.0)
+    facts = {"loss_events": [{**event(), "classes": lost}]}
+    table, _ = loss_events.build([Measurement(task, Status.COMPLETED, facts=facts)])
+    assert isinstance(table, Table)
+    assert table.rows[0].cells[2].sub == said
+
+
 def test_it_says_when_in_utc() -> None:
     """The day once; one moment as one."""
     assert loss_events.when(START_NS, START_NS + 2_000_000_000).endswith(
