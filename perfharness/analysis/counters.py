@@ -88,6 +88,8 @@ class Rises:
     """Over the whole recording."""
     broken: frozenset[Path] = frozenset()
     """Counters that the host has and that nevertheless do not tell."""
+    timed: bool = True
+    """The runs hold the moments that were asked for; where False, there is one and it is all of the recording."""
 
     def total(self, must: Sequence[Path], may: Sequence[Path] = ()) -> Ints | None:
         """The sum of these counters in each run; those of ``may`` not every host has. None where that is unknown."""
@@ -123,22 +125,23 @@ class Recording:
         is not compared with its times, since it may be told by another host's clock.
         """
         if len(self.t_ns) < 2 or self.length_ns < abs(window.end_ns - window.start_ns):
-            return Rises(np.array([lost], np.int64), {}, {})
-        run_of_gap, lost_of_run = self._runs(lost, moments)
+            return Rises(np.array([lost], np.int64), {}, {}, timed=False)
+        found = None if moments is None else self._runs(moments)
+        run_of_gap, lost_of_run = found or (np.zeros(len(self.t_ns) - 1, np.int64), np.array([lost], np.int64))
         runs, whole = {}, {}
         for path, (places, values) in self.counters.items():
             whole[path] = int(values[-1] - values[0])
             runs[path] = _by_run(places, values, run_of_gap, len(lost_of_run))
-        return Rises(lost_of_run, runs, whole, self.broken)
+        return Rises(lost_of_run, runs, whole, self.broken, timed=found is not None)
 
-    def _runs(self, lost: int, moments: Moments | None) -> tuple[Ints, Ints]:
-        """(the run of each gap between two rows or -1, packets lost in each run)."""
+    def _runs(self, moments: Moments) -> tuple[Ints, Ints] | None:
+        """(the run of each gap between two rows or -1, packets lost in each run); None when the rows' clock cannot
+        tell."""
         gaps = len(self.t_ns) - 1
-        everything = np.zeros(gaps, np.int64), np.array([lost], np.int64)
-        if moments is None or (np.diff(self.t_ns) <= 0).any():
-            return everything
+        if (np.diff(self.t_ns) <= 0).any():
+            return None
         if (moments.end_ns < self.t_ns[0]).any() or (moments.start_ns > self.t_ns[-1]).any():
-            return everything  # it is told by another clock than we thought
+            return None  # it is told by another clock than we thought
         first = np.clip(np.searchsorted(self.t_ns, moments.start_ns, "right") - 1, 0, gaps - 1)
         last = np.clip(np.searchsorted(self.t_ns, moments.end_ns, "left") - 1, first, gaps - 1)
         edges = np.zeros(gaps + 1, np.int64)

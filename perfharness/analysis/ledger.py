@@ -383,6 +383,6 @@ def _of_these(own: tuple[int, int], missing: Missing, gone: Rises, v6: bool) -> 
         return own
     errors = _of("Udp6" if v6 else "Udp", "RcvbufErrors")
     here, whole = gone.total(errors), gone.whole.get(errors[0], 0)
-    if here is None or most > whole:
+    if here is None or most > whole or not gone.timed:
         return 0, most
     return max(0, int(here.sum()) - (whole - least)), min(int(here.sum()), most)

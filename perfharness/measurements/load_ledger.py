@@ -15,7 +15,7 @@ from perfharness.measurements import probe
 from perfharness.measurements.base import COUNTERS, Context, segment_of
 from perfharness.measurements.load_flow import Carried, at_layer, ip_bytes, loss_blocks
 from perfharness.measurements.load_sockets import at_sender, moments
-from perfharness.measurements.probe_ledger import Counters, event
+from perfharness.measurements.probe_ledger import Counters, event, undated
 from perfharness.model import Direction, Layer, LedgerRow, Scope, Task
 
 END_S = 0.1
@@ -90,7 +90,7 @@ def book(
         # A packet that is late is lost in one interval and given back in a later one.
         told = _events(context, scope, counted, missing, bursts) if lost > 0 else []
     rows = _within_the_test(counted.book(context, scope, missing, (bursts,)), flow)
-    return (*rows, rest(lost, rows, scope)), told
+    return (*rows, rest(lost, rows, scope)), undated(told, rows, lost)
 
 
 def _timed(missing: Missing, there: Moments, found: probe.Probe, flow: Carried) -> Missing:

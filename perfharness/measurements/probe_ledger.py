@@ -12,7 +12,7 @@ from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
 from perfharness.measurements.ce import CeCounters, read_ce
 from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
-from perfharness.model import Direction, Fitness, LedgerRow, Scope, Task
+from perfharness.model import Direction, Fitness, LedgerRow, Scope, Segment, Task
 
 WAYS = (Direction.A_Z, Direction.Z_A)
 
@@ -77,7 +77,7 @@ def book(
         missing = replace(missing, at_sender=here, at_receiver=there, held=int(when.held.sum()))
     rows = counted.book(context, scope, missing, _unsent(context, scope, way, found))
     told = [] if when is None else _events(context, scope, counted, missing, when)
-    return (*rows, ledger.rest(lost, rows, scope)), told
+    return (*rows, ledger.rest(lost, rows, scope)), undated(told, rows, lost)
 
 
 def _unsent(context: Context, scope: Scope, way: Direction, found: Probe) -> tuple[LedgerRow, ...]:
@@ -131,6 +131,30 @@ def event(
         "between": [least, most],
         "stages": {row.stage: [row.packets_lo, row.packets_hi] for row in stages},
     }
+
+
+def undated(events: Sequence[dict[str, Any]], rows: Sequence[LedgerRow], lost: int) -> list[dict[str, Any]]:
+    """The events with what a host counted as its own loss, by the stages of the whole direction that lost so many
+    packets, but at no event's time: it may be of any of them, up to ``undated`` packets by stage.
+
+    A socket's own count has no times. The namespace's tells when it rose, by a clock that may have been set meanwhile.
+    """
+    untold = max(0, lost - sum(event["packets"] for event in events))
+    left = {
+        row.stage: row.packets_hi - untold - sum(event["stages"].get(row.stage, (0, 0))[1] for event in events)
+        for row in rows
+        if row.missing and not row.shared and row.segment is not Segment.BETWEEN
+    }
+    return [_with_undated(event, left) for event in events]
+
+
+def _with_undated(event: dict[str, Any], left: Mapping[str, int]) -> dict[str, Any]:
+    room = {stage: event["packets"] - event["stages"].get(stage, (0, 0))[1] for stage in left}
+    more = {stage: most for stage, packets in left.items() if (most := min(packets, room[stage])) > 0}
+    if not more:
+        return event
+    least, most = event["between"]
+    return {**event, "undated": more, "between": [max(0, least - sum(more.values())), most]}
 
 
 def fitness_of(

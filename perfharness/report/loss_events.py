@@ -29,7 +29,8 @@ def build(measurements: Sequence[Measurement]) -> tuple[Block, ...]:
     left = f" Of {len(every)} events these are the {MOST} that lost the most." if len(every) > MOST else ""
     note = (
         "Losses within one second are one event. Probes are timed to the packet, by the sending host's clock; a load "
-        "by iperf3's intervals, by the receiving host's. A counter that rose at another time explains nothing." + left
+        "by iperf3's intervals, by the receiving host's. A counter that rose at another time explains nothing, except "
+        "what a program's own socket dropped: the ledger books that whenever it was." + left
     )
     return (table, Para(note, "note"))
 
@@ -67,6 +68,8 @@ def by_whom(event: Mapping[str, Any]) -> str:
     if between == [packets, packets]:
         return "between the hosts"
     parts = [f"{_range(least, most)} by {stage}" for stage, (least, most) in event["stages"].items()]
+    undated = event.get("undated", {}).items()
+    parts += [f"up to {text.count(most)} by {stage}, which does not say when" for stage, most in undated]
     if between[1]:
         parts.append(f"{_range(*between)} between the hosts")
     return "; ".join(parts)

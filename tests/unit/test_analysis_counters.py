@@ -58,7 +58,7 @@ RISING: list[int | None] = [0, 0, 0, 5, 5, 5, 5, 7, 7, 7, 7]
 def test_only_what_rose_when_packets_were_lost_counts(when: Moments, rose: list[int], lost: list[int]) -> None:
     """A run of time for losses that belong together, with what the counter rose by in it."""
     rises = record(rows(RISING)).rises(WINDOW, sum(lost), when)
-    assert (rises.runs[SOFTNET].tolist(), rises.lost.tolist()) == (rose, lost)
+    assert (rises.runs[SOFTNET].tolist(), rises.lost.tolist(), rises.timed) == (rose, lost, True)
     assert rises.whole[SOFTNET] == 7
 
 
@@ -66,7 +66,7 @@ def test_only_what_rose_when_packets_were_lost_counts(when: Moments, rose: list[
 def test_without_a_time_all_of_the_recording_counts(when: Moments | None) -> None:
     """As when the moments do not lie within it: then they are told by another clock than we thought."""
     rises = record(rows(RISING)).rises(WINDOW, 3, when)
-    assert (rises.runs[SOFTNET].tolist(), rises.lost.tolist()) == ([7], [3])
+    assert (rises.runs[SOFTNET].tolist(), rises.lost.tolist(), rises.timed) == ([7], [3], False)
 
 
 def test_a_clock_set_back_tells_no_times() -> None:
@@ -210,3 +210,4 @@ def test_the_namespace_s_count_says_when_a_socket_dropped() -> None:
     part: dict[str, Any] = {"sockets": [{"drops": 50}], "part": True}
     assert stages(drops, 55, at_receiver=at((2.2, 2.8, 55)), **part) == {ledger.RECEIVER_SOCKET: (50, 50)}
     assert stages(drops, 5, at_receiver=at((7.2, 7.8, 5)), **part) == {}
+    assert stages(drops, 5, at_receiver=at((70.2, 70.8, 5)), **part) == {ledger.RECEIVER_SOCKET: (0, 5)}, "no such time"

@@ -11,6 +11,7 @@ import pytest
 
 from perfagent import records
 from perfharness import evidence
+from perfharness.analysis.ledger import RECEIVER_SOCKET as SOCKET
 from perfharness.evaluate import _analysed
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY
@@ -82,6 +83,33 @@ def test_stamps_that_are_not_the_kernels_are_not_believed(tmp_path: Path) -> Non
     packets = [Packet(seq, sources=(1, 1, 1, 1)) for seq in range(2000)]
     found = store(tmp_path, task_of("latency", duration="2s"), packets)
     assert any("kernel time stamps" in reason for row in found.fitness for reason in row.reasons)
+
+
+@pytest.mark.parametrize(
+    ("at", "stages", "undated", "between"),
+    [
+        ((1000, 8000), [{}, {}], [{SOCKET: 12}, {SOCKET: 20}], [[0, 12], [0, 20]]),
+        ((4100, 8000), [{SOCKET: [12, 12]}, {}], [None, {SOCKET: 8}], [[0, 0], [12, 20]]),
+        ((1000, 4100), [{}, {SOCKET: [20, 20]}], [None, None], [[12, 12], [0, 0]]),
+    ],
+    ids=["another time", "a part of it", "all of it"],
+)
+def test_a_loss_event_agrees_with_the_ledger(
+    tmp_path: Path, at: tuple[int, int], stages: list[object], undated: list[object], between: list[object]
+) -> None:
+    """The socket dropped 20 of the 32 that were lost in two events; the namespace's count of them rose at 4.1 s. What
+    it puts into neither event may be of either, which is then not told as the path's alone."""
+    packets = [Packet(seq, offset_ns=0) for seq in range(9000)]
+    for first, count in zip(at, (12, 20), strict=True):
+        for packet in packets[first : first + count]:
+            packet.forward_ns = None
+    found = store(tmp_path, task_of("latency", duration="9s"), packets, drops=20)
+    (booked,) = (row for row in found.ledger if row.stage == SOCKET and row.packets_hi)
+    assert (booked.packets_lo, booked.packets_hi) == (20, 20)
+    events = found.facts["loss_events"]
+    assert [event["stages"] for event in events] == stages
+    assert [event.get("undated") for event in events] == undated
+    assert [event["between"] for event in events] == between
 
 
 LATE = Criterion("delay.rtt", "p99", "<=", 50_000_000, "ns", "test")

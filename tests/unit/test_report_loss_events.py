@@ -26,6 +26,10 @@ def event(packets: int = 12, between: tuple[int, int] = (12, 12), **stages: list
         (event(), "between the hosts"),
         (event(between=(0, 0), socket=[12, 12]), "12 by socket"),
         (event(between=(0, 12), firewall=[0, 12]), "0 to 12 by firewall; 0 to 12 between the hosts"),
+        (
+            {**event(between=(2, 12)), "undated": {"socket": 10}},
+            "up to 10 by socket, which does not say when; 2 to 12 between the hosts",
+        ),
     ],
 )
 def test_it_says_who_lost_them(told: dict[str, Any], said: str) -> None:
