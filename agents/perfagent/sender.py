@@ -257,7 +257,7 @@ class Sender:
 
     def _is_of(self, flow: int, size: int) -> bool:
         """Whether the reply names a packet that was sent through the socket that it came to."""
-        if len(self._socks) == 1 or size < self._form.base_bytes:
+        if len(self._socks) == 1 or size < self._form.base_bytes or not self._form.genuine(self._reply):
             return True  # the session says what is wrong with it
         seq = self._form.read_reply(self._reply).sender_seq
         return seq >= self._stream.packets or self._flow_of(seq) == flow

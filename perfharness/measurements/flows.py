@@ -35,7 +35,7 @@ from perfharness.measurements.base import (
 )
 from perfharness.model import Direction, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
 from perfharness.order.dscp import Dscp
-from perfharness.order.units import Duration, Size
+from perfharness.order.units import Duration
 from perfharness.order.wrong import wrong
 
 FIRST_PORT = 61_000
@@ -52,7 +52,9 @@ class FlowsParams(Params):
     flows: int = Field(default=64, ge=8, le=512)
     interval_ns: Duration = Field(default=10_000_000, alias="interval", ge=1_000_000, le=1_000_000_000)
     duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=1_000_000_000, le=60_000_000_000)
-    packet_bytes: Size = Field(default=64, alias="packet", ge=44, le=8972)
+    authenticated: bool = False
+    """Sign each packet and reply with a random key of this step alone (STAMP's authenticated mode)."""
+    packet_bytes: probe.PacketBytes = Field(default_factory=probe.small_packet, alias="packet", ge=44, le=8972)
     dscp: Dscp = 0
 
 
@@ -69,7 +71,11 @@ class Flows:
             raise wrong(said, f"Write `interval: {least}ms` or more.", at=("interval",))
         rounds = params.duration_ns // params.interval_ns
         stream = probe.Stream(
-            params.interval_ns // params.flows, rounds * params.flows, (params.packet_bytes,), (params.dscp,)
+            params.interval_ns // params.flows,
+            rounds * params.flows,
+            (params.packet_bytes,),
+            (params.dscp,),
+            authenticated=params.authenticated,
         )
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 15.0
@@ -122,8 +128,8 @@ def _jobs(context: Context, step: str, stream: probe.Stream, flows: int, deadlin
     reflector, sender = probe.jobs(context, step, stream, deadline_s)
     # One seed for every run: the order of the flows is random, but the same each time.
     own = {"first_port": FIRST_PORT, "flows": flows, "rounds": stream.count // flows}
-    kept = ("peer", "port", "source", "ssid", "interval_ns", "packet_bytes", "dscp", "wait_ns")
-    args = {name: sender.args[name] for name in kept} | own | {"seed": zlib.crc32(step.encode())}
+    kept = ("peer", "port", "source", "ssid", "interval_ns", "packet_bytes", "dscp", "wait_ns", "signed")
+    args = {name: sender.args[name] for name in kept if name in sender.args} | own | {"seed": zlib.crc32(step.encode())}
     # With counts of its own for each port the reflector's numbers would not be unique.
     reflector = replace(reflector, args={**reflector.args, "stateless": True})
     return reflector, replace(sender, method="flows.send", args=args)
@@ -311,7 +317,14 @@ def _facts(
     ends = {"source": str(context.a.address), "target": str(context.z.address), "port": context.probe_port()}
     tests = {side.way.value: side.by_loss.p_value for side in sides}
     explained = {side.way.value: side.by_loss.found and _hosts_explain(side) for side in sides}
-    return {"prober": probe.prober(found), "ends": ends, "p_value": tests, "hosts_explain": explained, "flows": each}
+    return {
+        "prober": probe.prober(found),
+        **probe.authenticity(found),
+        "ends": ends,
+        "p_value": tests,
+        "hosts_explain": explained,
+        "flows": each,
+    }
 
 
 def _rtt(values: Floats) -> dict[str, float] | None:

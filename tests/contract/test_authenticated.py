@@ -37,7 +37,14 @@ steps:
     interval: 5ms
     duration: 3s
     judge: [{metric: loss, statistic: ratio, at_most: 50%}]
+  - id: flows
+    measure: flows
+    authenticated: true
+    flows: 8
+    interval: 20ms
+    duration: 3s
 """
+TASKS = {"latency": "01-latency", "flows": "02-flows"}
 FORGE = f"""
 import socket, struct, sys
 source, target, source_port, port, ssid = sys.argv[1:]
@@ -59,18 +66,18 @@ class Told:
     folder: Path
     keys: list[bytes]
     """All that were made."""
+    jobs: dict[str, int] = field(default_factory=dict)
+    """How many were at work, by the method of the sender, when ..."""
     seen: list[str] = field(default_factory=list)
-    """Where they were seen while both ends were at work."""
+    """... keys were looked for, and where they were seen."""
 
-    def data(self, end: str, job: str) -> Mapping[str, Any]:
-        result = json.loads((self.folder / f"raw/01-latency/{end}.{job}/result.json").read_bytes())
+    def data(self, step: str, end: str, job: str) -> Mapping[str, Any]:
+        result = json.loads((self.folder / f"raw/{TASKS[step]}/{end}.{job}/result.json").read_bytes())
         assert result["args"]["signed"] == "authenticated"
         return dict(result["data"])
 
-    @property
-    def latency(self) -> Measurement:
-        (found,) = self.run.measurements
-        return found
+    def measured(self, step: str) -> Measurement:
+        return next(found for found in self.run.measurements if found.task.step == step)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
 def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch) -> Told:
     keys: list[bytes] = []
+    jobs: dict[str, int] = {}
     seen: list[str] = []
     make, wait = secrets.token_bytes, collect._wait_done
 
@@ -98,9 +106,9 @@ def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch)
         return drawn
 
     def waited(session: Any, task: Task, job: Any, patience_s: float) -> Any:
-        if not seen and job.method == "stamp.send":
+        if job.method in ("stamp.send", "flows.send") and job.method not in jobs:
             Sandbox.await_true(lambda: _bound(hosts[A]))
-            seen.append(f"{sum(len(host.running('job')) for host in hosts.values())} jobs")
+            jobs[job.method] = sum(len(host.running("job")) for host in hosts.values())
             seen.extend(place for key in keys for place in leaks(key, *(host.tmp for host in hosts.values())))
             _forge(hosts, job.args["ssid"])
         return wait(session, task, job, patience_s)
@@ -115,7 +123,7 @@ def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch)
     scenario.write_text(SCENARIO)
     judged = run(str(scenario), circuit, folder / "results", None, Console(stderr=True))
     (result,) = (folder / "results").glob("*/*/plan.json")
-    return Told(judged, result.parent, keys, seen)
+    return Told(judged, result.parent, keys, jobs, seen)
 
 
 def _connect(hosts: Mapping[str, Sandbox]) -> None:
@@ -132,14 +140,14 @@ def _connect(hosts: Mapping[str, Sandbox]) -> None:
 
 def _forge(hosts: Mapping[str, Sandbox], ssid: int) -> None:
     """To each end what looks like the other's packets, from the other's own address and port."""
-    (port,) = _bound(hosts[A])
+    port = _bound(hosts[A])[0]
     for source, target, ports in ((A, Z, (port, PORT)), (Z, A, (PORT, port))):
         words = map(str, (ADDRESSES[source], ADDRESSES[target], *ports, ssid))
         _root(str(hosts[source].python), "-c", FORGE, *words)
 
 
 def _bound(host: Sandbox) -> list[int]:
-    """Ports of the UDP sockets on the on-prem end's test address: the sender's."""
+    """Ports of the UDP sockets on the on-prem end's test address: the sender's, several where it has flows."""
     table = Path(f"/proc/{host.holder.pid}/net/udp").read_text().splitlines()[1:]
     places = [line.split()[1].split(":") for line in table]
     return [int(port, 16) for address, port in places if address == "0A000A0A"]
@@ -150,27 +158,37 @@ def _root(*words: str) -> None:
 
 
 def test_the_key_is_nowhere_while_both_ends_use_it(told: Told) -> None:
-    """One key was made for the task; no agent's file, command line or environment held it while the jobs ran."""
-    assert len(told.keys) == 1
-    assert int(told.seen[0].split()[0]) >= 4, "sender, reflector and counters at least"
-    assert told.seen[1:] == []
+    """One key was made for each task; no agent's file, command line or environment held any while the jobs ran."""
+    assert len(set(told.keys)) == len(TASKS)
+    assert told.jobs.keys() == {"stamp.send", "flows.send"}
+    assert min(told.jobs.values()) >= 4, "sender, reflector and counters at least"
+    assert told.seen == []
 
 
 def test_the_key_is_nowhere_in_the_run_folder(told: Told) -> None:
     """Neither plan nor evidence, log, findings nor report holds it, though they say that packets were signed."""
-    assert leaks(told.keys[0], told.folder) == []
+    assert [leaks(key, told.folder) for key in told.keys] == [[], []]
     assert told.run.verdict is Verdict.PASS, "what somebody else sends does not matter"
-    assert '"secret": "stamp"' in (told.folder / "plan.json").read_text()
+    assert (told.folder / "plan.json").read_text().count('"secret": "stamp"') == 2 * len(TASKS)
 
 
-def test_forged_packets_are_refused_and_counted(told: Told) -> None:
-    """Each end measures what is signed and nothing else; what it refused is in its result and in the report."""
-    sent, reflected = told.data(A, "probe"), told.data(Z, "reflector")
+@pytest.mark.parametrize("step", TASKS)
+def test_forged_packets_are_refused_and_counted(told: Told, step: str) -> None:
+    """Each end measures what is signed and nothing else, whichever flow a forged reply comes to; what it refused is in
+    its result and in the report."""
+    sent, reflected = told.data(step, A, "probe"), told.data(step, Z, "reflector")
     assert sent["refused"] == reflected["refused"] == {"forged": FORGED}
     assert reflected["received"] == sent["sent"] == sent["received"] > 500
-    assert told.latency.facts["authenticated"] == {"replies": sent["received"], "forged": 2 * FORGED}
-    losses = [seen for seen in told.latency.observations if seen.metric == "loss"]
+    assert told.measured(step).facts["authenticated"] == {"replies": sent["received"], "forged": 2 * FORGED}
+    page = (told.folder / "report.html").read_text().replace("\u00a0", " ")
+    said = f"{sent['received']:,} replies with the right digest, {2 * FORGED} packets refused"
+    assert f"{TASKS[step]}: {said}" in page
+
+
+def test_forged_packets_are_no_loss(told: Told) -> None:
+    """Nothing is lost by them, of either way or any flow; where loss is told they are named."""
+    losses = [seen for seen in told.measured("latency").observations if seen.metric == "loss"]
     assert [seen.value for seen in losses] == [0, 0]
     assert all(f" {FORGED} that came were refused as forged." in seen.reason for seen in losses)
-    page = (told.folder / "report.html").read_text().replace("\u00a0", " ")
-    assert f"{sent['received']:,} replies with the right digest, {2 * FORGED} packets refused" in page
+    worst = [seen for seen in told.measured("flows").observations if seen.statistic == "worst_loss"]
+    assert [seen.value for seen in worst] == [0, 0]

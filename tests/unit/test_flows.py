@@ -87,6 +87,17 @@ def found(folder: Path, measurement: Measurement) -> dict[tuple[str, Direction |
     return {(row.statistic, row.scope.direction): row for row in rows if row.metric == "flows"}
 
 
+def test_a_signed_sweep_has_room_for_the_digest(tmp_path: Path) -> None:
+    """Both ends share a secret, and packets are as large as it takes; a size that is too small is refused."""
+    signed = "    authenticated: true\n"
+    (task,) = make_plan(CIRCUIT, scenario(tmp_path, signed)).tasks
+    jobs = [job for job in task.jobs if job.method in ("flows.send", "stamp.reflect")]
+    assert [(job.secret, job.args["signed"]) for job in jobs] == [("stamp", "authenticated")] * 2
+    assert (jobs[1].args["packet_bytes"], task.scope.frame_bytes) == (112, 154)
+    with pytest.raises(BadInput, match="at least 112 B of payload, not 64 B"):
+        make_plan(CIRCUIT, scenario(tmp_path, f"{signed}    packet: 64B\n"))
+
+
 def test_a_bad_member_fails_its_direction_and_is_named(tmp_path: Path) -> None:
     """A quarter of the flows lose 4 % there: there it is a FAIL with these 5-tuples, back it is a PASS."""
     _, seen = swept(tmp_path, lossy=BAD)

@@ -16,6 +16,7 @@ from typing import Any
 from perfagent import clock, schedule, sockets
 from perfagent.jobs import Job
 from perfagent.sender import Sender
+from perfagent.signing import UNSIGNED, form_of
 from perfagent.stamp.packet import OPEN
 from perfagent.stamp.sending import Stream
 from perfagent.stamp.times import ErrorEstimate
@@ -39,12 +40,13 @@ def send(
     dscp: int,
     wait_ns: int,
     seed: int,
+    signed: str = UNSIGNED,
 ) -> dict[str, Any]:
     """Send ``rounds`` packets of each flow, one of all flows every ``interval_ns``, and read what comes back.
 
     Flow i has the i-th free source port from ``first_port`` on: the same flows in every run. The packet numbered s
     is of flow ``schedule.flow_order(flows, rounds, seed)[s]``. Writes ``sender.rec``, and ``duplicates.rec`` if there
-    are any. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, TOOL_FAILED).
+    are any. ``signed`` as in ``stamp.send``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, TOOL_FAILED).
     """
     _within("port", port, 1, 65_535)
     _within("first_port", first_port, 1, 65_535)
@@ -55,6 +57,7 @@ def send(
     _within("packet_bytes", packet_bytes, OPEN.base_bytes, _LARGEST_PAYLOAD)
     _within("dscp", dscp, 0, 63)
     _within("wait_ns", wait_ns, 0, 60_000_000_000)
+    form, tlv_key = form_of(signed)
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(sock) for sock in bind_flows(source, first_port, flows)]
         for sock in socks:
@@ -68,8 +71,9 @@ def send(
             interval_ns=interval_ns,
             wait_ns=wait_ns,
             error_word=ErrorEstimate.of_clock(clock.state()).word,
+            tlv_key=tlv_key,
         )
-        sender = stack.enter_context(contextlib.closing(Sender(job, socks, stream, flow_of=order.__getitem__)))
+        sender = stack.enter_context(contextlib.closing(Sender(job, socks, stream, form, order.__getitem__)))
         drawn = {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed}
         return sender.play(drawn, patience_ns=interval_ns * flows)
 

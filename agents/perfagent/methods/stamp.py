@@ -2,13 +2,10 @@
 
 The sender keeps absolute deadlines. A packet that could not go out within one interval of its deadline (of its class,
 where several take turns) is not sent but counted as missed: sent late it would belong to a burst that nobody ordered.
-
-A key comes on standard input, so that it is in no argument list, no specification and no result.
 """
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -17,10 +14,11 @@ from perfagent.clockword import ClockWord
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import PRIORITY, Sender
-from perfagent.stamp.packet import OPEN, Form, digest
+from perfagent.signing import UNSIGNED, form_of
+from perfagent.stamp.packet import OPEN
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
-from perfagent.wire import MAX_SECRET, Code, Fault
+from perfagent.wire import Code, Fault
 
 _LARGEST_PAYLOAD = 65_487
 """A UDP payload that fits an IP packet of either family, with options."""
@@ -41,9 +39,6 @@ _LIMITS = {
     "wait_ns": (0, _HOUR_NS),
     "for_ns": (1, 100 * 365 * 24 * _HOUR_NS),
 }
-
-UNSIGNED, AUTHENTICATED, EXTENSIONS = "unsigned", "authenticated", "extensions"
-"""What a key signs: nothing, the base packets and their extensions, or the extensions of open base packets."""
 
 
 def send(
@@ -79,7 +74,7 @@ def send(
     if pattern not in schedule.PATTERNS:
         known = ", ".join(schedule.PATTERNS)
         raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
-    form, tlv_key = _form(signed)
+    form, tlv_key = form_of(signed)
     told = ClockWord(ptp=ptp)
     stream = Stream(
         peer=(sockets.canonical(peer), port),
@@ -126,7 +121,7 @@ def reflect(
     Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
     _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns, classes=classes)
-    form, tlv_key = _form(signed)
+    form, tlv_key = form_of(signed)
     told = ClockWord(ptp=ptp)
     rules = Reflecting(
         form,
@@ -150,19 +145,6 @@ def reflect(
             "unread": unread,
             "realtime": got,
         }
-
-
-def _form(signed: str) -> tuple[Form, bytes | None]:
-    """The form of the base packets, and a key for extensions alone."""
-    if signed == UNSIGNED:
-        return OPEN, None
-    if signed not in (AUTHENTICATED, EXTENSIONS):
-        raise Fault(Code.BAD_ARGUMENT, f"a key signs nothing that is called {signed!r:.40}")
-    key = sys.stdin.buffer.read(MAX_SECRET + 1)
-    if not 1 <= len(key) <= MAX_SECRET:
-        raise Fault(Code.BAD_ARGUMENT, f"a key has 1 to {MAX_SECRET} bytes; it comes on standard input")
-    digest(key, b"")  # what it needs is loaded now, and not while the first packet waits
-    return (Form(key), None) if signed == AUTHENTICATED else (OPEN, key)
 
 
 def _several(name: str, value: int | list[int]) -> tuple[int, ...]:
