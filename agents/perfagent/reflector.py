@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
@@ -40,12 +40,12 @@ class Reflector:
         mark: tuple[bytes, int],
         *,
         record: bool = True,
-        classes: int = 1,
+        turns: Sequence[int] = (0,),
         error_word: Callable[[], int] | None = None,
     ) -> None:
         """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept.
 
-        ``classes``: how packets were marked is counted in so many classes, packet i in the one numbered i modulo this.
+        ``turns``: how packets were marked is counted by class, packet i in the one that stands here in its turn.
         ``error_word`` tells the error estimate of the replies to come, at no cost.
         """
         self._card = phc.of_address(sock.getsockname()[0]) if record else phc.CardTime(None, "nothing is recorded")
@@ -69,7 +69,7 @@ class Reflector:
         self.clock: list[tuple[int, int]] = []
         self.received = self.sent = self.kernel_t2 = self.kernel_t3 = self.card_pairs = 0
         self.send_errors: Counter[str] = Counter()
-        self._marks = Marks(classes)
+        self._marks = Marks(turns)
         self.ttl_seen: Counter[int] = Counter()
 
     def run(self, for_ns: int | None = None) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from math import lcm
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from perfagent import records
-from perfagent.schedule import PERIODIC, offsets_ns
+from perfagent.schedule import PERIODIC, offsets_ns, slots
 from perfharness.analysis.columns import RECORD_DTYPE, Columns, from_records
 from perfharness.analysis.statistics import Bools, Ints
+from perfharness.analysis.turns import Turn
 from perfharness.errors import EvidenceBroken
 from perfharness.model import Direction
 
@@ -215,21 +217,24 @@ def schedule(result: Mapping[str, Any], sizes: Iterable[int]) -> Iterator[Ints] 
 def _due(start_ns: int, drawn: Mapping[str, Any], sizes: Iterable[int]) -> Iterator[Ints]:
     periodic = drawn.get("pattern") == PERIODIC
     offsets = offsets_ns(**{**drawn, "count": 1 if periodic else _ENDLESS})
-    first = start_ns + next(offsets) if periodic else 0
+    if not periodic:
+        yield from (start_ns + np.fromiter(islice(offsets, size), np.int64, size) for size in sizes)
+        return
+    first, interval_ns, every = start_ns + next(offsets), int(drawn["interval_ns"]), drawn.get("every", [1])
+    used, cycle = np.array(slots(every)), lcm(*every) * len(every)
+    sent = 0
     for size in sizes:
-        if periodic:
-            yield first + np.arange(size) * int(drawn["interval_ns"])
-            first += size * int(drawn["interval_ns"])
-        else:
-            yield start_ns + np.fromiter(islice(offsets, size), np.int64, size)
+        number = np.arange(sent, sent + size)
+        yield first + (number // len(used) * cycle + used[number % len(used)]) * interval_ns
+        sent += size
 
 
-def samples_in_turn(samples: Samples, which: int, many: int) -> Samples:
-    """Every ``many``-th packet from this one on. Its arrivals are numbered among these packets alone, since what
-    overtakes a packet of another kind reorders nothing."""
-    if many == 1:
+def samples_in_turn(samples: Samples, turn: Turn) -> Samples:
+    """The packets of one kind. Its arrivals are numbered among these packets alone, since what overtakes a packet of
+    another kind reorders nothing."""
+    if turn.alone:
         return samples
-    mine = samples.seq % many == which
+    mine = turn.mine(samples.seq)
     same = {"arrivals", "duplicates", "schedule_ns", "clock"}
     chosen: dict[str, Any] = {
         field.name: getattr(samples, field.name)[mine] for field in fields(Samples) if field.name not in same
@@ -239,7 +244,7 @@ def samples_in_turn(samples: Samples, which: int, many: int) -> Samples:
         samples,
         **chosen,
         schedule_ns=None if due is None else due[mine],
-        arrivals=arrivals[arrivals % many == which] // many,
+        arrivals=turn.number(arrivals[turn.mine(arrivals)]),
     )
 
 

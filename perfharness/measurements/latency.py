@@ -9,9 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Literal, Self
-
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from perfharness.analysis.ledger import loss_interval, remaining
 from perfharness.analysis.loss import Account
@@ -35,16 +32,15 @@ from perfharness.measurements import (
 from perfharness.measurements.base import (
     SETUP_S,
     Context,
-    Ends,
     counters,
     failed,
     not_completed,
     probe_port_use,
     window_of,
 )
-from perfharness.measurements.base import Params as Base
 from perfharness.measurements.latency_classes import OfClass
 from perfharness.measurements.latency_duplication import duplication
+from perfharness.measurements.latency_params import LatencyParams
 from perfharness.model import (
     Direction,
     Interval,
@@ -53,67 +49,14 @@ from perfharness.model import (
     Status,
     Task,
 )
-from perfharness.order.dscp import BEST_EFFORT, Dscp, class_name
-from perfharness.order.packets import Packets, PacketSizes
-from perfharness.order.units import Duration, duration_text
-from perfharness.order.wrong import wrong
+from perfharness.order.dscp import BEST_EFFORT, class_name
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
 WAYS = (Direction.A_Z, Direction.Z_A)
-MOST_CLASSES = 8
-LEAST_INTERVAL_NS = 100_000
-"""Between packets of any class: what the prober keeps up with on a small host."""
 OF_SECONDS = "Clopper–Pearson, design effect from minutes, ten seconds as one"
 LAST_PASSAGE_NS = 500_000_000
 """After the last probe was sent, for it to pass the CE and come back."""
-
-
-def _with_room(sizes: Packets, info: ValidationInfo) -> Packets:
-    """An authenticated packet is larger."""
-    return sizes.with_room(probe.SIGNED_BYTES) if info.data.get("authenticated") else sizes
-
-
-class LatencyParams(Base):
-    interval_ns: Duration = Field(default=1_000_000, alias="interval", ge=100_000, le=1_000_000_000)
-    duration_ns: Duration = Field(default=30_000_000_000, alias="duration", ge=1_000_000_000)
-    authenticated: bool = False
-    """Sign each packet and reply with a random key of this step alone (STAMP's authenticated mode)."""
-    packet_bytes: Annotated[PacketSizes, AfterValidator(_with_room)] = Field(
-        default_factory=lambda said: Packets((probe.small_packet(said),)), alias="packet"
-    )
-    dscp: Dscp = 0
-    classes: tuple[Dscp, ...] = Field(default=(), max_length=MOST_CLASSES)
-    """Several at once, each with a packet every interval."""
-    pattern: Literal["periodic", "poisson"] = "periodic"
-
-    @model_validator(mode="after")
-    def _classes_differ(self) -> Self:
-        if self.classes and "dscp" in self.model_fields_set:
-            raise wrong("`dscp` and `classes` both say how packets are marked.", "Keep one of the two.", at=("dscp",))
-        for i, each in enumerate(self.classes):
-            if each in self.classes[:i]:
-                raise wrong(f"The class {class_name(each)} is there twice.", "Keep one.", at=("classes", i))
-        return self
-
-    def stream(self, context: Ends) -> probe.Stream:
-        """Classes take turns, and packets of each have the sizes in turn. Raises ``wrong`` for too much."""
-        dscps = self.classes or (self.dscp,)
-        sizes = self.packet_bytes.payloads(context.mtu)
-        context.must_fit(max(sizes))
-        interval_ns = self.interval_ns // len(dscps)
-        if interval_ns < LEAST_INTERVAL_NS:
-            said = f"{len(dscps)} classes at this interval are more than {10**9 // LEAST_INTERVAL_NS:,} packets/s."
-            least = duration_text(LEAST_INTERVAL_NS * len(dscps))
-            raise wrong(said, f"Write `interval: {least}` or more.", at=("interval",))
-        return probe.Stream(
-            interval_ns,
-            self.duration_ns // self.interval_ns * len(dscps),
-            sizes if len(sizes) == 1 else tuple(size for size in sizes for _ in dscps),
-            dscps,
-            self.pattern,
-            self.authenticated,
-        )
 
 
 class Latency:

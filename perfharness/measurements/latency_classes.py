@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from perfagent.schedule import turns
 from perfharness.analysis.distribution import Excused
 from perfharness.analysis.ledger import host_loss, who
+from perfharness.analysis.turns import Turn
 from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import Context
 from perfharness.model import Direction, LedgerRow, Scope, Task
@@ -39,25 +41,22 @@ class OfClass:
         """What the hosts may have done to its packets in this direction."""
         return Excused(self.hosts[way][1], self.late)
 
-    @property
-    def turn(self) -> tuple[int, int]:
-        """(which, of how many): its packets are every how-many-th, from this one on."""
-        return self.found.pieces.turn
-
 
 def split(
     task: Task, context: Context, found: probe.Probe, counted: probe_ledger.Counters, rows: Rows
 ) -> tuple[OfClass, ...]:
     """Each class by itself; ``rows``: the ledger of them all. Raises EvidenceBroken."""
-    sent = next((job.args["dscp"] for job in task.jobs if job.id == probe.SENDER), 0)
-    dscps = sent if isinstance(sent, list) else [int(sent)]
+    args = next(job.args for job in task.jobs if job.id == probe.SENDER)
+    dscps = args["dscp"] if isinstance(args["dscp"], list) else [int(args["dscp"])]
+    every = args.get("every", [1] * len(dscps))
     hosts = {way: host_loss(booked) for way, booked in rows.items()}
     where = {way: who(booked) for way, booked in rows.items()}
     if len(dscps) == 1:
         return (OfClass(task.scope, dscps[0], found, hosts, where, counted.late),)
     classes = []
     for which, (dscp, service) in enumerate(zip(dscps, task.services, strict=True)):
-        scope, own = replace(task.scope, service=service), _own(found, which, len(dscps))
+        own = _own(found, which, every)
+        scope = replace(task.scope, service=service, frame_bytes=probe.frame_bytes(own.packet_bytes))
         shares = {way: _share(context, scope, way, counted, found, own, whole) for way, whole in hosts.items()}
         classes.append(OfClass(scope, dscp, own, shares, where, counted.late))
     return tuple(classes)
@@ -83,11 +82,13 @@ def _lost_in(event: Mapping[str, Any], one: OfClass) -> int:
     return int(after - first)
 
 
-def _own(found: probe.Probe, which: int, many: int) -> probe.Probe:
+def _own(found: probe.Probe, which: int, every: Sequence[int]) -> probe.Probe:
     """The stream as if there were only the packets of this class."""
     again = found.sent["duplicates_by_class"][which]
-    pieces = replace(found.pieces, turn=(which, many), result={**found.pieces.result, "duplicates": again})
-    interval_ns = found.interval_ns * many
+    kinds = turns(every)
+    pieces = replace(found.pieces, turn=Turn(which, kinds), result={**found.pieces.result, "duplicates": again})
+    interval_ns = found.interval_ns * len(every) * every[which]
+    sizes = tuple(size for at, size in enumerate(found.packet_bytes) if kinds[at % len(kinds)] == which)
     return replace(
         found,
         pieces=pieces,
@@ -95,7 +96,7 @@ def _own(found: probe.Probe, which: int, many: int) -> probe.Probe:
         sent=_marked(found.sent, which),
         reflected=_marked(found.reflected, which),
         interval_ns=interval_ns,
-        packet_bytes=found.packet_bytes[which::many] or found.packet_bytes,
+        packet_bytes=sizes or found.packet_bytes,
     )
 
 

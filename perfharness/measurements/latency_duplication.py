@@ -43,10 +43,10 @@ def _again(files: TaskFiles, sender: str, found: probe.Probe) -> Ints | None:
     noted = files.recording(sender, probe.SENDER, "duplicates")
     if noted is None:
         return None
-    which, many = found.pieces.turn
+    turn = found.pieces.turn
     seq = np.unique(np.concatenate([noted.chunk(number).seq for number in range(len(noted.index))])).astype(np.int64)
-    seq = seq[seq % many == which]
-    second, count = np.unique(seq * (found.interval_ns // many) // BLOCK_NS, return_counts=True)
+    due_ns = turn.number(seq[turn.mine(seq)]) * found.interval_ns
+    second, count = np.unique(due_ns // BLOCK_NS, return_counts=True)
     counted = Blocked()
     counted.add(second, count)
     return counted.at(found.summary.round_trip.block)

@@ -31,8 +31,9 @@ from perfharness.measurements.base import (
     segment_of,
     window_of,
 )
-from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES, LatencyParams
+from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES
 from perfharness.measurements.latency_duplication import duplication
+from perfharness.measurements.latency_params import LatencyParams
 from perfharness.measurements.pieces import Pieces, open_pieces
 from perfharness.model import (
     Direction,

@@ -39,6 +39,6 @@ def facts(found: Probe) -> dict[str, Any]:
 def _round_trips(found: Probe, sizes: Ints) -> dict[int, Floats]:
     """Of the packets of each size that came back, ns."""
     samples = found.pieces.whole()
-    rtt, of = rtt_ns(samples), sizes[samples.seq // found.pieces.turn[1] % len(sizes)]
+    rtt, of = rtt_ns(samples), sizes[found.pieces.turn.number(samples.seq) % len(sizes)]
     came = np.isfinite(rtt)
     return {size: rtt[came & (of == size)] for size in np.unique(sizes).tolist()}

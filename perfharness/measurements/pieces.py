@@ -15,6 +15,7 @@ import numpy as np
 from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Columns, concatenated, from_records
 from perfharness.analysis.samples import Log, Samples, match, samples_in_turn, schedule
 from perfharness.analysis.statistics import Ints
+from perfharness.analysis.turns import ALL, Turn
 from perfharness.recording import Recording
 
 READERS = 2
@@ -34,14 +35,13 @@ class Pieces:
     told: Log
     result: Mapping[str, Any]
     """``data`` of the sender's result."""
-    turn: tuple[int, int] = (0, 1)
-    """(which, of how many): every how-many-th packet, from this one on. Arrivals count in these packets alone."""
+    turn: Turn = ALL
+    """Whose packets. Arrivals count in these packets alone."""
 
     @property
     def packets(self) -> int:
         """Of the schedule."""
-        which, many = self.turn
-        return (sum(chunk.rows for chunk in self.sender.index) - which + many - 1) // many
+        return self.turn.count(sum(chunk.rows for chunk in self.sender.index))
 
     @cached_property
     def log_starts(self) -> list[int]:
@@ -98,7 +98,7 @@ class Pieces:
             parts = [(number, own), *later]
             rows = np.concatenate([self.log_starts[other] + np.arange(len(each)) for other, each in parts])
         samples = match(mine, first, entries, self.told, self.result, due_ns, rows)
-        return samples_in_turn(replace(samples, arrivals=own.seq.astype(np.int64)), *self.turn)
+        return samples_in_turn(replace(samples, arrivals=own.seq.astype(np.int64)), self.turn)
 
     def _later(self, log: Recording, number: int, after: int) -> Iterator[tuple[int, Columns]]:
         """Chunks of the log, with their numbers, in which packets of this piece arrived after some of a later one."""

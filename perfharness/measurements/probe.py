@@ -87,15 +87,22 @@ class Stream:
     pattern: str = "periodic"
     authenticated: bool = False
     """Each packet and reply carries a digest (RFC 8762, section 4.4) with a key that only both ends are given."""
+    every: tuple[int, ...] = (1,)
+    """Which of its turns each DSCP uses (``perfagent.schedule.slots``); as many as there are DSCPs."""
+
+    @property
+    def mean_interval_ns(self) -> float:
+        """Between packets, unused turns included."""
+        return self.interval_ns * len(self.every) / sum(1 / each for each in self.every)
 
     @property
     def duration_s(self) -> float:
-        return self.interval_ns * self.count / 1e9
+        return self.mean_interval_ns * self.count / 1e9
 
     @property
     def frame_bytes(self) -> int | None:
         """Of each packet's Ethernet frame without FCS; None for a mix."""
-        return self.packet_bytes[0] + headers_bytes() + 14 if len(set(self.packet_bytes)) == 1 else None
+        return frame_bytes(self.packet_bytes)
 
     @property
     def samples_bytes(self) -> int:
@@ -105,13 +112,18 @@ class Stream:
     def rate_bps(self, layer: Layer, tagged: bool) -> int:
         """Bit/s that it puts on the circuit in each direction, at this layer (IPv4)."""
         counted = [counted_bytes(size + headers_bytes(), layer, tagged=tagged) for size in self.packet_bytes]
-        return round(sum(counted) / len(counted) * 8 * 1e9 / self.interval_ns)
+        return round(sum(counted) / len(counted) * 8 * 1e9 / self.mean_interval_ns)
+
+
+def frame_bytes(packet_bytes: Sequence[int]) -> int | None:
+    """Of each Ethernet frame without FCS with these payloads; None for a mix."""
+    return packet_bytes[0] + headers_bytes() + 14 if len(set(packet_bytes)) == 1 else None
 
 
 def jobs(context: Context, task: str, stream: Stream, deadline_s: float) -> tuple[Job, Job]:
     """Reflector at the cloud end, sender at the on-prem end."""
     sender = sender_job(context, task, stream, deadline_s, context.a, context.z, context.probe_port())
-    ends = {name: sender.args[name] for name in ("port", "ssid", "signed") if name in sender.args}
+    ends = {name: sender.args[name] for name in ("port", "ssid", "signed", "every") if name in sender.args}
     # Classes have a source port each: with a count for each of them a reflector's numbers would not be unique.
     classes = {"classes": len(stream.dscp), "stateless": True} if len(stream.dscp) > 1 else {}
     reflector = Job(
@@ -150,6 +162,7 @@ def sender_job(
             "pattern": stream.pattern,
             "seed": identity,
             **({"signed": AUTHENTICATED} if stream.authenticated else {}),
+            **({"every": list(stream.every)} if max(stream.every) > 1 else {}),
             **more,
         },
         role=Role.DRIVE,

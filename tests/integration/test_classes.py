@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,27 @@ def test_the_lossy_and_the_remarked_class_are_named(path: Path3, tmp_path: Path)
     for service in CLASSES:
         assert figure(found, "delay.rtt", "p50", BOTH, service).value
         assert [each["frame_bytes"] for each in found.facts["classes"][service]["sizes"]] == [90, 594, 1518]
+
+
+def test_voice_beside_bulk_keeps_its_own_interval(path: Path3, tmp_path: Path) -> None:
+    """20 ms of 200 B in EF beside 1 ms of 1000 B: each leaves with its mark, size and interval, EF's losses are its own
+    to the packet, and both ends count marks by class."""
+    flow = f'iifname "to-a" udp dport {PORT} ip dscp ef'
+    path.rules("forward", f"{flow} numgen inc mod 10 == 3 counter name dropped drop", counters=("dropped",))
+    classes = [{"dscp": "EF", "interval": "20ms", "packet": "200B"}, "BE"]
+    found, sender = measured(path, tmp_path, classes=classes, interval="1ms", packet="1000B", duration="4s")
+    ef, be = (figure(found, "loss", "ratio", A_Z, service) for service in ("EF", "BE"))
+    sent = [row for row in records.read((sender / "sender.rec").read_bytes()) if row.flags & records.SENT]
+    voice = [row for row in sent if row.seq % 21 == 0]
+    assert (ef.n, be.n) == (len(voice), len(sent) - len(voice))
+    assert 190 <= ef.n <= 200 and isinstance(ef.value, float) and round(ef.value * ef.n) == path.counted("dropped") > 0
+    assert be.value == 0
+    gaps = [later.t1 - row.t1 for row, later in pairwise(voice) if later.seq - row.seq == 21]
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(20e6, rel=0.01)
+    for service in ("EF", "BE"):
+        for way in (A_Z, Z_A):
+            assert figure(found, "dscp", "preserved", way, service).value is True
+    assert [figure(found, "delay.rtt", "p50", BOTH, each).scope.frame_bytes for each in ("EF", "BE")] == [242, 1042]
 
 
 def test_all_sizes_have_kernel_stamps(path: Path3, tmp_path: Path) -> None:

@@ -101,10 +101,11 @@ def store(
     context: Context = CONTEXT,
     at_ce: bytes = b"",
     card_error_ns: int | None = None,
+    every: Sequence[int] = (1,),
 ) -> Measurement:
     """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters."""
     folder = evidence.create(tmp_path, "c", "r", {})
-    rec, log, result = files(list(packets), interval_ns)
+    rec, log, result = files(list(packets), interval_ns, every)
     log = log[: len(log) - cut_log]
     count = len(packets)
     probe = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfagent import records
+from perfagent import records, schedule
 from perfagent.records import KERNEL, REMOTE, SENT, USER
 
 INTERVAL_NS = 1_000_000
@@ -39,21 +40,22 @@ class Packet:
 
 def due_ns(seq: int, interval_ns: int = INTERVAL_NS) -> int:
     """CLOCK_MONOTONIC deadline, less the random start of a periodic stream."""
-    from perfagent.schedule import offsets_ns
-
-    return START_MONO_NS + list(offsets_ns("periodic", interval_ns, seq + 1, SEED))[seq]
+    return START_MONO_NS + list(schedule.offsets_ns("periodic", interval_ns, seq + 1, SEED))[seq]
 
 
-def files(packets: list[Packet], interval_ns: int = INTERVAL_NS) -> tuple[bytes, bytes, dict[str, Any]]:
-    """(sender.rec, reflector.rec in order of arrival, the sender's result data)."""
+def files(
+    packets: list[Packet], interval_ns: int = INTERVAL_NS, every: Sequence[int] = (1,)
+) -> tuple[bytes, bytes, dict[str, Any]]:
+    """(sender.rec, reflector.rec in order of arrival, the sender's result data); ``every`` as in ``schedule.slots``."""
     sender, log = [], []
-    first = due_ns(0, interval_ns)
+    last = max((p.seq for p in packets), default=0)
+    offsets_ns = list(schedule.offsets_ns("periodic", interval_ns, last + 1, SEED, every))
     for p in packets:
         if not p.sent:
             sender.append(records.RECORD.pack(p.seq, 0, 0, 0, 0, 0, 0, 0, 0))
             continue
         s1, s2, s3, s4 = p.sources
-        t1 = first + p.seq * interval_ns - START_MONO_NS + START_UNIX_NS + p.late_by_ns
+        t1 = START_UNIX_NS + offsets_ns[p.seq] + p.late_by_ns
         t2 = t1 + (p.forward_ns or 0) + p.offset_ns
         t3 = t2 + p.turnaround_ns
         t4 = t3 - p.offset_ns + (p.backward_ns or 0)
@@ -71,10 +73,11 @@ def files(packets: list[Packet], interval_ns: int = INTERVAL_NS) -> tuple[bytes,
         )
     log.sort(key=lambda entry: entry[0])
     count = len(packets)
+    own = {"every": list(every)} if max(every) > 1 else {}
     result = {
         "duplicates": 0,
         "start_mono_ns": START_MONO_NS,
-        "schedule": {"pattern": "periodic", "interval_ns": interval_ns, "count": count, "seed": SEED},
+        "schedule": {"pattern": "periodic", "interval_ns": interval_ns, "count": count, "seed": SEED, **own},
         "clock": [
             [START_MONO_NS + second * 1_000_000_000, START_UNIX_NS + second * 1_000_000_000]
             for second in range(-1, count * interval_ns // 1_000_000_000 + 3)

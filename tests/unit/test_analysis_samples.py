@@ -9,8 +9,10 @@ import pytest
 
 from perfagent import records
 from perfagent.records import HARDWARE
+from perfagent.schedule import offsets_ns, turns
 from perfharness.analysis import clock, delay, loss
-from perfharness.analysis.samples import Samples, join
+from perfharness.analysis.samples import Samples, join, schedule
+from perfharness.analysis.turns import Turn
 from perfharness.errors import EvidenceBroken
 from perfharness.model import Direction
 from tests.unit.probe_stream import INTERVAL_NS, KERNEL, START_MONO_NS, USER, Packet, files
@@ -269,3 +271,22 @@ def test_a_lost_result_still_leaves_delays_and_blocks():
     assert np.isnan(delay.timer_error_ns(samples)).all()
     assert samples.block[-1] == 1
     assert np.all(delay.rtt_ns(samples) == 22_000_000)
+
+
+@pytest.mark.parametrize("every", [(1,), (1, 1, 1), (20, 1), (20, 33, 4), (3, 2)])
+def test_due_times_are_drawn_again_in_pieces(every: tuple[int, ...]) -> None:
+    """Whatever turns the kinds of a stream use, and wherever a piece ends, as the sender drew them."""
+    drawn = {"pattern": "periodic", "interval_ns": 125_000, "count": 3_000, "seed": 7, "every": list(every)}
+    pieces = schedule({"start_mono_ns": 10**9, "schedule": drawn}, (1_000, 1, 0, 1_999))
+    assert pieces is not None
+    assert np.concatenate(list(pieces)).tolist() == [10**9 + at for at in offsets_ns(**drawn)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("every", [(1,), (1, 1, 1), (20, 1), (20, 33, 4), (3, 2)])
+def test_each_kind_is_numbered_without_gaps(every: tuple[int, ...]) -> None:
+    """Every packet is of one kind, and those of a kind are numbered 0, 1, 2, … as many as are counted."""
+    seq = np.arange(1_234)
+    kinds = [Turn(which, turns(every)) for which in range(len(every))]
+    assert (sum(kind.mine(seq).astype(int) for kind in kinds) == 1).all()
+    for kind in kinds:
+        assert kind.number(seq[kind.mine(seq)]).tolist() == list(range(kind.count(len(seq))))

@@ -12,6 +12,7 @@ from perfharness.analysis.distribution import Binned, Counter, Excused, bins_of,
 from perfharness.analysis.samples import Samples, join, samples_in_turn
 from perfharness.analysis.statistics import block_counts, block_starts, counts_interval, quantile
 from perfharness.analysis.summary import PDV_WINDOW_BLOCKS, Summary, piece, settled, summarise
+from perfharness.analysis.turns import Turn
 from perfharness.model import Direction
 from tests.unit.probe_stream import INTERVAL_NS, Packet, files
 
@@ -165,8 +166,8 @@ def test_duplicates_and_latecomers_are_told_apart_across_pieces() -> None:
 def test_a_piece_without_packets_adds_nothing(hold: bool) -> None:
     """The last piece of a class may have none: there are fewer packets left than classes."""
     sender, log, result = files([Packet(seq) for seq in range(100)])
-    samples = samples_in_turn(join(sender, log, result), 0, 3)
-    none = samples_in_turn(samples, 1, 3)
+    samples = samples_in_turn(join(sender, log, result), Turn(0, (0, 1, 2)))
+    none = samples_in_turn(samples, Turn(1, (0, 1, 2)))
     assert len(none.seq) == 0
     alone, both = (
         summarise(

@@ -132,6 +132,66 @@ def test_a_host_excuses_each_loss_once(tmp_path: Path) -> None:
     assert ranges["AF41"] == "None of 3,000 packets was lost."
 
 
+VOICE: list[Any] = [{"dscp": "EF", "interval": "20ms", "packet": "200B"}, "BE"]
+"""Beside bulk: EF has every 21st packet, a slot before one of BE."""
+
+
+def test_a_class_may_have_an_interval_and_sizes_of_its_own() -> None:
+    """Voice beside bulk in one stream: both are periodic and never due at once, and the load is that of both."""
+    task = stream(classes=VOICE, interval="1ms", packet=["100B", "1400B"])
+    sender, reflector = (
+        next(job.args for job in task.jobs if job.method == each) for each in ("stamp.send", "stamp.reflect")
+    )
+    assert (sender["dscp"], sender["every"], sender["interval_ns"]) == ([46, 0], [20, 1], 500_000)
+    assert (sender["count"], sender["packet_bytes"]) == (450 + 9000, [200] + [100, 1400] * 10)
+    assert (reflector["classes"], reflector["every"], reflector["stateless"]) == (2, [20, 1], True)
+    bits = {size: 8 * counted_bytes(size + 28, Layer.L2, tagged=True) for size in (100, 200, 1400)}
+    assert task.load_bps == pytest.approx(50 * bits[200] + 500 * bits[100] + 500 * bits[1400])
+    assert task.duration_s == pytest.approx(9 + 2, abs=1e-3)
+
+
+def test_a_class_of_its_own_interval_has_its_own_figures(tmp_path: Path) -> None:
+    """EF loses three in a row each second, one of them beside a loss of BE's, and is slower; its packets come in
+    order, whatever overtakes them, and one came twice."""
+    task = stream(classes=VOICE, interval="1ms")
+    packets = [Packet(seq, forward_ns=10_000_000 + 5_000_000 * (seq % 21 == 0)) for seq in range(9450)]
+    for second in range(9):
+        for number in range(3):
+            packets[21 * (50 * second + 7 + number)].forward_ns = None
+    packets[21 * 7 + 1].forward_ns = None
+    said = {"duplicates": 1, "duplicates_by_class": [1, 0]}
+    found = store(tmp_path, task, packets, said=said, interval_ns=500_000, every=(20, 1))
+    ef, be = (figure(found, "loss", "ratio", A_Z, service) for service in ("EF", "BE"))
+    assert (ef.value, ef.n, ef.scope.frame_bytes) == (pytest.approx(27 / 450), 450, 242)
+    assert (be.value, be.n, be.scope.frame_bytes) == (pytest.approx(1 / 9000), 9000, 106)
+    assert "27 of 450 packets were lost in 9 periods of up to 3" in ef.reason
+    assert value(found, "delay.rtt", "p50", BOTH, "EF") - value(found, "delay.rtt", "p50", BOTH, "BE") == 5_000_000
+    for service in ("EF", "BE"):
+        assert [value(found, "reordering", "ratio", way, service) for way in (A_Z, Z_A)] == [0, 0]
+        assert figure(found, "availability", "ratio", A_Z, service).n == 9
+    assert value(found, "duplication", "ratio", BOTH, "EF") == pytest.approx(1 / (450 - 27))
+    assert [event["classes"] for event in found.facts["loss_events"]] == [{"EF": 27, "BE": 1}]
+    begins = next(each.x for each in found.series if (each.kind, each.service) == ("loss.periods", "EF"))
+    assert begins == pytest.approx([0.14 + second for second in range(9)])
+
+
+def test_sizes_of_a_class_go_round_in_its_own_packets(tmp_path: Path) -> None:
+    """Three sizes of EF, of which 2 fit into a cycle of the classes: each has a third of the packets, none of BE's."""
+    classes = [{"dscp": "EF", "interval": "2ms", "packet": ["100B", "200B", "300B"]}, {"dscp": "BE", "interval": "4ms"}]
+    task = stream(classes=classes, packet="1000B", duration="6s")
+    args = next(job.args for job in task.jobs if job.method == "stamp.send")
+    assert (args["every"], args["count"]) == ([1, 2], 4500)
+    assert args["packet_bytes"] == [100, 1000, 200, 300, 1000, 100, 200, 1000, 300]
+    packets = [Packet(seq, forward_ns=10_000_000 + args["packet_bytes"][seq % 9] * 80) for seq in range(4500)]
+    found = store(tmp_path, task, packets, interval_ns=1_000_000, every=(1, 2), said={"duplicates_by_class": [0, 0]})
+    told = found.facts["classes"]["EF"]
+    assert [(each["payload_bytes"], each["share"]) for each in told["sizes"]] == [
+        (size, pytest.approx(1 / 3)) for size in (100, 200, 300)
+    ]
+    assert told["ns_per_byte"] == pytest.approx(80)
+    assert "sizes" not in found.facts["classes"]["BE"]
+
+
 def test_a_loss_event_names_its_classes(tmp_path: Path) -> None:
     """EF alone loses at first and with AF41 five seconds later, and BE on the way back: each event has its classes."""
     packets = [Packet(seq) for seq in range(COUNT)]

@@ -197,6 +197,24 @@ def scenario_with(folder: Path, step: str) -> Scenario:
         ("measure: latency, dscp: 64", "'64' is no class of service."),
         ("measure: latency, classes: [EF, AF44]", "'AF44' is no class of service."),
         ("measure: latency, classes: [EF, 46]", "The class EF is there twice."),
+        ("measure: latency, classes: [{dscp: EF, interval: 20ms}, 46]", "The class EF is there twice."),
+        ("measure: latency, classes: [{interval: 20ms}]", "dscp"),
+        ("measure: latency, classes: [{dscp: EF, interval: 2s}]", "is above 1 s"),
+        ("measure: latency, classes: [{dscp: EF, packet: 43B}]", "A payload of 43 B is not within 44 and 8972 B."),
+        ("measure: latency, classes: [{dscp: EF, packet: 1473B}, BE]", "would be fragmented"),
+        (
+            "measure: latency, authenticated: true, classes: [{dscp: EF, packet: 64B}, BE]",
+            "An authenticated packet has at least 112 B of payload, not 64 B.",
+        ),
+        (
+            "measure: latency, classes: [{dscp: EF, interval: 1100us}, BE]",
+            "The intervals of 2 classes have only 100 µs in common: their packets would be less than 100 µs apart.",
+        ),
+        ("measure: latency, classes: [{dscp: EF, interval: 999ms}, BE], interval: 1s", "only after 1,999 packets"),
+        (
+            "measure: latency, pattern: poisson, classes: [{dscp: EF, interval: 20ms}, BE]",
+            "A Poisson stream has one interval for all its classes.",
+        ),
         ("measure: latency, classes: [EF], dscp: BE", "both say how packets are marked"),
         ("measure: latency, classes: [EF, BE], interval: 100us", "Write `interval: 200 µs` or more."),
         (

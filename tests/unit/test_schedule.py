@@ -33,6 +33,25 @@ def test_periodic_gaps_are_the_interval(interval: int, count: int, seed: int) ->
     assert {later - earlier for earlier, later in pairwise(due)} == {interval}
 
 
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(1_000, 10**9), seeds)
+def test_each_kind_keeps_its_own_interval(every: list[int], interval: int, seed: int) -> None:
+    """Kinds of different intervals are each periodic, begin a slot apart, and are never due at once."""
+    kinds = schedule.turns(every)
+    due = list(schedule.offsets_ns("periodic", interval, 3 * len(kinds), seed, every))
+    assert all(later - earlier >= interval for earlier, later in pairwise(due))
+    for kind, step in enumerate(every):
+        own = due[0] + interval * kind
+        mine = [at for number, at in enumerate(due) if kinds[number % len(kinds)] == kind]
+        assert mine == [own + i * step * len(every) * interval for i in range(len(mine))]
+
+
+def test_kinds_that_use_all_turns_are_as_one_stream() -> None:
+    """The plain turns of classes of one interval are those of a stream without any."""
+    plain = list(schedule.offsets_ns("periodic", 1_000, 30, 7))
+    assert list(schedule.offsets_ns("periodic", 1_000, 30, 7, [1, 1, 1])) == plain
+    assert schedule.turns([1, 1, 1]) == (0, 1, 2)
+
+
 def test_poisson_gaps_are_exponential() -> None:
     """The gaps have the mean, the spread and the share above the mean of an exponential distribution."""
     due = np.array(list(schedule.offsets_ns("poisson", 1_000_000, 100_000, 7)))

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from perfagent import records
+from perfagent.marks import Marks
 from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Sending
@@ -256,8 +257,8 @@ def test_sizes_take_turns(form: Form) -> None:
 
 
 def test_marks_and_duplicates_are_counted_by_class() -> None:
-    """Packet i is of class i modulo their number, whatever its reply came as."""
-    session, _ = sender(OPEN, STREAM._replace(classes=3))
+    """Packet i is of the class whose turn it is, whatever its reply came as."""
+    session, _ = sender(OPEN, STREAM._replace(turns=(0, 1, 2)))
     rules = Reflecting(OPEN, UNSYNCHRONISED)
     for seq in range(7):
         reply = reflected(rules, request(session, seq))
@@ -268,3 +269,11 @@ def test_marks_and_duplicates_are_counted_by_class() -> None:
     assert told["tos_by_class"] == [{"0": 3}, {"4": 3}, {"8": 2}]
     assert told["tos_seen"] == {"0": 3, "4": 3, "8": 2}
     assert (told["duplicates"], told["duplicates_by_class"]) == (1, [0, 1, 0])
+
+
+def test_a_class_may_have_fewer_turns() -> None:
+    """Of two classes whose packets come as 0, 1, 0, 0 the second has every fourth."""
+    marks = Marks((0, 1, 0, 0))
+    for seq in range(9):
+        marks.add(seq, 4 * (seq % 4 == 1))
+    assert marks.figures()["tos_by_class"] == [{"0": 7}, {"4": 2}]

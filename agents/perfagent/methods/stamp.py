@@ -7,6 +7,7 @@ where several take turns) is not sent but counted as missed: sent late it would 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from math import lcm
 from typing import Any
 
 from perfagent import realtime, schedule, sockets
@@ -36,6 +37,7 @@ _LIMITS = {
     "dscp": (0, 63),
     "reply_dscp": (0, 63),
     "classes": (1, _MOST_IN_TURN),
+    "every": (1, 1_000_000),
     "wait_ns": (0, _HOUR_NS),
     "for_ns": (1, 100 * 365 * 24 * _HOUR_NS),
 }
@@ -60,11 +62,13 @@ def send(
     reply_dscp: int | None = None,
     follow_up: bool = False,
     zero_ssid: bool = False,
+    every: list[int] | None = None,
 ) -> dict[str, Any]:
     """Send ``count`` probes and read what comes back, up to ``wait_ns`` after the last one.
 
     ``packet_bytes`` counts the UDP payload. Of several sizes or DSCPs packet i has the one numbered i modulo their
-    number; each DSCP has a socket, and so a source port, of its own. ``reply_dscp`` asks for the class of service of
+    number; ``every`` tells which of its turns each DSCP of a periodic stream uses (``schedule.slots``), where that is
+    not all. Each DSCP has a socket, and so a source port, of its own. ``reply_dscp`` asks for the class of service of
     the path there, and for replies in this one; ``follow_up`` for true transmit times; ``zero_ssid`` takes replies of
     reflectors that know no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED).
@@ -74,6 +78,9 @@ def send(
     if pattern not in schedule.PATTERNS:
         known = ", ".join(schedule.PATTERNS)
         raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
+    turns = _turns(len(dscps), every)
+    if every is not None and pattern != schedule.PERIODIC:
+        raise Fault(Code.BAD_ARGUMENT, f"all turns of a {pattern} stream are used")
     form, tlv_key = form_of(signed)
     told = ClockWord(ptp=ptp)
     stream = Stream(
@@ -88,16 +95,18 @@ def send(
         ask_dscp=reply_dscp,
         follow_up=follow_up,
         tlv_key=tlv_key,
-        classes=len(dscps),
+        turns=turns,
     )
     with ExitStack() as stack:
         stack.enter_context(told)
         socks = [stack.enter_context(sockets.bind_udp(source)) for _ in dscps]
         for sock, each in zip(socks, dscps):
             sockets.set_dscp(sock, each)
-        sender = stack.enter_context(closing(Sender(job, socks, stream, form, error_word=told.word)))
+        sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word)
+        stack.enter_context(closing(sender))
         drawn = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
-        return sender.play(drawn, patience_ns=interval_ns * len(dscps))
+        own = {} if every is None else {"every": every}
+        return sender.play({**drawn, **own}, patience_ns=interval_ns * len(dscps) * min(every or [1]))
 
 
 def reflect(
@@ -114,13 +123,15 @@ def reflect(
     record: bool = True,
     for_ns: int | None = None,
     classes: int = 1,
+    every: list[int] | None = None,
 ) -> dict[str, Any]:
     """Answer probes until asked to stop, or for ``for_ns``: those of ``peer``, its port and this session id, as far as
-    they are given. How they were marked is counted in so many ``classes``, as ``send`` sends them.
+    they are given. How they were marked is counted in so many ``classes``, as ``send`` sends them with ``every``.
 
     Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
     _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns, classes=classes)
+    turns = _turns(classes, every)
     form, tlv_key = form_of(signed)
     told = ClockWord(ptp=ptp)
     rules = Reflecting(
@@ -134,7 +145,7 @@ def reflect(
     )
     with told, sockets.bind_udp(address, port) as sock:
         mark = form.mark(ssid)
-        reflector = Reflector(job, sock, rules, mark, record=record, classes=classes, error_word=told.word)
+        reflector = Reflector(job, sock, rules, mark, record=record, turns=turns, error_word=told.word)
         got = realtime.enter(PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)
@@ -155,6 +166,17 @@ def _several(name: str, value: int | list[int]) -> tuple[int, ...]:
     for each in values:
         _check(**{name: each})
     return values
+
+
+def _turns(classes: int, every: list[int] | None) -> tuple[int, ...]:
+    """Whose turn each packet of a cycle is. Raises Fault(BAD_ARGUMENT)."""
+    if every is None:
+        return tuple(range(classes))
+    steps = _several("every", every)
+    if len(steps) != classes or sum(lcm(*steps) // each for each in steps) > _MOST_IN_TURN:
+        said = f"one number for each of {classes} classes, which come again after {_MOST_IN_TURN} packets at most"
+        raise Fault(Code.BAD_ARGUMENT, f"every is {every!r:.80}, not {said}")
+    return schedule.turns(steps)
 
 
 def _check(**values: int | None) -> None:

@@ -58,8 +58,8 @@ class Stream(NamedTuple):
     """Ask when the reply before really left."""
     tlv_key: bytes | None = None
     """Signs the extensions."""
-    classes: int = 1
-    """What comes back is counted in so many classes: packet i is of the one numbered i modulo this."""
+    turns: tuple[int, ...] = (0,)
+    """What comes back is counted by class: packet i is of the class that stands here at i modulo their number."""
 
 
 class Sending:
@@ -94,8 +94,8 @@ class Sending:
         self.card_pairs = 0
         self.last_rtt_ns = self.last_seq = 0
         self.refused: Counter[str] = Counter()
-        self._again = [0] * stream.classes
-        self._marks = Marks(stream.classes)
+        self._again = [0] * (max(stream.turns) + 1)
+        self._marks = Marks(stream.turns)
         self.told: Counter[str] = Counter()
         self.ttl_there: Counter[int] = Counter()
         self.error_word = stream.error_word
@@ -171,7 +171,7 @@ class Sending:
             flags |= records.LATE
         fields = (seq, sources12, sources34, flags, ttl, t1_ns, reply.receive_ns, reply.transmit_ns, t4_ns)
         if again:
-            self._again[seq % len(self._again)] += 1
+            self._again[self._stream.turns[seq % len(self._stream.turns)]] += 1
             return RECORD.pack(*fields)
         RECORD.pack_into(self._map, at, *fields)
         self.received += 1
