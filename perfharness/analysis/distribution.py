@@ -7,15 +7,18 @@ bounds are the outer ends of their bins). Lost = ``inf`` has a bin of its own, `
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from perfharness.analysis.blocks import Blocked
 from perfharness.analysis.delay import ccdf, tail_ranks
 from perfharness.analysis.statistics import (
     CONFIDENCE,
+    MOST_BLOCKS,
     Blocks,
     Floats,
     Ints,
@@ -64,21 +67,39 @@ class Held:
         return ccdf(self.values, points)
 
 
+class Bins:
+    """How many finite values fell into each bin from ``low`` on."""
+
+    def __init__(self) -> None:
+        self.low, self.counts = 0, np.zeros(0, np.int64)
+
+    def add(self, low: int, counts: Ints) -> None:
+        if not len(self.counts):
+            self.low = low
+        before, after = max(0, self.low - low), max(0, low + len(counts) - self.low - len(self.counts))
+        if before or after:
+            self.counts = np.pad(self.counts, (before, after))
+            self.low -= before
+        self.counts[low - self.low : low - self.low + len(counts)] += counts
+
+    def later(self, at: int) -> int:
+        """How many lie in this bin or a later one."""
+        return int(self.counts[max(0, at - self.low) :].sum())
+
+
 @dataclass(frozen=True, slots=True)
 class Binned:
-    """How many values fell into each bin from ``low`` on, and per block how many packets there were and were lost."""
+    """How many values fell into each bin from ``low`` on; in each of k long blocks too, with what was lost there."""
 
     low: int
     counts: Ints
-    block: Ints
-    """Index of each block that has packets."""
+    groups: tuple[Bins, ...]
+    """Of each long block; none where no intervals are asked for."""
     packets: Ints
     lost_in: Ints
-    """Packets, and those of them that were lost, in each such block."""
+    """(k,) packets, and those of them that were lost, in each long block."""
     smallest: float
     largest: float
-    later: Mapping[int, Ints]
-    """Bin → per block the packets in that bin or a later one, or lost; of the bins at which a quantile may lie."""
 
     @property
     def n(self) -> int:
@@ -88,19 +109,14 @@ class Binned:
     def lost(self) -> int:
         return int(self.lost_in.sum())
 
-    def bins_at(self, q: float) -> tuple[int, ...]:
-        """Where :attr:`later` must be counted for this quantile."""
-        found = self._bin(self._rank(q))
-        return () if found is None else (found, found + 1)
-
     def quantile(self, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
         """As :func:`statistics.quantile`, but for bounds that only the few latest packets can tell: here it is the
-        latest of all. Raises KeyError when :attr:`later` was not counted for it."""
+        latest of all. Raises ValueError if empty."""
         n = self.n
         if not n:
             raise ValueError("a quantile of no values does not exist")
         at = self._bin(self._rank(q))
-        sides = [self.lost_in] if at is None else [self.later[at], self.later[at + 1]]
+        sides = [self.lost_in] if at is None else [self._later(at), self._later(at + 1)]
         n_eff = min(effective_n(side, self.packets, confidence) for side in sides)
         lo_rank, hi_rank = rank_bounds(n, n_eff, q, confidence)
         lo = -math.inf if lo_rank < 0 else self._edges(self._bin(lo_rank))[0]
@@ -109,6 +125,10 @@ class Binned:
         else:
             hi = self.largest if latest_bounds(sides[-1], self.lost_in, self.packets, 1 - q) else math.inf
         return self.percentile(q), Interval(lo, hi, confidence, "one", METHOD, n_eff)
+
+    def _later(self, at: int) -> Ints:
+        """Per long block the packets in that bin or a later one, or lost."""
+        return np.array([group.later(at) for group in self.groups], np.int64) + self.lost_in
 
     def percentile(self, q: float) -> float:
         return sum(self._edges(self._bin(self._rank(q)))) / 2
@@ -163,72 +183,63 @@ NOTHING = Excused()
 class Counter:
     """Makes a distribution out of pieces."""
 
-    def __init__(self, hold: bool) -> None:
-        """``hold`` all values, or only count them."""
+    def __init__(self, hold: bool, long_block: int = 1) -> None:
+        """``hold`` all values, or only count them: in long blocks of so many blocks, for their intervals."""
         self._hold = hold
+        self._long_block = long_block
         self._values: list[Floats] = []
         self._blocks: list[Blocks] = []
-        self._low, self._counts = 0, np.zeros(0, np.int64)
-        self._packets, self._lost = Blocked(), Blocked()
+        self._groups: defaultdict[int, Bins] = defaultdict(Bins)
+        self._packets: Tally[int] = Tally()
+        self._lost: Tally[int] = Tally()
         self._ends = (math.inf, -math.inf)
 
-    def add(self, values: Floats, block: Blocks, starts: Ints) -> None:
-        """``starts``: where each block of ``block`` begins."""
+    def add(self, values: Floats, block: Blocks) -> None:
+        """Packets with their blocks, which never decrease."""
         if self._hold:
             self._values.append(values)
             self._blocks.append(block)
             return
-        which = block[starts]
-        self._packets.add(which, np.add.reduceat(~np.isnan(values), starts, dtype=np.int64))
-        self._lost.add(which, np.add.reduceat(np.isinf(values), starts, dtype=np.int64))
-        self.count(values)
+        for group, part in self._parts(block):
+            its = values[part]
+            self._packets[group] += len(its) - int(np.count_nonzero(np.isnan(its)))
+            self._lost[group] += int(np.count_nonzero(np.isinf(its)))
+            self._count(its, group)
 
     def count(self, values: Floats) -> None:
         """Without blocks: no intervals are asked for."""
         if self._hold:
             self._values.append(values)
-            return
-        values = values[np.isfinite(values)]
-        if not len(values):
-            return
-        bins = bins_of(values)
-        low = int(bins.min())
-        self._merge(low, np.bincount(bins - low))
-        self._ends = min(self._ends[0], float(values.min())), max(self._ends[1], float(values.max()))
+        else:
+            self._count(values, 0)
 
     def result(self) -> Distribution:
         if self._hold:
             block = np.concatenate(self._blocks) if self._blocks else np.empty(0, np.int64)
             return Held(np.concatenate(self._values) if self._values else np.empty(0), block)
-        block, packets, lost = self._packets.blocks(), self._packets.of(self._packets), self._lost.of(self._packets)
-        return Binned(self._low, self._counts, block, packets, lost, *self._ends, {})
+        every = Bins()
+        for group in self._groups.values():
+            every.add(group.low, group.counts)
+        known = sorted(group for group, packets in self._packets.items() if packets)
+        packets, lost = (np.array([each[at] for at in known], np.int64) for each in (self._packets, self._lost))
+        return Binned(every.low, every.counts, tuple(self._groups[at] for at in known), packets, lost, *self._ends)
 
-    def _merge(self, low: int, counts: Ints) -> None:
-        if not len(self._counts):
-            self._low = low
-        before, after = max(0, self._low - low), max(0, low + len(counts) - self._low - len(self._counts))
-        if before or after:
-            self._counts = np.pad(self._counts, (before, after))
-            self._low -= before
-        self._counts[low - self._low : low - self._low + len(counts)] += counts
+    def _parts(self, block: Blocks) -> Iterator[tuple[int, slice]]:
+        """The long blocks of these packets, of which the last one has all that comes later than foreseen."""
+        first, last = (min(int(block[at]) // self._long_block, MOST_BLOCKS - 1) for at in (0, -1))
+        inner = np.searchsorted(block, np.arange(first + 1, last + 1) * self._long_block).tolist()
+        for at, (start, end) in enumerate(pairwise([0, *inner, len(block)])):
+            if end > start:
+                yield first + at, slice(start, end)
 
-
-class Later:
-    """Gathers, in a second pass over the same values, what a distribution needs to be asked for intervals."""
-
-    def __init__(self, found: Binned, quantiles: Iterable[float], excused: Excused) -> None:
-        """At these quantiles, also without the excused packets."""
-        self._found = found
-        levels = {level for q in quantiles for level in (q, excused.level(found, q))}
-        self._counts = {at: Blocked() for level in levels for at in found.bins_at(level)}
-
-    def add(self, values: Floats, block: Blocks, starts: Ints) -> None:
-        """As for :class:`Counter`."""
-        for at, blocked in self._counts.items():
-            blocked.add(block[starts], np.add.reduceat(values >= edge(at), starts, dtype=np.int64))
-
-    def result(self) -> Binned:
-        return replace(self._found, later={at: each.at(self._found.block) for at, each in self._counts.items()})
+    def _count(self, values: Floats, group: int) -> None:
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return
+        bins = bins_of(values)
+        low = int(bins.min())
+        self._groups[group].add(low, np.bincount(bins - low))
+        self._ends = min(self._ends[0], float(values.min())), max(self._ends[1], float(values.max()))
 
 
 def bins_of(values: Floats) -> Ints:

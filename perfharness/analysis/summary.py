@@ -1,27 +1,26 @@
 """A whole probe stream in figures, from pieces that fit into memory, however long it was.
 
-One pass reads the pieces in the order of sending and gathers everything but intervals on quantiles of a long run,
-which need the packets per block above values that only the first pass can find: :func:`settled` counts those in a
-second pass. A run of up to ``MOST_HELD`` packets is held, and its figures are exact; of a longer one quantiles are
-known to within a bin (``distribution``).
+One pass reads the pieces in the order of sending and gathers everything. A run of up to ``MOST_HELD`` packets is held,
+and its figures are exact; of a longer one quantiles are known to within a bin (``distribution``), and their intervals
+from the bins of each of MOST_BLOCKS parts.
 """
 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from perfharness.analysis import delay, timeline, ttl
-from perfharness.analysis.distribution import Binned, Counter, Distribution, Excused, Later
+from perfharness.analysis.distribution import Counter, Distribution
 from perfharness.analysis.loss import Account, Accountant, Reordering
 from perfharness.analysis.sampled import Sampled, joined, sampled
 from perfharness.analysis.samples import BLOCK_NS, Samples
-from perfharness.analysis.statistics import Blocks, Floats, Ints, block_starts
+from perfharness.analysis.statistics import MOST_BLOCKS, Blocks, Floats, Ints, block_starts
 from perfharness.model import Direction
 
 MOST_HELD = 4_000_000
@@ -85,8 +84,6 @@ class Summary:
     least_raw: Mapping[Direction, Floats]
     """The least in the same blocks of each way by the two hosts' own clocks."""
     ttl: Mapping[Direction, ttl.Ttls]
-    window_least: Floats
-    """The least round trip of each window of PDV_WINDOW_BLOCKS, ns; ``nan`` where none was measured."""
     sampled: Sampled | None
     """The packets of which one-way figures are made, with the block of each; None where nothing was sent."""
     sampled_block: Blocks
@@ -128,38 +125,12 @@ def _drawn(rtt: Floats) -> Ints:
 
 def summarise(pieces: Iterable[Piece], packets: int, interval_ns: int) -> Summary:
     """The stream of about ``packets`` packets, from its pieces in order."""
-    gathering = _Gathering(packets <= MOST_HELD, interval_ns)
+    seconds = (packets - 1) * interval_ns // BLOCK_NS + 1
+    gathering = _Gathering(packets <= MOST_HELD, interval_ns, -(-seconds // MOST_BLOCKS))
     for each in pieces:
         if len(each.samples.seq) or len(each.samples.arrivals):
             gathering.add(each)
     return gathering.result()
-
-
-def settled(
-    summary: Summary,
-    pieces: Callable[[], Iterable[tuple[Samples, Floats]]],
-    rtt: Iterable[float],
-    pdv: Iterable[float],
-    excused: Excused,
-) -> Summary:
-    """The summary of which these quantiles can be asked with their intervals, also without the ``excused`` packets.
-
-    Reads the pieces again (samples with their round trips), if the run was too long to hold.
-    """
-    if not isinstance(summary.rtt, Binned) or not isinstance(summary.pdv, Binned):
-        return summary
-    rtt_later, pdv_later = Later(summary.rtt, rtt, excused), Later(summary.pdv, pdv, excused)
-    seconds = Seconds()
-    for samples, values in pieces():
-        if not len(values):
-            continue
-        block = seconds.of(samples)
-        starts = block_starts(block)
-        least = summary.window_least[block[starts] // PDV_WINDOW_BLOCKS]
-        above = values - np.repeat(np.nan_to_num(least), np.diff(starts, append=len(block)))
-        rtt_later.add(values, block, starts)
-        pdv_later.add(above, block, starts)
-    return replace(summary, rtt=rtt_later.result(), pdv=pdv_later.result())
 
 
 class Seconds:
@@ -186,9 +157,8 @@ class Seconds:
 class _Windows:
     """PDV: delays above the least of their window, which is known when the next window begins."""
 
-    def __init__(self, hold: bool) -> None:
-        self.above = Counter(hold)
-        self.least = np.full(1024, np.nan)
+    def __init__(self, hold: bool, long_block: int) -> None:
+        self.above = Counter(hold, long_block)
         self._waiting: list[tuple[Floats, Blocks]] = []
 
     def add(self, values: Floats, block: Blocks) -> None:
@@ -204,14 +174,7 @@ class _Windows:
         values, block = (np.concatenate(each) for each in zip(*self._waiting, strict=True))
         self._waiting = []
         window = block // PDV_WINDOW_BLOCKS
-        starts = block_starts(window)
-        if not len(starts):
-            return
-        if (last := int(window[-1])) >= len(self.least):
-            self.least = np.append(self.least, np.full(max(last + 1, len(self.least)), np.nan))
-        least = np.fmin.reduceat(values, starts)
-        self.least[window[starts]] = np.where(np.isinf(least), np.nan, least)
-        self.above.add(delay.pdv(values, window), block, block_starts(block))
+        self.above.add(delay.pdv(values, window), block)
 
 
 class _Replies:
@@ -239,7 +202,7 @@ class _Replies:
 class _Gathering:
     """The summary in the making."""
 
-    def __init__(self, hold: bool, interval_ns: int) -> None:
+    def __init__(self, hold: bool, interval_ns: int, long_block: int) -> None:
         self._hold = hold
         self._seconds = Seconds()
         self._sums: Tally[str] = Tally()
@@ -247,7 +210,8 @@ class _Gathering:
         self._untransmitted: Tally[Direction] = Tally()
         self._round_trip = Accountant()
         self._ways = {way: Accountant() for way in WAYS}
-        self._rtt, self._timer_error, self._windows = Counter(hold), Counter(hold), _Windows(hold)
+        self._rtt, self._windows = Counter(hold, long_block), _Windows(hold, long_block)
+        self._timer_error = Counter(hold)
         self._ipdv = {way: Counter(hold) for way in WAYS}
         self._last_delay: dict[Direction, Floats] = {}
         self._reordering = {way: Reordering(interval_ns) for way in WAYS}
@@ -271,7 +235,7 @@ class _Gathering:
         self._count(s)
         self._account(s, since_ns, block, starts)
         self._losses.append(piece.losses)
-        self._rtt.add(piece.rtt, block, starts)
+        self._rtt.add(piece.rtt, block)
         self._windows.add(piece.rtt, block)
         self._least.append((block[starts], np.fmin.reduceat(piece.rtt, starts)))
         self._timer_error.count(piece.timer_error[~np.isnan(piece.timer_error)])
@@ -345,7 +309,6 @@ class _Gathering:
             least=(seconds, _least(least, at)),
             least_raw={way: _least(np.concatenate(each or [least]), at) for way, each in self._least_raw.items()},
             ttl={way: each.result() for way, each in self._ttl.items()},
-            window_least=self._windows.least,
             sampled=joined([some for some, _ in self._sampled]) if self._sampled else None,
             sampled_block=np.concatenate([np.empty(0, np.int64), *(block for _, block in self._sampled)]),
             drawn=_joined(self._drawn),

@@ -154,7 +154,7 @@ class Latency:
 def _observed(one: OfClass, context: Context) -> Iterator[Observation]:
     """The figures of one class that need no common clock."""
     excused = probe.excused(one.found, one.hosts, one.late)
-    found = probe.with_intervals(one.found, excused, QUANTILES.values(), PDV_QUANTILES.values())
+    found = one.found
     rtt, pdv = found.summary.rtt, found.summary.pdv
     yield from probe.quantiles("delay.rtt", rtt, QUANTILES, one.scope, context, found, excused)
     yield from probe.quantiles("variation.pdv", pdv, PDV_QUANTILES, one.scope, context, found, excused)

@@ -94,7 +94,6 @@ class LatencyToRouter:
             return failed(task, files, found)
         rows = _rows(task, files, context, found)
         host = Excused(host_loss(rows)[1])
-        found = probe.with_intervals(found, host, QUANTILES.values(), PDV_QUANTILES.values())
         return Measurement(
             task,
             Status.COMPLETED,

@@ -46,7 +46,6 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
     excused = probe.excused(found, {way: host_loss(rows) for way, rows in probes.items()}, counted.late)
-    found = probe.with_intervals(found, excused, LOADED_QUANTILES.values())
     rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, excused)]
     for flow in flows:

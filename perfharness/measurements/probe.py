@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -17,11 +17,9 @@ from perfagent import records
 from perfagent.stamp.packet import Form
 from perfagent.stamp.reflecting import FORGED
 from perfharness.analysis.capacity import counted_bytes, headers_bytes
-from perfharness.analysis.delay import UNLIKE, rtt_ns
+from perfharness.analysis.delay import UNLIKE
 from perfharness.analysis.distribution import NOTHING, Distribution, Excused
-from perfharness.analysis.samples import Samples
-from perfharness.analysis.statistics import Floats
-from perfharness.analysis.summary import Summary, one_in, piece, settled, summarise
+from perfharness.analysis.summary import Summary, one_in, piece, summarise
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import SETUP_S, Context, Ends
 from perfharness.measurements.pieces import Pieces, open_pieces
@@ -245,15 +243,6 @@ def summary_of(pieces: Pieces, interval_ns: int) -> Summary:
     """All of it, in one pass. Raises EvidenceBroken."""
     every = one_in(pieces.packets)
     return summarise(pieces.each(lambda samples: piece(samples, every, WAIT_NS)), pieces.packets, interval_ns)
-
-
-def with_intervals(found: Probe, excused: Excused, rtt: Iterable[float], pdv: Iterable[float] = ()) -> Probe:
-    """The stream of which :func:`quantiles` can ask these; ``excused`` as there."""
-
-    def delays() -> Iterator[tuple[Samples, Floats]]:
-        return found.pieces.each(lambda samples: (samples, rtt_ns(samples)))
-
-    return replace(found, summary=settled(found.summary, delays, rtt, pdv, excused))
 
 
 def excused(found: Probe, hosts: Mapping[Direction, tuple[int, int]], late: float) -> Excused:

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "agents")]
 from perfagent import records  # noqa: E402 - found only by the path above
 from perfharness import recording  # noqa: E402 - likewise
 from perfharness.analysis.columns import CHUNK_ROWS, RECORD_DTYPE, Records  # noqa: E402 - likewise
-from perfharness.analysis.distribution import NOTHING, Held  # noqa: E402 - likewise
+from perfharness.analysis.distribution import Held  # noqa: E402 - likewise
 
 DAY = 86_400_000
 SIZES = (DAY // 100, DAY // 10, DAY)
@@ -124,7 +124,7 @@ def _chunk(random: np.random.Generator, first: int, count: int, total: int) -> t
 def analyse(folder: Path) -> dict[str, float]:
     """All figures of ``latency`` from the packed files."""
     from perfharness.analysis import delay, oneway
-    from perfharness.analysis.summary import one_in, piece, settled, summarise
+    from perfharness.analysis.summary import one_in, piece, summarise
     from perfharness.measurements.latency import PDV_QUANTILES, QUANTILES
     from perfharness.measurements.latency_oneway import IPDV_QUANTILES
     from perfharness.measurements.latency_oneway import QUANTILES as ONE_WAY
@@ -136,14 +136,7 @@ def analyse(folder: Path) -> dict[str, float]:
     pieces = open_pieces(sender, log, json.loads((folder / "result.json").read_text()), True)
     every = one_in(pieces.packets)
     summary = summarise(pieces.each(lambda samples: piece(samples, every, 2_000_000_000)), pieces.packets, INTERVAL_NS)
-    first = time.monotonic()
-    summary = settled(
-        summary,
-        lambda: pieces.each(lambda samples: (samples, delay.rtt_ns(samples))),
-        QUANTILES.values(),
-        PDV_QUANTILES.values(),
-        NOTHING,
-    )
+    read = time.monotonic()
     for found, which in ((summary.rtt, QUANTILES), (summary.pdv, PDV_QUANTILES)):
         for q in which.values():
             value, interval = found.quantile(q)
@@ -162,8 +155,8 @@ def analyse(folder: Path) -> dict[str, float]:
                 one_way.quantile(q)
             one_way.ccdf()
     seconds = time.monotonic() - began
+    print(f"pass {read - began:.2f} s, intervals {figured - read:.2f} s", file=sys.stderr)
     print(f"one way {seconds + began - figured:.2f} s", file=sys.stderr)
-    print(f"first pass {first - began:.2f} s", file=sys.stderr)
     return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

@@ -10,8 +10,8 @@ import pytest
 from perfharness.analysis import delay, loss, summary, timeline
 from perfharness.analysis.distribution import Binned, Counter, Excused, bins_of, edge
 from perfharness.analysis.samples import Samples, join, samples_in_turn
-from perfharness.analysis.statistics import block_counts, block_starts, counts_interval, quantile
-from perfharness.analysis.summary import PDV_WINDOW_BLOCKS, Summary, piece, settled, summarise
+from perfharness.analysis.statistics import block_counts, counts_interval, quantile
+from perfharness.analysis.summary import PDV_WINDOW_BLOCKS, Summary, piece, summarise
 from perfharness.analysis.turns import Turn
 from perfharness.model import Direction
 from tests.unit.probe_stream import INTERVAL_NS, Packet, files
@@ -47,14 +47,11 @@ def parts(samples: Samples, size: int) -> Iterator[Samples]:
         yield Samples(**cut, duplicates=samples.duplicates, clock=samples.clock)
 
 
-def summed(samples: Samples, size: int, hold: bool, host: int = 0) -> Summary:
-    count = 1 if hold else summary.MOST_HELD + 1
-    found = summarise((piece(each, 1 if hold else 3, WAIT_NS) for each in parts(samples, size)), count, INTERVAL_NS)
-
-    def delays() -> Iterator[tuple[Samples, summary.Floats]]:
-        return ((each, delay.rtt_ns(each)) for each in parts(samples, size))
-
-    return settled(found, delays, QUANTILES, QUANTILES, Excused(host))
+def summed(samples: Samples, size: int, hold: bool) -> Summary:
+    pieces = (piece(each, 1 if hold else 3, WAIT_NS) for each in parts(samples, size))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "MOST_HELD", len(samples.seq) if hold else 0)
+        return summarise(pieces, len(samples.seq), INTERVAL_NS)
 
 
 @pytest.mark.parametrize("size", [25_000, 4_096, 777])
@@ -96,7 +93,7 @@ def test_a_stream_in_pieces_is_the_stream(whole: Samples, size: int) -> None:
 def test_a_long_stream_is_known_to_within_a_bin(whole: Samples, host: int) -> None:
     """Counted in bins, quantiles and both bounds are those of the held stream within 0.1 %; no bound is tighter. Where
     the few latest packets must tell a bound, which are not counted each by itself, it is the latest of all."""
-    exact, binned = summed(whole, 4_096, True, host), summed(whole, 4_096, False, host)
+    exact, binned = summed(whole, 4_096, True), summed(whole, 4_096, False)
     for name in ("rtt", "pdv"):
         held, counted = getattr(exact, name), getattr(binned, name)
         assert isinstance(counted, Binned)
@@ -126,14 +123,15 @@ def test_counts_of_pieces_add_up() -> None:
     values = random.lognormal(16, 1, 5_000)
     values[::100], values[::77] = np.inf, np.nan
     block = np.arange(5_000) // 100
-    one, many = Counter(False), Counter(False)
-    one.add(values, block, block_starts(block))
+    one, many = Counter(False, 7), Counter(False, 7)
+    one.add(values, block)
     for at in range(0, 5_000, 333):
-        part = block[at : at + 333]
-        many.add(values[at : at + 333], part, block_starts(part))
+        many.add(values[at : at + 333], block[at : at + 333])
     a, b = one.result(), many.result()
     assert isinstance(a, Binned) and isinstance(b, Binned)
     assert (a.low, a.counts.tolist(), a.packets.tolist()) == (b.low, b.counts.tolist(), b.packets.tolist())
+    assert [group.counts.sum() for group in a.groups] == [group.counts.sum() for group in b.groups]
+    assert len(a.groups) == 8
     assert a.n == int((~np.isnan(values)).sum()) and a.lost == int(np.isinf(values).sum())
 
 
