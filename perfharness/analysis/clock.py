@@ -47,7 +47,8 @@ def steps(clock: Ints) -> tuple[Step, ...]:
 
 def disturbed(due_ns: Ints, clock: Ints) -> Bools:
     """Which packets, due at these CLOCK_MONOTONIC times, may have been under way while the clock stepped."""
-    return segments(due_ns, steps(clock)) < 0
+    found = steps(clock)
+    return segments(due_ns, found) < 0 if found else np.zeros(len(due_ns), np.bool_)
 
 
 def segments(due_ns: Ints, found: Sequence[Step]) -> Ints:

@@ -233,20 +233,28 @@ class Counter:
                 yield first + at, slice(start, end)
 
     def _count(self, values: Floats, group: int) -> None:
-        values = values[np.isfinite(values)]
+        finite = np.isfinite(values)
+        if not finite.all():
+            values = values[finite]
         if not len(values):
             return
-        bins = bins_of(values)
-        low = int(bins.min())
-        self._groups[group].add(low, np.bincount(bins - low))
-        self._ends = min(self._ends[0], float(values.min())), max(self._ends[1], float(values.max()))
+        ends = np.array([values.min(), values.max()])
+        low, bins = int(bins_of(ends[:1])[0]), bins_of(values)
+        bins -= low
+        self._groups[group].add(low, np.bincount(bins))
+        self._ends = min(self._ends[0], float(ends[0])), max(self._ends[1], float(ends[1]))
 
 
 def bins_of(values: Floats) -> Ints:
     """Bins of finite values of either sign; a larger value has no smaller bin."""
-    bins = ((np.abs(values) + 1.0).view(np.int64) >> _SHIFT) - _ORIGIN
-    negative = values < 0
-    return np.where(negative, -1 - bins, bins) if negative.any() else bins
+    size = np.abs(values)
+    size += 1.0
+    bins: Ints = size.view(np.int64)
+    bins >>= _SHIFT
+    bins -= _ORIGIN
+    if (values < 0).any():
+        bins ^= values.view(np.int64) >> 63  # of a negative one -1 - bin
+    return bins
 
 
 def edge(at: int) -> float:

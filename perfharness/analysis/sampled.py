@@ -44,19 +44,22 @@ class Sampled:
 
 def sampled(samples: Samples, raw: Mapping[Direction, Floats], every: int) -> tuple[Sampled, Ints]:
     """All packets where ``every`` is 1, else one run of RUN packets in SPARSER times as many; and which these are."""
-    s, numbers = samples, np.arange(len(samples.seq))
-    which = numbers if every == 1 else numbers[numbers // RUN % (every * SPARSER) == 0]
+    s, which = samples, np.arange(len(samples.seq))
+    if every > 1:
+        starts = which[:: RUN * every * SPARSER]
+        which = (starts[:, np.newaxis] + np.arange(RUN)).ravel()
+        which = which[: np.searchsorted(which, len(s.seq))]
     due = s.t1 if s.schedule_ns is None else s.schedule_ns
-    follows = np.ones(len(which), np.bool_)
+    seen, follows = s.seen[which], np.ones(len(which), np.bool_)
     if every > 1:
         follows[::RUN] = False
     found = Sampled(
         due_ns=due[which],
-        t2_ns=np.where(s.seen, s.t2, 0)[which],
+        t2_ns=np.where(seen, s.t2[which], 0),
         forward=raw[Direction.A_Z][which],
         backward=raw[Direction.Z_A][which],
-        near_there=(near(s.s1, s.s2) | ~s.seen)[which],
-        near_back=(near(s.s3, s.s4) | ~s.replied)[which],
+        near_there=near(s.s1[which], s.s2[which]) | ~seen,
+        near_back=near(s.s3[which], s.s4[which]) | ~s.replied[which],
         follows=follows,
     )
     return found, which

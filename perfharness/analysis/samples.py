@@ -107,6 +107,8 @@ class Samples:
         """Round trips by the card's stamps where most are by others, or the other way, at either end. They differ by
         the time that the host itself takes, which beside the others would look like variation of the path."""
         kind = (self.s1 == records.HARDWARE) << np.uint8(1) | (self.s2 == records.HARDWARE)
+        if not kind.any():
+            return np.zeros(len(kind), np.bool_)
         usual = np.bincount(kind[self.replied], minlength=1).argmax()
         other: Bools = self.replied & (kind != usual)
         return other

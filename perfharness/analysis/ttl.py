@@ -52,24 +52,26 @@ class Gathering:
 
     def add(self, since_ns: Ints, ttl: npt.NDArray[np.uint8]) -> None:
         """(n,) packets, with a TTL of 0 where none was told."""
-        told = ttl != 0
-        if not told.all():
-            since_ns, ttl = since_ns[told], ttl[told]
-        if not len(ttl):
-            return
-        begins = np.flatnonzero(np.append(True, ttl[1:] != ttl[:-1]))
+        begins = np.flatnonzero(np.append(True, ttl[1:] != ttl[:-1])[: len(ttl)])
         lengths = np.diff(begins, append=len(ttl))
-        first = int(ttl[0])
-        if first == self._last:
+        told = ttl[begins] != 0
+        begins, lengths = begins[told], lengths[told]
+        if not len(begins):
+            return
+        runs = ttl[begins]
+        anew = np.flatnonzero(np.append(True, runs[1:] != runs[:-1]))  # a lost packet ends no run
+        begins, lengths, runs = begins[anew], np.add.reduceat(lengths, anew), runs[anew]
+        for value in np.unique(runs).tolist():
+            self._seen[value] += int(lengths[runs == value].sum())
+        last = int(runs[-1])
+        if runs[0] == self._last:
             begins, lengths, goes_on = begins[1:], lengths[1:], int(lengths[0])
             self._extend(goes_on)
         self._changes += len(begins) - (self._last is None)
         room = max(0, MOST_RUNS - len(self._runs))
         kept = zip(begins[:room].tolist(), lengths[:room].tolist(), strict=True)
         self._runs += [[int(since_ns[at]), int(ttl[at]), length] for at, length in kept]
-        self._last = int(ttl[-1])
-        values, counts = np.unique(ttl, return_counts=True)
-        self._seen.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        self._last = last
 
     def _extend(self, packets: int) -> None:
         """The last run goes on, if it is one of those that are told."""
