@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from perfharness.analysis.samples import BLOCK_NS
 from perfharness.analysis.statistics import Blocks, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Which of (n,) packets in the order of sending are in which 1 s block. (k,) each, for the blocks with packets."""
+
+    block: Ints
+    """Its index."""
+    starts: Ints
+    """Its first packet, for ``ufunc.reduceat``."""
+    sizes: Ints
+
+    @classmethod
+    def of(cls, since_ns: Ints) -> Spans:
+        """(n,) when they were due. Raises ValueError if that ever decreases."""
+        if not len(since_ns):
+            return cls(since_ns, since_ns, since_ns)
+        if (since_ns[1:] < since_ns[:-1]).any():
+            raise ValueError("times must not decrease")
+        block = np.arange(since_ns[0] // BLOCK_NS, since_ns[-1] // BLOCK_NS + 1)
+        starts = np.searchsorted(since_ns, block * BLOCK_NS)
+        sizes = np.diff(starts, append=len(since_ns))
+        some = sizes > 0
+        return cls(block[some], starts[some], sizes[some])
+
+    @property
+    def of_each(self) -> Ints:
+        """(n,) the block of each packet."""
+        return np.repeat(self.block, self.sizes)
+
+    def counts(self, at: Ints) -> Ints:
+        """(k,) how many of these packets are in each block."""
+        return np.bincount(np.searchsorted(self.starts, at, side="right") - 1, minlength=len(self.block))
 
 
 class Blocked:

@@ -21,16 +21,16 @@ UNLIKE = "unlike sources"
 _NAMES = ("absent", "user", "kernel", "hardware", "remote")
 
 
-def rtt_ns(samples: Samples) -> Floats:
+def rtt_ns(samples: Samples, disturbed: Bools | None = None) -> Floats:
     """(n,) round trips less the reflector's turnaround: (T4-T1)-(T3-T2), RFC 8762.
 
     ``nan`` where two of the stamps to be subtracted come from different sources, where they are of other kinds than
     most (``Samples.mixed``), and for packets under way while a clock stepped: ``rtt_sources`` counts them. Where the
-    reflector gave no stamps its turnaround is in it.
+    reflector gave no stamps its turnaround is in it. ``disturbed``: what :func:`stepped` says of them, where known.
     """
     s = samples
     rtt = ((s.t4 - s.t1) - (s.t3 - s.t2)).astype(np.float64)
-    rtt[~_comparable(s) | _stepped(s)] = np.nan
+    rtt[~_comparable(s) | _known(disturbed, s)] = np.nan
     rtt[s.lost] = np.inf
     return rtt
 
@@ -46,19 +46,19 @@ def believed(samples: Samples) -> Samples:
     return replace(s, t2=s.t2 * good, t3=s.t3 * good, s2=s.s2 * good, s3=s.s3 * good)
 
 
-def rtt_sources(samples: Samples) -> dict[str, int]:
+def rtt_sources(samples: Samples, disturbed: Bools | None = None) -> dict[str, int]:
     """How many round trips rest on which stamps, "sender/reflector"; and how many could not be had."""
     s = samples
-    stepped = s.replied & _stepped(s)
-    usable = s.replied & _comparable(s) & ~stepped
-    counts = np.bincount(s.s1[usable] << 4 | s.s2[usable])
+    stepped_over = s.replied & _known(disturbed, s)
+    comparable = s.replied & ~stepped_over
+    unlike = comparable & ~_comparable(s)
+    counts = np.bincount((s.s1 << 4 | s.s2)[comparable & ~unlike])
     found = {f"{_NAMES[pair >> 4]}/{_NAMES[pair & 15]}": int(counts[pair]) for pair in np.flatnonzero(counts)}
-    unlike = int((s.replied & ~_comparable(s) & ~stepped).sum())
-    missing = {UNLIKE: unlike, "clock step": int(stepped.sum())}
+    missing = {UNLIKE: int(np.count_nonzero(unlike)), "clock step": int(np.count_nonzero(stepped_over))}
     return found | {reason: count for reason, count in missing.items() if count}
 
 
-def one_way_raw_ns(samples: Samples, direction: Direction) -> Floats:
+def one_way_raw_ns(samples: Samples, direction: Direction, disturbed: Bools | None = None) -> Floats:
     """(n,) T2-T1 or T4-T3 as the two clocks have it: delay plus an unknown, slowly changing offset.
 
     Good for ``ipdv``, where the offset falls out (RFC 3393 section 2.6), so all packets must have their
@@ -74,7 +74,7 @@ def one_way_raw_ns(samples: Samples, direction: Direction) -> Floats:
     usable = arrived & (pair > 0)
     usual = np.bincount(pair[usable], minlength=1).argmax()
     delay = raw.astype(np.float64)
-    delay[~usable | (pair != usual) | _stepped(s)] = np.nan
+    delay[~usable | (pair != usual) | _known(disturbed, s)] = np.nan
     delay[lost] = np.inf
     return delay
 
@@ -84,12 +84,16 @@ def pdv(delay: Floats, window: Blocks) -> Floats:
 
     ``window`` is a non-decreasing index: short enough that a reroute is a step in delay and not jitter.
     """
-    starts = block_starts(window)
+    return above_least(delay, block_starts(window))
+
+
+def above_least(delay: Floats, starts: Ints) -> Floats:
+    """As :func:`pdv`, with the first packet of each window."""
     if not len(starts):
         return delay.copy()
-    smallest = np.repeat(np.fmin.reduceat(delay, starts), np.diff(starts, append=len(delay)))
-    above = np.full(len(delay), np.inf)
-    np.subtract(delay, smallest, out=above, where=~np.isinf(delay))
+    least = np.fmin.reduceat(delay, starts)
+    smallest = np.repeat(np.where(np.isinf(least), 0.0, least), np.diff(starts, append=len(delay)))
+    above: Floats = np.subtract(delay, smallest, out=smallest)
     return above
 
 
@@ -135,7 +139,7 @@ def over_time(delay: Floats, block: Blocks, quantiles: Sequence[float]) -> tuple
     return block[starts], ordered[starts + np.maximum(ranks, 0)]
 
 
-def timer_error_ns(samples: Samples) -> Floats:
+def timer_error_ns(samples: Samples, disturbed: Bools | None = None) -> Floats:
     """(n,) how late each packet left by the kernel's (or card's) transmit stamp; ``nan`` where unknown.
 
     The stamp is Unix time, the schedule CLOCK_MONOTONIC: the paired readings lead from one to the other.
@@ -148,7 +152,7 @@ def timer_error_ns(samples: Samples) -> Floats:
     drift = np.interp((s.schedule_ns - mono[0]).astype(np.float64), mono - mono[0], offset - offset[0])
     error[:] = (s.t1 - offset[0] - s.schedule_ns) - drift
     stamped = (s.s1 == KERNEL) | (s.s1 == HARDWARE)
-    error[~stamped | _stepped(s)] = np.nan
+    error[~stamped | _known(disturbed, s)] = np.nan
     return error
 
 
@@ -158,14 +162,20 @@ def _comparable(s: Samples) -> Bools:
     return own & his & ~s.mixed
 
 
-def _stepped(s: Samples) -> Bools:
-    """Under way while the sender's clock stepped; or the turnaround took less than no time, or more than all of the
-    round trip, which only a step of the reflector's clock does (or one of the sender's that no reading shows)."""
+def stepped(samples: Samples) -> Bools:
+    """(n,) which packets were under way while the sender's clock stepped; or the turnaround took less than no time, or
+    more than all of the round trip, which only a step of the reflector's clock does (or one of the sender's that no
+    reading shows)."""
+    s = samples
     turned = s.t3 - s.t2
-    impossible = s.replied & ((turned < 0) | (s.t4 - s.t1 < turned))
+    impossible: Bools = s.replied & ((turned < 0) | (s.t4 - s.t1 < turned))
     if impossible.any():
         impossible &= _comparable(s)
     return impossible if s.schedule_ns is None else impossible | clock.disturbed(s.schedule_ns, s.clock)
+
+
+def _known(disturbed: Bools | None, samples: Samples) -> Bools:
+    return stepped(samples) if disturbed is None else disturbed
 
 
 def _pair(one: Sources, other: Sources) -> Sources:

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from perfharness.analysis.blocks import Spans
 from perfharness.analysis.delay import ccdf, tail_ranks
 from perfharness.analysis.statistics import (
     CONFIDENCE,
@@ -188,19 +189,19 @@ class Counter:
         self._hold = hold
         self._long_block = long_block
         self._values: list[Floats] = []
-        self._blocks: list[Blocks] = []
+        self._spans: list[Spans] = []
         self._groups: defaultdict[int, Bins] = defaultdict(Bins)
         self._packets: Tally[int] = Tally()
         self._lost: Tally[int] = Tally()
         self._ends = (math.inf, -math.inf)
 
-    def add(self, values: Floats, block: Blocks) -> None:
-        """Packets with their blocks, which never decrease."""
+    def add(self, values: Floats, spans: Spans) -> None:
+        """Packets with their blocks."""
         if self._hold:
             self._values.append(values)
-            self._blocks.append(block)
+            self._spans.append(spans)
             return
-        for group, part in self._parts(block):
+        for group, part in self._parts(spans, len(values)):
             its = values[part]
             self._packets[group] += len(its) - int(np.count_nonzero(np.isnan(its)))
             self._lost[group] += int(np.count_nonzero(np.isinf(its)))
@@ -213,9 +214,23 @@ class Counter:
         else:
             self._count(values, 0)
 
+    @classmethod
+    def of(cls, values: Floats, hold: bool) -> Counter:
+        """Of these alone, to be merged."""
+        found = cls(hold)
+        found.count(values)
+        return found
+
+    def merge(self, other: Counter) -> None:
+        """What the other one was told by :func:`count` comes after this."""
+        self._values += other._values
+        for group, bins in other._groups.items():
+            self._groups[group].add(bins.low, bins.counts)
+        self._ends = min(self._ends[0], other._ends[0]), max(self._ends[1], other._ends[1])
+
     def result(self) -> Distribution:
         if self._hold:
-            block = np.concatenate(self._blocks) if self._blocks else np.empty(0, np.int64)
+            block = np.concatenate([np.empty(0, np.int64), *(each.of_each for each in self._spans)])
             return Held(np.concatenate(self._values) if self._values else np.empty(0), block)
         every = Bins()
         for group in self._groups.values():
@@ -224,11 +239,11 @@ class Counter:
         packets, lost = (np.array([each[at] for at in known], np.int64) for each in (self._packets, self._lost))
         return Binned(every.low, every.counts, tuple(self._groups[at] for at in known), packets, lost, *self._ends)
 
-    def _parts(self, block: Blocks) -> Iterator[tuple[int, slice]]:
+    def _parts(self, spans: Spans, packets: int) -> Iterator[tuple[int, slice]]:
         """The long blocks of these packets, of which the last one has all that comes later than foreseen."""
-        first, last = (min(int(block[at]) // self._long_block, MOST_BLOCKS - 1) for at in (0, -1))
-        inner = np.searchsorted(block, np.arange(first + 1, last + 1) * self._long_block).tolist()
-        for at, (start, end) in enumerate(pairwise([0, *inner, len(block)])):
+        first, last = (min(int(spans.block[at]) // self._long_block, MOST_BLOCKS - 1) for at in (0, -1))
+        inner = spans.starts[np.searchsorted(spans.block, np.arange(first + 1, last + 1) * self._long_block)].tolist()
+        for at, (start, end) in enumerate(pairwise([0, *inner, packets])):
             if end > start:
                 yield first + at, slice(start, end)
 

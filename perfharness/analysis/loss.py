@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfharness.analysis.blocks import Blocked
+from perfharness.analysis.blocks import Blocked, Spans
 from perfharness.analysis.samples import BLOCK_NS, Samples
-from perfharness.analysis.statistics import Bools, Ints, block_starts
+from perfharness.analysis.statistics import Bools, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +93,19 @@ class Accountant:
         self._begins_ns: list[Ints] = []
         self._count = 0
 
-    def add(self, lost: Bools, since_ns: Ints, block: Ints, starts: Ints) -> None:
-        """``lost``: which of the packets that entered, when each was due since the first packet of all, with their
-        blocks and where each of these begins."""
-        which = block[starts]
-        self._offered.add(which, np.diff(starts, append=len(block)))
-        if lost.any():
-            self._lost.add(which, np.add.reduceat(lost, starts, dtype=np.int64))
-            first, after = _runs(lost)
-            self._first.append(first + self._count)
-            self._after.append(after + self._count)
-            self._begins_ns.append(since_ns[first])
-        self._count += len(lost)
+    def add(self, entered: Bools, lost: Bools, since_ns: Ints, spans: Spans) -> None:
+        """(n,) packets: which of them entered and, of those, were lost; when they were due since the first of all."""
+        left_out, at = np.flatnonzero(~entered), np.flatnonzero(lost)
+        self._offered.add(spans.block, spans.sizes - spans.counts(left_out))
+        if len(at):
+            self._lost.add(spans.block, spans.counts(at))
+            place = at - np.searchsorted(left_out, at) + self._count
+            apart = np.diff(place) != 1
+            begins = np.append(True, apart)
+            self._first.append(place[begins])
+            self._after.append(place[np.append(apart, True)] + 1)
+            self._begins_ns.append(since_ns[at[begins]])
+        self._count += len(entered) - len(left_out)
 
     def result(self) -> Account:
         first, after, begins_ns = (
@@ -174,33 +175,32 @@ class Reordering:
         if not len(seq):
             return
         once, late = seq, None
-        if seq[0] <= self._highest or (np.diff(seq) <= 0).any():
-            _, first = np.unique(seq, return_index=True)
-            once = seq[np.sort(first)]
+        if seq[0] <= self._highest or (seq[1:] <= seq[:-1]).any():
+            _, begins = np.unique(seq, return_index=True)
+            once = seq[np.sort(begins)]
             once = once[~self._seen(once)]
-            late = once < np.maximum.accumulate(once).clip(min=self._highest)
+            late = np.flatnonzero(once < np.maximum.accumulate(once).clip(min=self._highest))
         if not len(once):
             return
-        self._mark(once)
-        self._highest = max(self._highest, int(once.max()))
-        block = (self._count + np.arange(len(once))) * self._interval_ns // BLOCK_NS
-        self._count += len(once)
-        starts = block_starts(block)
-        self._all.add(block[starts], np.diff(starts, append=len(block)))
+        ordered = once if late is None else np.sort(once)
+        self._mark(ordered)
+        self._highest = max(self._highest, int(ordered[-1]))
+        first, last = (at * self._interval_ns // BLOCK_NS for at in (self._count, self._count + len(once) - 1))
+        block = np.arange(first, last + 1)
+        starts = -(-block[1:] * BLOCK_NS // self._interval_ns) - self._count
+        self._all.add(block, np.diff(starts, prepend=0, append=len(once)))
         if late is not None:
-            self._late.add(block[starts], np.add.reduceat(late, starts, dtype=np.int64))
+            its = (self._count + late) * self._interval_ns // BLOCK_NS
+            self._late.add(block, np.bincount(its - first, minlength=len(block)))
+        self._count += len(once)
 
     def result(self) -> tuple[Ints, Ints]:
         """(reordered, packets) of each block."""
         return self._late.of(self._all), self._all.of(self._all)
 
-    def _pages_of(self, seq: Ints) -> list[int]:
-        pages = seq // self._PAGE
-        return sorted({int(pages[0]), *pages[1:][np.diff(pages) != 0].tolist()})
-
     def _seen(self, seq: Ints) -> Bools:
         seen = np.zeros(len(seq), np.bool_)
-        for number in self._pages_of(seq):
+        for number in np.unique(seq // self._PAGE).tolist():
             if number in self._pages:
                 at = seq // self._PAGE == number
                 page = self._pages[number]
@@ -208,11 +208,13 @@ class Reordering:
         return seen
 
     def _mark(self, seq: Ints) -> None:
-        numbers = self._pages_of(seq)
-        for number in numbers:
-            page = self._pages.setdefault(number, np.zeros(self._PAGE, np.bool_))
+        """These, in ascending order."""
+        number, start = int(seq[0]) // self._PAGE, 0
+        while start < len(seq):
+            end = int(np.searchsorted(seq, (number + 1) * self._PAGE))
+            page = self._pages.setdefault(number, np.zeros(self._PAGE, np.bool_)) if end > start else None
             if page is not None:
-                mine = seq if len(numbers) == 1 else seq[seq // self._PAGE == number]
-                page[mine - number * self._PAGE] = True
+                page[seq[start:end] - number * self._PAGE] = True
                 if page.all():
                     self._pages[number] = None
+            number, start = number + 1, end

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfharness.analysis import delay, timeline, ttl
+from perfharness.analysis.blocks import Spans
 from perfharness.analysis.distribution import Counter, Distribution
 from perfharness.analysis.loss import Account, Accountant, Reordering
 from perfharness.analysis.sampled import Sampled, joined, sampled
@@ -39,8 +40,10 @@ class Piece:
 
     samples: Samples
     rtt: Floats
-    timer_error: Floats
-    one_way_raw: Mapping[Direction, Floats]
+    stamps: Mapping[str, int]
+    timer_error: Counter
+    ways: Mapping[Direction, tuple[Floats, Counter]]
+    """What each way seems to take by the two hosts' clocks, and its variation from packet to packet."""
     losses: Mapping[Direction, timeline.Part]
     drawn: Ints
     """Which round trips stand for all in a picture."""
@@ -105,11 +108,27 @@ def one_in(packets: int) -> int:
 def piece(samples: Samples, every: int, wait_ns: int) -> Piece:
     """What can be said of these packets by themselves. ``every``: see :func:`one_in`; ``wait_ns``: a packet without an
     answer for this long is lost."""
-    rtt, hold = delay.rtt_ns(samples), every == 1
-    drawn = np.arange(len(rtt)) if hold else _drawn(rtt)
-    ways = {way: delay.one_way_raw_ns(samples, way) for way in WAYS}
-    losses = {way: timeline.part(samples, way, wait_ns) for way in WAYS}
-    return Piece(samples, rtt, delay.timer_error_ns(samples), ways, losses, drawn, sampled(samples, ways, every))
+    hold, stepped = every == 1, delay.stepped(samples)
+    rtt = delay.rtt_ns(samples, stepped)
+    error = delay.timer_error_ns(samples, stepped)
+    raw = {way: delay.one_way_raw_ns(samples, way, stepped) for way in WAYS}
+    return Piece(
+        samples=samples,
+        rtt=rtt,
+        stamps=delay.rtt_sources(samples, stepped),
+        timer_error=Counter.of(error[~np.isnan(error)], hold),
+        ways={way: (each, Counter.of(_varied(each), hold)) for way, each in raw.items()},
+        losses={way: timeline.part(samples, way, wait_ns) for way in WAYS},
+        drawn=np.arange(len(rtt)) if hold else _drawn(rtt),
+        sampled=sampled(samples, raw, every),
+    )
+
+
+def _varied(raw: Floats) -> Floats:
+    """The differences that :func:`delay.ipdv` finds, those that exist."""
+    with np.errstate(invalid="ignore"):  # one lost packet less another
+        varied = np.diff(raw)
+    return varied[np.isfinite(varied)]
 
 
 def _drawn(rtt: Floats) -> Ints:
@@ -133,17 +152,14 @@ def summarise(pieces: Iterable[Piece], packets: int, interval_ns: int) -> Summar
     return gathering.result()
 
 
-class Seconds:
-    """The 1 s block of each packet since the first of all, piece by piece."""
+class _Since:
+    """The time of each packet since the first of all, piece by piece."""
 
     def __init__(self) -> None:
         self.first_ns: int | None = None
         self.last_ns = 0
 
     def of(self, samples: Samples) -> Ints:
-        return self.since(samples) // BLOCK_NS
-
-    def since(self, samples: Samples) -> Ints:
         """ns since the first packet of all."""
         when = samples.when_ns
         if self.first_ns is None:
@@ -159,22 +175,24 @@ class _Windows:
 
     def __init__(self, hold: bool, long_block: int) -> None:
         self.above = Counter(hold, long_block)
-        self._waiting: list[tuple[Floats, Blocks]] = []
+        self._waiting: list[tuple[Floats, Ints, Ints]] = []
 
-    def add(self, values: Floats, block: Blocks) -> None:
-        window = block // PDV_WINDOW_BLOCKS
+    def add(self, values: Floats, spans: Spans) -> None:
+        window = spans.block // PDV_WINDOW_BLOCKS
         whole = int(np.searchsorted(window, window[-1]))
+        cut = int(spans.starts[whole])
         if whole or (self._waiting and self._waiting[-1][1][-1] // PDV_WINDOW_BLOCKS != window[0]):
-            self._waiting.append((values[:whole], block[:whole]))
+            self._waiting.append((values[:cut], spans.block[:whole], spans.sizes[:whole]))
             self.finish()
-        self._waiting.append((values[whole:], block[whole:]))
+        self._waiting.append((values[cut:], spans.block[whole:], spans.sizes[whole:]))
 
     def finish(self) -> None:
         """No more packets will come in the windows so far."""
-        values, block = (np.concatenate(each) for each in zip(*self._waiting, strict=True))
+        values, block, sizes = (np.concatenate(each) for each in zip(*self._waiting, strict=True))
         self._waiting = []
-        window = block // PDV_WINDOW_BLOCKS
-        self.above.add(delay.pdv(values, window), block)
+        spans = Spans(block, np.cumsum(sizes) - sizes, sizes)
+        windows = spans.starts[block_starts(block // PDV_WINDOW_BLOCKS)]
+        self.above.add(delay.above_least(values, windows), spans)
 
 
 class _Replies:
@@ -188,7 +206,7 @@ class _Replies:
         """Those that came before any packet that is still to be sent."""
         came = samples.replied & (samples.log_row >= 0)
         seq, t4 = np.append(self._seq, samples.log_row[came]), np.append(self._t4, samples.t4[came])
-        if (np.diff(t4) < 0).any():
+        if (t4[1:] < t4[:-1]).any():
             order = np.argsort(t4, kind="stable")
             seq, t4 = seq[order], t4[order]
         done = int(np.searchsorted(t4, samples.t1[-1], side="right")) if len(samples.t1) else 0
@@ -204,7 +222,7 @@ class _Gathering:
 
     def __init__(self, hold: bool, interval_ns: int, long_block: int) -> None:
         self._hold = hold
-        self._seconds = Seconds()
+        self._since = _Since()
         self._sums: Tally[str] = Tally()
         self._stamps: Tally[str] = Tally()
         self._untransmitted: Tally[Direction] = Tally()
@@ -229,54 +247,47 @@ class _Gathering:
         self._reordering[Direction.A_Z].add(s.arrivals)
         if not len(s.seq):
             return
-        since_ns = self._seconds.since(s)
-        block = since_ns // BLOCK_NS
-        starts = block_starts(block)
+        since_ns = self._since.of(s)
+        spans = Spans.of(since_ns)
         self._count(s)
-        self._account(s, since_ns, block, starts)
+        self._stamps.update(piece.stamps)
+        self._account(s, since_ns, spans)
         self._losses.append(piece.losses)
-        self._rtt.add(piece.rtt, block)
-        self._windows.add(piece.rtt, block)
-        self._least.append((block[starts], np.fmin.reduceat(piece.rtt, starts)))
-        self._timer_error.count(piece.timer_error[~np.isnan(piece.timer_error)])
-        for way, raw in piece.one_way_raw.items():
-            before = self._last_delay.get(way, raw[:0])
-            varied = delay.ipdv(np.append(before, raw))
-            self._ipdv[way].count(varied[np.isfinite(varied)])
+        self._rtt.add(piece.rtt, spans)
+        self._windows.add(piece.rtt, spans)
+        self._least.append((spans.block, np.fmin.reduceat(piece.rtt, spans.starts)))
+        self._timer_error.merge(piece.timer_error)
+        for way, (raw, varied) in piece.ways.items():
+            if (before := self._last_delay.get(way)) is not None:
+                self._ipdv[way].count(_varied(np.append(before, raw[:1])))
+            self._ipdv[way].merge(varied)
             self._last_delay[way] = raw[-1:]
-            self._least_raw[way].append(np.fmin.reduceat(raw, starts))
+            self._least_raw[way].append(np.fmin.reduceat(raw, spans.starts))
             self._ttl[way].add(since_ns, s.ttl_there if way is Direction.A_Z else s.ttl_back)
         self._reordering[Direction.Z_A].add(self._replies.add(s))
         some, which = piece.sampled
-        self._sampled.append((some, block[which]))
-        x = since_ns / 1e9
-        self._drawn.append((x[piece.drawn], piece.rtt[piece.drawn]))
+        self._sampled.append((some, since_ns[which] // BLOCK_NS))
+        self._drawn.append((since_ns[piece.drawn] / 1e9, piece.rtt[piece.drawn]))
         if self._hold:
             there, back = s.lost_forward, s.lost_backward
             for way, lost in zip(self._lost_at, (there, back, s.lost & ~(there | back)), strict=True):
-                self._lost_at[way].append(x[lost])
+                self._lost_at[way].append(since_ns[lost] / 1e9)
 
     def _count(self, s: Samples) -> None:
         self._sums["sent"] += len(s.seq)
-        self._sums["replied"] += int(s.replied.sum())
+        self._sums["replied"] += int(np.count_nonzero(s.replied))
         self._sums["kernel"] += s.kernel_stamped
         self._sums["duplicates"] = s.duplicates
-        self._sums["logged"] += int(s.logged.sum())
-        self._sums["unknown"] += int((~(s.seen | s.logged)).sum())
-        self._sums["unanswered"] += int((s.seen & ~s.reflected).sum())
-        self._stamps.update(delay.rtt_sources(s))
+        self._sums["logged"] += int(np.count_nonzero(s.logged))
+        self._sums["unknown"] += int(np.count_nonzero(~(s.seen | s.logged)))
+        self._sums["unanswered"] += int(np.count_nonzero(s.seen & ~s.reflected))
         for way in WAYS:
             self._untransmitted[way] += s.untransmitted(way)
 
-    def _account(self, s: Samples, since_ns: Ints, block: Ints, starts: Ints) -> None:
-        self._round_trip.add(s.lost, since_ns, block, starts)
-        told = s.seen | s.logged
-        for way, entered, lost in ((WAYS[0], told, s.lost_forward), (WAYS[1], s.reflected, s.lost_backward)):
-            if entered.all():
-                self._ways[way].add(lost, since_ns, block, starts)
-            else:
-                its = block[entered]
-                self._ways[way].add(lost[entered], since_ns[entered], its, block_starts(its))
+    def _account(self, s: Samples, since_ns: Ints, spans: Spans) -> None:
+        self._round_trip.add(np.ones(len(s.seq), np.bool_), s.lost, since_ns, spans)
+        self._ways[Direction.A_Z].add(s.seen | s.logged, s.lost_forward, since_ns, spans)
+        self._ways[Direction.Z_A].add(s.reflected, s.lost_backward, since_ns, spans)
 
     def result(self) -> Summary:
         if self._sums["sent"]:
@@ -289,7 +300,7 @@ class _Gathering:
         left = {way: timeline.joined([each[way] for each in self._losses]) for way in WAYS}
         return Summary(
             sent=self._sums["sent"],
-            span_ns=self._seconds.last_ns - (self._seconds.first_ns or 0) if self._sums["sent"] else 0,
+            span_ns=self._since.last_ns - (self._since.first_ns or 0) if self._sums["sent"] else 0,
             replied=self._sums["replied"],
             kernel_stamped=self._sums["kernel"],
             duplicates=self._sums["duplicates"],

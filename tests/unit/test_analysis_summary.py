@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perfharness.analysis import delay, loss, summary, timeline
+from perfharness.analysis.blocks import Spans
 from perfharness.analysis.distribution import Binned, Counter, Excused, bins_of, edge
 from perfharness.analysis.samples import Samples, join, samples_in_turn
 from perfharness.analysis.statistics import block_counts, counts_interval, quantile
@@ -122,11 +123,11 @@ def test_counts_of_pieces_add_up() -> None:
     random = np.random.default_rng(3)
     values = random.lognormal(16, 1, 5_000)
     values[::100], values[::77] = np.inf, np.nan
-    block = np.arange(5_000) // 100
+    since_ns = np.arange(5_000) * 10_000_000
     one, many = Counter(False, 7), Counter(False, 7)
-    one.add(values, block)
+    one.add(values, Spans.of(since_ns))
     for at in range(0, 5_000, 333):
-        many.add(values[at : at + 333], block[at : at + 333])
+        many.add(values[at : at + 333], Spans.of(since_ns[at : at + 333]))
     a, b = one.result(), many.result()
     assert isinstance(a, Binned) and isinstance(b, Binned)
     assert (a.low, a.counts.tolist(), a.packets.tolist()) == (b.low, b.counts.tolist(), b.packets.tolist())
