@@ -153,7 +153,7 @@ def _guess(at: int, before: Ints | None, seq: Seqs, teller: Teller | None) -> In
         there = told != 0
         if there.any():
             filled = told if there.all() else _filled(told, there)
-            return filled[np.clip(seq.astype(np.int64) - teller.first, 0, len(told) - 1)]
+            return np.take(filled, seq.astype(np.int64) - teller.first, mode="clip")
     return before
 
 
@@ -236,16 +236,18 @@ class _Reader:
         return middle, base, width
 
     def _values(self, length: int, middle: int, width: int) -> Ints:
-        wide: Any = np.uint32 if width <= 4 else np.uint64
-        folded: npt.NDArray[Any] = np.zeros(length, wide)
-        planes = folded.view(np.uint8).reshape(length, folded.itemsize)
+        if not width:
+            return np.full(length, middle)
+        size = 1 << (width - 1).bit_length()
+        folded: npt.NDArray[Any] = np.zeros(length, f"<u{size}")  # as narrow as may be: less to move
+        planes = folded.view(np.uint8).reshape(length, size)
         for at in range(width):
             planes[:, at] = self.plane(length)
-        half: Ints = (folded >> wide(1)).astype(np.int64)
-        half ^= -(folded & wide(1)).astype(np.int64)
-        if middle:
-            half += middle
-        return half
+        sign = -(folded & 1)
+        folded >>= 1
+        folded ^= sign
+        values: Ints = folded.view(f"<i{size}") + np.int64(middle)
+        return values
 
     def plane(self, length: int) -> Bytes:
         kind, size = self.take(_PLANE)

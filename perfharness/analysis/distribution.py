@@ -75,8 +75,10 @@ class Bins:
         self.low, self.counts = 0, np.zeros(0, np.int64)
 
     def add(self, low: int, counts: Ints) -> None:
+        """``counts`` are this one's to keep."""
         if not len(self.counts):
-            self.low = low
+            self.low, self.counts = low, counts
+            return
         before, after = max(0, self.low - low), max(0, low + len(counts) - self.low - len(self.counts))
         if before or after:
             self.counts = np.pad(self.counts, (before, after))
@@ -234,7 +236,7 @@ class Counter:
             return Held(np.concatenate(self._values) if self._values else np.empty(0), block)
         every = Bins()
         for group in self._groups.values():
-            every.add(group.low, group.counts)
+            every.add(group.low, group.counts.copy())
         known = sorted(group for group, packets in self._packets.items() if packets)
         packets, lost = (np.array([each[at] for at in known], np.int64) for each in (self._packets, self._lost))
         return Binned(every.low, every.counts, tuple(self._groups[at] for at in known), packets, lost, *self._ends)
