@@ -30,6 +30,8 @@ _PER_SPAN = 50
 _HULL_POINTS = 512
 _PASSES = 3
 """A hull over the least of each of many short spans is exact once the skew within a span is gone."""
+_SIEVES = 5
+"""What lies above the line between its neighbours is on no lower hull: of noise each look leaves half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,12 +296,17 @@ def _least(values: Floats, spans: int) -> Ints:
     """Where the least value of each of so many equal runs lies."""
     if spans >= len(values):
         return np.arange(len(values))
-    edges = np.unique(np.linspace(0, len(values), min(spans, len(values)) + 1).astype(np.int64))
-    return np.array([at + int(values[at:end].argmin()) for at, end in pairwise(edges)])
+    starts = np.linspace(0, len(values), spans + 1).astype(np.int64)[:-1]
+    least = np.repeat(np.minimum.reduceat(values, starts), np.diff(starts, append=len(values)))
+    lowest = np.flatnonzero(values == least)
+    return lowest[np.searchsorted(lowest, starts)]
 
 
 def _hull_slope(x: Floats, y: Floats, mean: float) -> float:
     """Slope of the lower hull of these few points, in the order of x, where it passes the mean."""
+    for _ in range(_SIEVES):
+        above = (y[1:-1] - y[:-2]) * (x[2:] - x[:-2]) > (y[2:] - y[:-2]) * (x[1:-1] - x[:-2])
+        x, y = (np.concatenate((each[:1], each[1:-1][~above], each[1:][-1:])) for each in (x, y))
     hull: list[tuple[float, float]] = []
     for point in zip(x.tolist(), y.tolist(), strict=True):  # plain numbers: ten times as fast as those of an array
         while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
