@@ -106,9 +106,11 @@ class Clocks:
         """(n,) the middle of what θ may be at each packet; ``nan`` where nobody knows."""
         middle = np.full(len(when_ns), np.nan)
         which = np.searchsorted([line.start_ns for line in self.lines], when_ns, side="right") - 1
-        for at in np.unique(which[which >= 0]):
-            line = self.lines[at]
-            its = (which == at) & (segment == line.segment)
+        order = np.argsort(which, kind="stable")
+        edges = np.searchsorted(which[order], np.arange(len(self.lines) + 1))
+        for line, (start, end) in zip(self.lines, pairwise(edges), strict=True):
+            its = order[start:end]
+            its = its[segment[its] == line.segment]
             middle[its] = line.middle(when_ns[its])
         return middle
 
