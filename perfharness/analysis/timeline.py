@@ -68,7 +68,7 @@ def part(samples: Samples, way: Direction, wait_ns: int) -> Part:
     if (source[lost] == ABSENT).any():
         return Part(None, passage)
     at = np.flatnonzero(lost)
-    held = np.zeros(len(at), np.bool_) if there or not len(at) else _held(s, wait_ns)[at]
+    held = np.zeros(len(at), np.bool_) if there else _held(s, at, wait_ns)
     kernel = (source[at] == KERNEL) | (source[at] == HARDWARE)
     return Part(Departures(left[at], passage, ~kernel, held), passage)
 
@@ -100,16 +100,18 @@ def _passage_ns(samples: Samples, way: Direction) -> tuple[int, int] | None:
         arrived, took = s.seen & (s.s1 != ABSENT) & (s.s2 != ABSENT), s.t2 - s.t1
     else:
         arrived, took = s.reflected & (s.s3 != ABSENT) & (s.s4 != ABSENT), s.t4 - s.t3
-    return (int(took[arrived].min()), int(took[arrived].max())) if arrived.any() else None
+    if not arrived.all():
+        took = took[arrived]
+    return (int(took.min()), int(took.max())) if len(took) else None
 
 
-def _held(s: Samples, wait_ns: int) -> Bools:
-    """Answers that the reflector's host gave so late that no path could have brought them in time, or that came, late
-    by no more than the time they were kept."""
-    known = (s.s2 != ABSENT) & (s.s3 != ABSENT)
-    kept = np.where(known, s.t3 - s.t2, 0)
-    came_late = ~s.replied & (s.s4 != ABSENT) & (s.t4 - s.t1 - kept <= wait_ns)
-    held: Bools = s.reflected & ((kept > wait_ns) | (came_late & (kept > 0)))
+def _held(s: Samples, at: Ints, wait_ns: int) -> Bools:
+    """Which of these packets the reflector's host answered so late that no path could have brought them in time, or
+    whose answers came, late by no more than the time they were kept."""
+    known = (s.s2[at] != ABSENT) & (s.s3[at] != ABSENT)
+    kept = np.where(known, s.t3[at] - s.t2[at], 0)
+    came_late = ~s.replied[at] & (s.s4[at] != ABSENT) & (s.t4[at] - s.t1[at] - kept <= wait_ns)
+    held: Bools = s.reflected[at] & ((kept > wait_ns) | (came_late & (kept > 0)))
     return held
 
 

@@ -49,6 +49,12 @@ class Pieces:
         chunks = () if self.log is None else self.log.index
         return list(accumulate((chunk.rows for chunk in chunks), initial=0))
 
+    @cached_property
+    def log_least(self) -> list[int]:
+        """The least sequence number in each chunk of the log or a later one."""
+        chunks = () if self.log is None else self.log.index
+        return list(accumulate((chunk.least_seq for chunk in reversed(chunks)), min))[::-1]
+
     def each(self, work: Callable[[Samples], T]) -> Iterator[T]:
         """``work`` on each piece, in the order of sending. Raises EvidenceBroken."""
         sizes = [chunk.rows for chunk in self.sender.index]
@@ -102,9 +108,11 @@ class Pieces:
 
     def _later(self, log: Recording, number: int, after: int) -> Iterator[tuple[int, Columns]]:
         """Chunks of the log, with their numbers, in which packets of this piece arrived after some of a later one."""
-        for other in range(number + 1, len(log.index)):
+        other = number + 1
+        while other < len(log.index) and self.log_least[other] < after:
             if log.index[other].least_seq < after:
                 yield other, log.chunk(other, self.sender.chunk(other) if other < len(self.sender.index) else None)
+            other += 1
 
 
 def open_pieces(

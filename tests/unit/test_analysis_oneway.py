@@ -179,6 +179,21 @@ def test_skew_is_the_line_under_all_packets() -> None:
     assert oneway.skew(path.t[:1], path.forward[:1]) is None
 
 
+@pytest.mark.parametrize("shape", ["noise", "valley", "hill", "line", "steps"])
+def test_the_hull_is_that_of_all_points(shape: str) -> None:
+    """No line through two points that is under all of them is higher at their mean time, whatever they look like."""
+    x = np.arange(300) * 1e6
+    bent = (x / 1e8 - 1.5) ** 2
+    noise = np.random.default_rng(5).exponential(1e4, 300)
+    y = {"noise": noise, "valley": bent, "hill": -bent, "line": 3 * x, "steps": np.arange(300) // 7 % 3 * 1.0}[shape]
+    slope = oneway.skew(x, y)
+    assert slope is not None
+    mean = float(x.mean())
+    lines = ((y[b] - y[a]) / (x[b] - x[a]) for a in range(150) for b in range(150, 300))
+    heights = [float((y - line * (x - mean)).min()) for line in {slope, *lines}]
+    assert float((y - slope * (x - mean)).min()) >= max(heights) - 1e-9 * float(np.ptp(y))
+
+
 def test_ipdv_is_signed_and_needs_two_neighbours() -> None:
     """No variation of the first packet, of a lost one, nor of the one after it."""
     found = delay.ipdv(np.array([5.0, 7.0, np.inf, 4.0, 1.0, np.nan, 2.0]))
