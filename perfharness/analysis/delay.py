@@ -49,12 +49,11 @@ def believed(samples: Samples) -> Samples:
 def rtt_sources(samples: Samples, disturbed: Bools | None = None) -> dict[str, int]:
     """How many round trips rest on which stamps, "sender/reflector"; and how many could not be had."""
     s = samples
-    stepped_over = s.replied & _known(disturbed, s)
-    comparable = s.replied & ~stepped_over
-    unlike = comparable & ~_comparable(s)
-    counts = np.bincount((s.s1 << 4 | s.s2)[comparable & ~unlike])
+    amid = s.replied & _known(disturbed, s)
+    unlike = s.replied & ~amid & ~_comparable(s)
+    counts = np.bincount((s.s1 << 4 | s.s2)[s.replied & ~amid & ~unlike])
     found = {f"{_NAMES[pair >> 4]}/{_NAMES[pair & 15]}": int(counts[pair]) for pair in np.flatnonzero(counts)}
-    missing = {UNLIKE: int(np.count_nonzero(unlike)), "clock step": int(np.count_nonzero(stepped_over))}
+    missing = {UNLIKE: int(np.count_nonzero(unlike)), "clock step": int(np.count_nonzero(amid))}
     return found | {reason: count for reason, count in missing.items() if count}
 
 

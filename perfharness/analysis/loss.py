@@ -209,12 +209,13 @@ class Reordering:
 
     def _mark(self, seq: Ints) -> None:
         """These, in ascending order."""
-        number, start = int(seq[0]) // self._PAGE, 0
+        start = 0
         while start < len(seq):
+            number = int(seq[start]) // self._PAGE
             end = int(np.searchsorted(seq, (number + 1) * self._PAGE))
-            page = self._pages.setdefault(number, np.zeros(self._PAGE, np.bool_)) if end > start else None
+            page = self._pages.setdefault(number, np.zeros(self._PAGE, np.bool_))
             if page is not None:
                 page[seq[start:end] - number * self._PAGE] = True
                 if page.all():
                     self._pages[number] = None
-            number, start = number + 1, end
+            start = end
