@@ -24,9 +24,11 @@ from perfharness.analysis.statistics import (
     Floats,
     Ints,
     effective_n,
+    first_true,
     latest_bounds,
     quantile,
     rank_bounds,
+    surely_few,
 )
 from perfharness.model import Interval
 
@@ -113,8 +115,7 @@ class Binned:
         return int(self.lost_in.sum())
 
     def quantile(self, q: float, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
-        """As :func:`statistics.quantile`, but for bounds that only the few latest packets can tell: here it is the
-        latest of all. Raises ValueError if empty."""
+        """As :func:`statistics.quantile`. Raises ValueError if empty."""
         n = self.n
         if not n:
             raise ValueError("a quantile of no values does not exist")
@@ -126,8 +127,17 @@ class Binned:
         if hi_rank < n:
             hi = self._edges(self._bin(hi_rank))[1]
         else:
-            hi = self.largest if latest_bounds(sides[-1], self.lost_in, self.packets, 1 - q) else math.inf
+            bounded = at is not None and latest_bounds(sides[-1], self.lost_in, self.packets, 1 - q)
+            hi = self._exceeded_by_few(at, 1 - q, confidence) if at is not None and bounded else math.inf
         return self.percentile(q), Interval(lo, hi, confidence, "one", METHOD, n_eff)
+
+    def _exceeded_by_few(self, least: int, share: float, confidence: float) -> float:
+        """As :func:`statistics.exceeded_by_few`: the outer end of the first bin from ``least`` on that does."""
+        later = least + np.flatnonzero(self.counts[least - self.low :])
+        found = first_true(
+            len(later), lambda at: surely_few(self._later(later[at] + 1), self.packets, share, confidence)
+        )
+        return self._edges(int(later[min(found, len(later) - 1)]))[1]
 
     def _later(self, at: int) -> Ints:
         """Per long block the packets in that bin or a later one, or lost."""

@@ -145,7 +145,7 @@ def quantile(values: Floats, block: Blocks, q: float, confidence: float = CONFID
         hi = float(ordered[hi_index])
     else:
         bounded = latest_bounds(block_counts(sides[0], block)[0], *block_counts(np.isinf(values), block), 1 - q)
-        hi = _exceeded_by_few(values, block, estimate, 1 - q, confidence) if bounded else math.inf
+        hi = exceeded_by_few(values, block, estimate, 1 - q, confidence) if bounded else math.inf
     lo = float(ordered[lo_index]) if lo_index >= 0 else -math.inf
     return estimate, Interval(lo, hi, confidence, "one", "order statistics, design effect from blocks", n_eff)
 
@@ -159,7 +159,7 @@ def rank_bounds(n: int, n_eff: float, q: float, confidence: float = CONFIDENCE) 
     def enough(later: int) -> bool:
         return clopper_pearson(later / n, n_eff, confidence)[0] >= 1 - q
 
-    return n - _first(n + 1, enough), n - _first(n, too_many)
+    return n - first_true(n + 1, enough), n - first_true(n, too_many)
 
 
 def latest_bounds(later: Ints, lost: Ints, packets: Ints, share: float) -> bool:
@@ -173,7 +173,7 @@ def latest_bounds(later: Ints, lost: Ints, packets: Ints, share: float) -> bool:
     return most_lost <= share and int(np.count_nonzero(_merged(later))) >= LEAST_CLUSTERS
 
 
-def _exceeded_by_few(values: Floats, block: Blocks, least: float, share: float, confidence: float) -> float:
+def exceeded_by_few(values: Floats, block: Blocks, least: float, share: float, confidence: float) -> float:
     """The smallest finite value from ``least`` on that fewer than ``share`` of all packets exceed, by an upper bound
     whose design effect is that of these few; the largest if there is none.
 
@@ -182,11 +182,14 @@ def _exceeded_by_few(values: Floats, block: Blocks, least: float, share: float, 
     """
     later = np.unique(values[(values >= least) & np.isfinite(values)])
 
-    def clears(at: int) -> bool:
-        hits, packets = block_counts(values > later[at], block)
-        return clopper_pearson(hits.sum() / packets.sum(), effective_n(hits, packets), confidence)[1] <= share
+    found = first_true(len(later), lambda at: surely_few(*block_counts(values > later[at], block), share, confidence))
+    return float(later[min(found, len(later) - 1)])
 
-    return float(later[min(_first(len(later), clears), len(later) - 1)])
+
+def surely_few(hits: Ints, packets: Ints, share: float, confidence: float = CONFIDENCE) -> bool:
+    """Whether the true share of hits is surely no more than this: (k,) counts per block."""
+    seen = int(hits.sum()) / int(packets.sum())
+    return clopper_pearson(seen, effective_n(hits, packets, confidence), confidence)[1] <= share
 
 
 def _merged(counts: Ints) -> Ints:
@@ -234,7 +237,7 @@ def packets_to_decide(
         bound = clopper_pearson(share, packets / effect, confidence)[side]
         return bound < threshold if side else bound > threshold
 
-    packets = _first(MOST_PACKETS, decided)
+    packets = first_true(MOST_PACKETS, decided)
     return packets if packets < MOST_PACKETS else None
 
 
@@ -258,7 +261,7 @@ def _inflation(off: Floats) -> float:
     return float(max(1.0, min(max((1 + phi) / (1 - phi), 2 * pairs.sum() - 1), n / LEAST_RATES)))
 
 
-def _first(limit: int, true_from: Callable[[int], bool]) -> int:
+def first_true(limit: int, true_from: Callable[[int], bool]) -> int:
     """The smallest of 0..limit-1 from which on the predicate holds; ``limit`` if none."""
     lo, hi = 0, limit
     while lo < hi:
