@@ -92,9 +92,7 @@ def plan(spec: LabSpec) -> Plan:
 
 def build(topology: Plan, *, taps: bool) -> None:
     """Into namespaces that exist and are empty; ``taps``: the circuit's ends are left to a wire."""
-    from pyroute2 import IPRoute
-
-    netlink = {name: IPRoute(netns=name) for name in NAMES}
+    netlink = {name: _netlink(name) for name in NAMES}
     try:
         for name in NAMES:
             _configure(name)
@@ -115,9 +113,7 @@ def build(topology: Plan, *, taps: bool) -> None:
 
 def counters(end: End) -> dict[str, int]:
     """The interface's 64-bit counters, in the kernel's names."""
-    from pyroute2 import IPRoute
-
-    with IPRoute(netns=end.namespace) as netlink:
+    with _netlink(end.namespace) as netlink:
         (link,) = netlink.link("get", ifname=end.interface)
         return {name: int(value) for name, value in link.get_attr("IFLA_STATS64").items()}
 
@@ -161,6 +157,15 @@ def _configure(name: str) -> None:
             path = Path("/proc/sys/net", key)
             if path.exists():  # a kernel without IPv6 has nothing to switch off
                 path.write_text(value, encoding="ascii")
+
+
+def _netlink(namespace: str) -> Any:
+    """Opened in the namespace and not by ``IPRoute(netns=…)``: that forks, and ends its child with a SIGTERM that
+    would find the coordinator's handler there."""
+    from pyroute2 import IPRoute
+
+    with namespaces.entered(namespace):
+        return IPRoute()
 
 
 def _veth(netlink: Any, a: End, z: End) -> None:

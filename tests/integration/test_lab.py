@@ -51,6 +51,15 @@ def gone() -> Iterator[None]:
     assert not [name for name in topology.NAMES if namespaces.exists(name)]
 
 
+@pytest.mark.usefixtures("no_lab")
+@pytest.mark.parametrize("mode", control.MODES)
+def test_building_the_lab_never_forks_the_coordinator(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork of us has our signal handlers and our clean-up: a signal to it would take the lab down behind our back."""
+    monkeypatch.delattr(os, "fork")
+    assert control.up(mode=mode)["problems"] == []
+    control.truth()
+
+
 def ssh(host: str, command: str) -> subprocess.CompletedProcess[str]:
     argv = ["ssh", "-F", str(FOLDER / "ssh_config"), "-o", "BatchMode=yes", host, command]
     return subprocess.run(argv, capture_output=True, text=True, timeout=20)
