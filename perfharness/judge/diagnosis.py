@@ -6,18 +6,11 @@ to the circuit here: LAN, CE and VPC router lie there too, and each such diagnos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from perfharness.model import (
-    Diagnosis,
-    Direction,
-    Finding,
-    LedgerRow,
-    Measurement,
-    Segment,
-    Verdict,
-)
+from perfharness.model import Diagnosis, Direction, Finding, LedgerRow, Measurement, Segment, Verdict
 
 SHAPER_QUEUE_NS = 5_000_000
 """A shaper delays before it drops: at least this much more RTT under an overload than when idle."""
@@ -29,6 +22,8 @@ OF_CE = "CE "
 """How the stages begin that its counters tell of."""
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
+FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
+ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
 
 Findings = Sequence[Finding]
@@ -153,7 +148,8 @@ def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
 
 def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Packets are lost between the hosts without load."""
-    failed = [finding for finding in _failed(findings, "loss") if finding.scope.load == "idle"]
+    idle = (finding for finding in _failed(findings, "loss") if finding.scope.load == "idle")
+    failed = [finding for finding in idle if not _filtered(finding, findings)]
     directions = {finding.scope.direction for finding in failed}
     for finding in failed:
         read = any(_of_ce(row) for item in measurements if item.task.id == finding.task for row in item.ledger)
@@ -173,6 +169,12 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             if read
             else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
         )
+
+
+def _filtered(lost: Finding, findings: Findings) -> bool:
+    """No probe arrived, and between the same hosts other packets did: so a filter behaves, and no line."""
+    through = [finding.scope.pair for finding in findings if finding.metric == "path" and finding.value is True]
+    return lost.value == 1.0 and lost.scope.pair in through
 
 
 def _other_classes(failed: Finding, findings: Findings) -> tuple[str, ...]:
@@ -281,7 +283,7 @@ def clock_unsynchronised(findings: Findings, measurements: Measurements) -> Iter
 
 
 def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Delay or variation beyond what was ordered, and ports that are closed."""
+    """Delay or variation beyond what was ordered, and ports that are closed to all or to our probes."""
     causes = {
         "delay.rtt": "delay-above-objective",
         "delay.oneway": "delay-above-objective",
@@ -289,20 +291,23 @@ def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagn
         "variation.ipdv": "jitter-above-objective",
         "port": "port-blocked",
     }
-    for metric, cause in causes.items():
-        for finding in _failed(findings, metric):
-            yield Diagnosis(
-                cause=cause,
-                certainty="proven",
-                segment=Segment.BETWEEN,
-                owner="own" if metric == "port" else "carrier",
-                because=(f"{_where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
-                against=(NOT_NARROWED,),
-                checklist=finding.checklist,
-                next="Compare with the firewall rules that `plan --firewall` prints."
-                if metric == "port"
-                else "Compare the hops both ways with the ordered route and ask the carrier for the path in use.",
-            )
+    lost = _failed(findings, "loss")
+    failed = [(cause, finding) for metric, cause in causes.items() for finding in _failed(findings, metric)]
+    failed += [("probes-filtered", finding) for finding in lost if _filtered(finding, findings)]
+    for cause, finding in failed:
+        if finding.value == math.inf and finding.task in {loss.task for loss in lost}:
+            continue  # the packets that were lost are late for ever: the loss has its own cause
+        own = cause in ("port-blocked", "probes-filtered")
+        yield Diagnosis(
+            cause=cause,
+            certainty="likely" if cause == "probes-filtered" else "proven",
+            segment=Segment.BETWEEN,
+            owner="own" if own else "carrier",
+            because=(f"{_where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
+            against=(NOT_NARROWED,),
+            checklist=finding.checklist,
+            next=FIREWALL if own else ROUTE,
+        )
 
 
 RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (

@@ -108,6 +108,7 @@ CAUSES = {
     "mtu-black-hole": "Large packets vanish without a word (MTU black hole)",
     "mss-clamped": "The TCP segment size is clamped on the way",
     "port-blocked": "A declared port is blocked",
+    "probes-filtered": "All probes are filtered out, while other packets get through",
     "circuit-loss-random": "Random loss between the hosts",
     "circuit-loss-burst": "Loss in bursts between the hosts",
     "loss-one-way": "Loss in one direction only",

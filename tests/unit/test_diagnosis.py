@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -150,3 +151,19 @@ def test_loss_that_the_ce_does_not_explain_says_so() -> None:
         (told,) = diagnose((lost,), [measured(*rows)])
         assert said in told.because[1]
         assert ("CE" in told.against[0]) == ("CE" in told.next) == (not rows)
+
+
+@pytest.mark.parametrize(
+    ("lost", "reachable", "cause"),
+    [(1.0, True, "probes-filtered"), (1.0, False, "loss-one-way"), (0.99, True, "loss-one-way")],
+)
+def test_a_closed_port_is_no_loss_of_the_carrier(lost: float, reachable: bool, cause: str) -> None:
+    """That no probe arrives while the hosts reach each other is a filter's doing, and no delay either."""
+    idle = replace(SCOPE, load="idle")
+    found = (
+        replace(finding("path", reachable, Verdict.PASS, task="path"), scope=idle),
+        replace(finding("loss", lost, Verdict.FAIL), scope=idle),
+        replace(finding("delay.rtt", math.inf, Verdict.FAIL), scope=replace(idle, direction=Direction.ROUND_TRIP)),
+    )
+    (said,) = diagnose(found, [measured()])
+    assert (said.cause, said.owner) == (cause, "own" if cause == "probes-filtered" else "carrier")
