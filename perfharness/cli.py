@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -48,6 +49,8 @@ KeyFile = Annotated[
 Ptp = Annotated[bool, typer.Option("--ptp/--ntp", help="Format of our timestamps.")]
 StampJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print findings.json and nothing else on standard output.")]
+TYPERS_INTERRUPT = 130
+"""What typer returns for a KeyboardInterrupt instead of letting it pass."""
 
 
 def main() -> None:
@@ -70,7 +73,10 @@ def _interrupt(number: int, _frame: object) -> None:
 def _exit_code() -> int:
     try:
         # Not standalone: click would turn an interrupt into exit code 1, which here says FAIL.
-        return int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False) or 0)
+        if code == TYPERS_INTERRUPT:
+            raise KeyboardInterrupt
+        return code
     except UsageProblem as error:
         error.show()
         return int(Exit.BAD_INPUT)
@@ -84,7 +90,9 @@ def _exit_code() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more: nothing must be flushed there at exit
         return int(Exit.HARNESS)
     except OSError as error:  # a full disk, a folder that is not ours
-        _say(f"perfharness cannot go on: {error}.")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = " Free some, or choose another place with --results." if full else ""
+        _say(f"perfharness cannot go on: {error}.{remedy}")
         return int(Exit.HARNESS)
     except Exception as error:
         # Python's own exit code would be 1, which here says that the circuit FAILed.

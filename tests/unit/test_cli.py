@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from perfharness import cli, evidence, preflight
 from perfharness.errors import Exit, HostLost
@@ -127,6 +129,20 @@ def test_no_error_is_a_verdict(monkeypatch: pytest.MonkeyPatch, error: BaseExcep
     monkeypatch.setattr(cli, "app", raising(error))
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert cli._exit_code() == code
+
+
+def test_an_interrupt_passes_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C in a verb, before anything could be judged, is said and is INCONCLUSIVE: typer would end with 130."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    app = typer.Typer()
+    app.command()(interrupted)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["perfharness"])
+    assert cli._exit_code() == Exit.INCONCLUSIVE
+    assert "Interrupted." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
