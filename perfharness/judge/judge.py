@@ -208,7 +208,8 @@ def _missing(criterion: Criterion, direction: Direction | None, service: str, me
     if measurement.status is Status.COMPLETED:
         reason = f"{measurement.task.measurement} gave no {criterion.metric} {criterion.statistic}."
     else:
-        reason = f"The measurement {measurement.status.value}: {measurement.reason}"
+        was = "" if measurement.status is Status.FAILED else "was "
+        reason = f"The measurement {was}{measurement.status.value}: {measurement.reason}"
     scope = replace(measurement.task.scope, direction=direction, service=service, window=measurement.window)
     return _not_run(criterion, scope, reason, measurement.task.id)
 
