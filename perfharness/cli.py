@@ -43,6 +43,7 @@ CircuitArgument = Annotated[Path, typer.Argument(help="The circuit file: what wa
 ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one.")]
 CircuitFile = Annotated[Path, typer.Option("--circuit", help="The circuit file: what was ordered.")]
 Results = Annotated[Path, typer.Option("--results", help="Where run folders are kept.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="This step alone; can be given again.", metavar="STEP")]
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help="Authenticated mode with the key in this file.", metavar="FILE")
 ]
@@ -148,13 +149,13 @@ def validate(
 def plan(
     scenario: ScenarioName,
     circuit: CircuitFile,
-    only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
+    only: Only = None,
     firewall: Annotated[bool, typer.Option("--firewall", help="Print the firewall rules to ask for.")] = False,
 ) -> None:
     """The dry run for a change board. Steps, duration, bytes, peak rate, hosts, ports, privileges."""
     from perfharness import dryrun
 
-    dryrun.show_plan(circuit, scenario, only, firewall, _console(stderr=False))
+    dryrun.show_plan(circuit, scenario, only or (), firewall, _console(stderr=False))
 
 
 @app.command()
@@ -170,13 +171,13 @@ def run(
     scenario: ScenarioName,
     circuit: CircuitFile,
     results: Results = Path("results"),
-    only: Annotated[str | None, typer.Option("--only", help="This step alone.")] = None,
+    only: Only = None,
     as_json: Json = False,
 ) -> None:
     """Collect, judge, report."""
     from perfharness.run import run as run_scenario
 
-    _finish(run_scenario(scenario, circuit, results, only, _console()), as_json)
+    _finish(run_scenario(scenario, circuit, results, only or (), _console()), as_json)
 
 
 @app.command()

@@ -23,7 +23,7 @@ def demo(results: Path, console: Console) -> Run:
     console.print("Bringing up the lab: on-prem host, LAN, CE, circuit, VBR, VPC router, ECS instance.")
     control.up(LabSpec.from_circuit(load_circuit(circuit)))
     try:
-        return run("smoke", circuit, results, None, console)
+        return run("smoke", circuit, results, (), console)
     finally:
         if not was_up:
             control.down()

@@ -53,7 +53,7 @@ def validate(circuit_file: Path, scenario_name: str | None) -> Iterator[str]:
         raise BadInput(problems)
 
 
-def show_plan(circuit_file: Path, scenario_name: str, only: str | None, firewall: bool, console: Console) -> None:
+def show_plan(circuit_file: Path, scenario_name: str, only: Sequence[str], firewall: bool, console: Console) -> None:
     """The dry run on standard output. Raises BadInput; a plan that would be refused says so at its end."""
     scenario = load_scenario(scenario_name)
     circuit = load_circuit(circuit_file)

@@ -102,13 +102,13 @@ def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
             raise wrong(said, f"It gives it for {'; '.join(found)}.", at=("judge", i))
 
 
-def chosen(plan: Plan, only: str | None) -> tuple[Task, ...]:
-    """The tasks of one step, or all. Raises BadInput for a step that the plan does not have."""
-    tasks = tuple(task for task in plan.tasks if only in (None, task.step))
-    if not tasks:
-        known = ", ".join(dict.fromkeys(task.step for task in plan.tasks))
-        raise BadInput([Problem("--only", 0, f"{plan.scenario} has no step {only!r}.", f"Its steps are: {known}.")])
-    return tasks
+def chosen(plan: Plan, only: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks of these steps, or all where none is named. Raises BadInput for a step that the plan does not have."""
+    steps = dict.fromkeys(task.step for task in plan.tasks)
+    known = f"Its steps are: {', '.join(steps)}."
+    if unknown := [step for step in only if step not in steps]:
+        raise BadInput([Problem("--only", 0, f"{plan.scenario} has no step {step!r}.", known) for step in unknown])
+    return tuple(task for task in plan.tasks if not only or task.step in only)
 
 
 def step_parameters(scenario: Scenario) -> dict[str, Params]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from perfharness.report.write import write_reports
 from perfharness.view import summary, view
 
 
-def run(scenario_name: str, circuit_file: Path, results: Path, only: str | None, console: Console) -> Run:
+def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[str], console: Console) -> Run:
     """Measure, judge and report.
 
     Raises BadInput or Refused before anything is touched, HostUnusable when a host cannot be used; the

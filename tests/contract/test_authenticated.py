@@ -121,7 +121,7 @@ def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch)
         order = order.replace(f"  {name}:\n", f"  {name}:\n    python: {host.python}\n")
     circuit.write_text(order)
     scenario.write_text(SCENARIO)
-    judged = run(str(scenario), circuit, folder / "results", None, Console(stderr=True))
+    judged = run(str(scenario), circuit, folder / "results", (), Console(stderr=True))
     (result,) = (folder / "results").glob("*/*/plan.json")
     return Told(judged, result.parent, keys, jobs, seen)
 

@@ -97,7 +97,7 @@ def test_the_firewall_is_asked_for_every_port_that_is_used(smoke: Plan) -> None:
 def test_a_step_that_is_not_there_is_refused(smoke: Plan) -> None:
     """--only with an unknown step names the steps that there are."""
     with pytest.raises(BadInput, match="host, path, pmtu, latency"):
-        chosen(smoke, "nosuch")
+        chosen(smoke, ("nosuch",))
 
 
 def test_wrong_parameters_are_named_with_their_line(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_circuit_in_service_is_not_loaded_without_ticket_and_window(smoke: Pla
 def test_a_circuit_in_service_is_loaded_within_its_window(smoke: Plan) -> None:
     """With ticket and window the load is allowed; the light tasks always are."""
     refuse_harm(smoke.tasks, live(**_window(-1, 1)), NOW)
-    refuse_harm(chosen(smoke, "latency"), live(), NOW)
+    refuse_harm(chosen(smoke, ("latency",)), live(), NOW)
 
 
 def test_a_search_for_the_mtu_fits_any_circuit_in_service(smoke: Plan) -> None:
@@ -142,7 +142,7 @@ def test_a_search_for_the_mtu_fits_any_circuit_in_service(smoke: Plan) -> None:
     for rate_bps in (1_000_000_000, 10_000_000):
         vbr = {**lab().source.data["vbrs"][0], "bandwidth": f"{rate_bps}bps"}
         circuit = Circuit.model_validate({**lab().source.data, "in_service": "true", "vbrs": [vbr]})
-        tasks = chosen(make_plan(circuit, load_scenario("smoke")), "pmtu")
+        tasks = chosen(make_plan(circuit, load_scenario("smoke")), ("pmtu",))
         refuse_harm(tasks, circuit, NOW)
         for task in tasks:
             search = next(job for job in task.jobs if job.id == "search")
@@ -295,7 +295,7 @@ def test_the_whole_ordered_rate_is_the_whole_share(layer: str) -> None:
     """EC-002 compares like with like: UDP at the ordered rate is a share of 100 % of it at every layer."""
     source = {**lab().source.data, "in_service": "true", "rate_layer": layer}
     circuit = Circuit.model_validate({**source, "change": {"ticket": "CHG-1", "allowed_share": "100%"}})
-    tasks = chosen(make_plan(circuit, load_scenario("smoke")), "udp")
+    tasks = chosen(make_plan(circuit, load_scenario("smoke")), ("udp",))
     refuse_harm(tasks, circuit, NOW)
 
 
@@ -308,7 +308,7 @@ def test_every_task_that_sends_says_how_much(smoke: Plan) -> None:
 
 def test_ports_that_need_a_privilege_are_named_for_the_change_board(capsys: pytest.CaptureFixture[str]) -> None:
     """A listener below 1024 needs root on that host, and the plan says so; task names are never cut."""
-    dryrun.show_plan(find_shipped("circuits/lab"), "acceptance", None, False, Console(width=40))
+    dryrun.show_plan(find_shipped("circuits/lab"), "acceptance", (), False, Console(width=40))
     said = capsys.readouterr().out
     assert "root or CAP_NET_BIND_SERVICE on ecs-a to listen on 862" in said
     assert "12-tcp-single-z-a  onprem-a ↔ ecs-a" in said
@@ -316,7 +316,7 @@ def test_ports_that_need_a_privilege_are_named_for_the_change_board(capsys: pyte
 
 def test_the_firewall_rules_are_told_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     """The rules that the on-prem end needs to open come first, then those that the cloud end opens."""
-    dryrun.show_plan(find_shipped("circuits/lab"), "smoke", "latency", True, Console())
+    dryrun.show_plan(find_shipped("circuits/lab"), "smoke", ("latency",), True, Console())
     onprem, cloud = capsys.readouterr().out.split("# from the cloud to on-prem")
     assert "allow udp from 10.10.0.10 to 192.168.10.10 port 862    # STAMP probes and their replies" in onprem
     assert "allow" not in cloud
@@ -354,9 +354,9 @@ def test_the_plan_and_the_firewall_rules_name_the_ce(tmp_path: Path, capsys: pyt
     file = tmp_path / "circuit.yaml"
     form = "ce: {name: ce-1, ssh: {host: ce-ssh}, lan: eth0, wan: eth1}\n"
     file.write_text(find_shipped("circuits/lab").read_text().replace("ce: ph-ce-a\n", form))
-    dryrun.show_plan(file, "smoke", None, False, Console())
+    dryrun.show_plan(file, "smoke", (), False, Console())
     assert "ce-1 (CE): ssh ce-ssh, python3; counters of eth0 and eth1, if it answers" in capsys.readouterr().out
-    dryrun.show_plan(file, "smoke", None, True, Console())
+    dryrun.show_plan(file, "smoke", (), True, Console())
     said = capsys.readouterr().out
     assert "ce-1" not in said and re.search(r"# SSH from the coordinator to .*\bce-ssh\b", said)
 
@@ -366,3 +366,10 @@ def test_long_streams_are_watched_once_a_second(duration: str, period_ms: int, t
     """A day of counters is a tenth of what it would be; short runs keep their ten rows a second."""
     (task,) = make_plan(lab(), scenario_with(tmp_path, f"measure: latency, duration: {duration}, interval: 1s")).tasks
     assert {job.args["period_ms"] for job in task.jobs if job.method == "host.counters"} == {period_ms}
+
+
+def test_several_steps_can_be_chosen(smoke: Plan) -> None:
+    """--only given twice is both steps, in the order of the plan; one that is not there is refused all the same."""
+    assert list(dict.fromkeys(task.step for task in chosen(smoke, ("latency", "host")))) == ["host", "latency"]
+    with pytest.raises(BadInput, match="no step 'nosuch'"):
+        chosen(smoke, ("host", "nosuch"))

@@ -95,11 +95,11 @@ def test_an_on_prem_router_is_probed_from_the_cloud(tmp_path: Path) -> None:
 def test_plan_and_firewall_name_the_router(both: Circuit, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Its UDP port is asked of the firewall team; there is no SSH to it and nothing listens there for us."""
     path = tmp_path / "circuit.yaml"
-    dryrun.show_plan(path, "smoke", "latency", False, Console())
+    dryrun.show_plan(path, "smoke", ("latency",), False, Console())
     said = capsys.readouterr().out
     assert "vbr-a: 172.16.100.1, router's reflector, UDP 862, no agent" in said
     assert "vbr-a: ssh" not in said
-    dryrun.show_plan(path, "smoke", "latency", True, Console())
+    dryrun.show_plan(path, "smoke", ("latency",), True, Console())
     said = capsys.readouterr().out
     assert "allow udp from 10.10.0.10 to 172.16.100.1 port 862    # STAMP probes to a router's own reflector" in said
     assert said.strip().endswith("SSH from the coordinator to onprem-a, ecs-a")
