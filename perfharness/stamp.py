@@ -110,7 +110,8 @@ def send(order: SenderOrder, console: Console) -> Measured:
     data = _data(outcome.result, where)
     if not data["sent"]:
         errors = ", ".join(data["send_error_names"]) or "it was interrupted"
-        raise HostUnusable(where, f"nothing could be sent: {errors}.")
+        remedy = "A packet is larger than the MTU here: choose a smaller --size." if errors == "EMSGSIZE" else ""
+        raise HostUnusable(where, f"nothing could be sent: {errors}.", remedy)
     if not data["received"]:
         raise HostUnusable(where, _silence(data), "Is a reflector there, on this port, in this mode, and no firewall?")
     samples = join(outcome.files["sender.rec"], None, data)

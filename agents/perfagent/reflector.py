@@ -51,6 +51,7 @@ class Reflector:
         self._card = phc.of_address(sock.getsockname()[0]) if record else phc.CardTime(None, "nothing is recorded")
         timestamps.enable(sock, by_card=self._card.on)
         sockets.set_ttl(sock, sockets.PROBE_TTL)
+        sockets.send_whole(sock)
         sockets.set_receive_timeout(sock, _POLL_S)
         self._job = job
         self._sock = sock

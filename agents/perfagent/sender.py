@@ -83,6 +83,7 @@ class Sender:
         for flow, sock in enumerate(socks):
             timestamps.enable(sock, by_card=self._card.on)
             sockets.set_ttl(sock, sockets.PROBE_TTL)
+            sockets.send_whole(sock)
             for packet_bytes in stream.packet_bytes:
                 self._stamps[flow].expect(packet_bytes)
             self._flow_at[sock.fileno()] = flow

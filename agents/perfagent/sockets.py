@@ -146,7 +146,16 @@ def set_dscp(sock: socket.socket, dscp: int) -> None:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
 
 
-# --- packets that must not be fragmented, and what ICMP says about them --------------------------
+def send_whole(sock: socket.socket) -> None:
+    """Send with DF and whatever the kernel believes of the path: else it cuts larger packets up, which says nothing of
+    packets of their size, and stamps the pieces."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+
+
+# --- what ICMP says about packets ------------------------------------------------------------------
 
 
 class PacketError(NamedTuple):
@@ -163,12 +172,11 @@ class PacketError(NamedTuple):
 
 
 def probe_with_df(sock: socket.socket) -> None:
-    """Send all packets whole, whatever the kernel believes of the path, and queue errors about them."""
+    """Send all packets whole, and queue errors about them."""
+    send_whole(sock)
     if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
     else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     announce_errors(sock)
 

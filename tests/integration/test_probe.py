@@ -104,6 +104,17 @@ def test_loss_is_exact_in_each_direction(path: Path3) -> None:
     assert len(seen - replied) == path.counted("back") > 0
 
 
+def test_a_packet_too_large_for_the_path_is_lost_and_not_cut_up(path: Path3) -> None:
+    """A router says so to a host that would then send fragments, of another size than was asked for: ours stay whole."""
+    path.ip("r", "link", "set", "to-z", "mtu", "1400")
+    path.run("a", "sh", "-c", f"ping -c 1 -W 1 -M do -s 1472 {ADDRESSES[4]['z']} || true")  # now the kernel knows
+    reflector = reflect(path)
+    sender = path.start("a", "send", "stamp.send", **stream(count=100, packet_bytes=1472))
+    data = sender.data()
+    reflector.stop()
+    assert (data["sent"], data["received"], data["stamps"]["t1"]["kernel"]) == (100, 0, 100)
+
+
 def test_what_the_kernel_refuses_is_a_send_error(path: Path3) -> None:
     """Packets that never left are no loss, and the stamps of the others still belong to them."""
     path.rules(
