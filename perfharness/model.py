@@ -239,6 +239,11 @@ class Fitness:
     fit: bool
     reasons: tuple[str, ...]
     evidence: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    """How the names of the metrics begin of which it speaks; empty: of all."""
+
+    def concerns(self, metric: str) -> bool:
+        return not self.metrics or metric.startswith(self.metrics)
 
 
 @dataclass(frozen=True, slots=True)

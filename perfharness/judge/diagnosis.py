@@ -25,6 +25,10 @@ NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
 FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
 ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
+OWNER_OF_SIDE = {"onprem": "own", "cloud": "cloud"}
+SPEAKER = (
+    "By the order that router is of this side: its interface is too small, or what it was told of the link behind it."
+)
 
 Findings = Sequence[Finding]
 Measurements = Sequence[Measurement]
@@ -134,12 +138,14 @@ def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Packets of the ordered size do not arrive."""
     for finding in _failed(findings, "pmtu"):
         hole = "black hole" in finding.reason
+        facts = next((item.facts for item in measurements if item.task.id == finding.task), {})
+        side = facts.get(str(finding.scope.direction), {}).get("said_on_side", "")
         yield Diagnosis(
             cause="mtu-black-hole" if hole else "mtu-below-plan",
             certainty="proven",
             segment=Segment.BETWEEN,
-            owner="carrier",
-            because=(f"{_where(finding)}: {finding.reason}",),
+            owner=OWNER_OF_SIDE.get(side, "carrier"),
+            because=(f"{_where(finding)}: {finding.reason}", *([SPEAKER] if side else [])),
             against=(NOT_NARROWED,),
             checklist=("EC-029", "EC-030") if hole else ("EC-029",),
             next="Compare the MTU of both hosts, the CE, the VBR and the circuit; let ICMP Packet Too Big through.",

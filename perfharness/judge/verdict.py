@@ -45,11 +45,12 @@ def decide(observation: Observation, criterion: Criterion, fitness: Sequence[Fit
 
 
 def _unfit(observation: Observation, fitness: Sequence[Fitness]) -> tuple[Verdict, str] | None:
-    unfit = [judged for judged in fitness if judged.host in observation.hosts and not judged.fit]
+    concerned = [judged for judged in fitness if judged.concerns(observation.metric)]
+    unfit = [judged for judged in concerned if judged.host in observation.hosts and not judged.fit]
     if unfit:
         who = "; ".join(f"{judged.host}: {', '.join(judged.reasons)}" for judged in unfit)
         return Verdict.INCONCLUSIVE, f"The tester was not fit to measure this: {who}."
-    unjudged = sorted(set(observation.hosts) - {judged.host for judged in fitness})
+    unjudged = sorted(set(observation.hosts) - {judged.host for judged in concerned})
     if unjudged:
         return Verdict.INCONCLUSIVE, f"Nobody judged whether {' and '.join(unjudged)} could measure this."
     return None

@@ -242,6 +242,10 @@ def _availabilities(one: OfClass, context: Context) -> list[Observation]:
             observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
             continue
         seconds, interval = available(way)
+        if seconds.seconds < TURN_S:
+            why = f"Time is available or not for {TURN_S} s together (ITU-T Y.1563); {seconds.seconds} s were measured."
+            observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
+            continue
         about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."
         if one.hosts[direction][1] and seconds.unavailable.any():

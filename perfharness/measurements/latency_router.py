@@ -107,7 +107,10 @@ class LatencyToRouter:
                 *latency_oneway.untold([task.scope], context, found, NO_CLOCK),
             ),
             ledger=rows,
-            fitness=(fitness(context.host.name, task, _unfit(context, found, rows), found.evidence),),
+            fitness=(
+                fitness(context.host.name, task, _unfit(context, found, rows), found.evidence),
+                *probe_ledger.stamped(context.host.name, task, found),
+            ),
             series=probe.series(found),
             facts={**latency.facts(found), **latency.percentiles(found), "reflector": _reflector(context, found)},
         )

@@ -35,7 +35,7 @@ def fitness(
     rows = []
     for base in probe_ledger.fitness_of(context, task, found, probes):
         reasons = list(base.reasons)
-        for flow in flows:
+        for flow in () if base.metrics else flows:
             sender, receiver = (end.name for end in context.ends(flow.way))
             reasons += _withheld(flow) if base.host == sender else []
             reasons += _dropped(flow, ledgers[flow.way], context) if base.host == receiver else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from perfharness.evidence import TaskFiles
@@ -103,8 +104,20 @@ class PathMtu:
             Status.COMPLETED,
             window=window_of(files.outcome()),
             observations=(observation,),
-            facts={str(task.scope.direction): data},
+            facts={str(task.scope.direction): {**data, "said_on_side": _side_of_speaker(data, context)}},
         )
+
+
+def _side_of_speaker(data: dict[str, Any], context: Context) -> str:
+    """``onprem`` or ``cloud``: where the order has the router that says Packet Too Big; empty if nobody does, or it has
+    it nowhere."""
+    ptb, order = data.get("ptb") or [], context.circuit
+    speaker = ip_address(ptb[0]["from"]) if ptb else None
+    if speaker is None:
+        return ""
+    ends = {"onprem": [vbr.link.customer.ip for vbr in order.vbrs], "cloud": [vbr.link.cloud.ip for vbr in order.vbrs]}
+    sides = {"onprem": order.prefixes.onprem, "cloud": order.prefixes.cloud}
+    return next((at for at in sides if speaker in ends[at] or any(speaker in each for each in sides[at])), "")
 
 
 def _narrow_host(task: Task, files: TaskFiles, data: dict[str, Any]) -> str:

@@ -54,6 +54,8 @@ LEAST_KEPT = 0.99
 """Share of the schedule that a sender must have kept for its figures to be believed."""
 LEAST_KERNEL = 0.99
 """Share of round trips that must rest on kernel (or hardware) stamps at both ends."""
+TIMED = ("delay", "variation", "flows")
+"""How the metrics begin that rest on time stamps; what arrived is known without any."""
 LEAST_ALIKE = 0.9
 """Share of round trips that must have stamps of the kinds that most have: the others are left out."""
 
@@ -293,19 +295,25 @@ def quantiles(
 
 
 def unfit_sender(found: Probe, least_kept: float = LEAST_KEPT) -> list[str]:
-    """Why the sender's figures cannot be believed; empty when they can."""
+    """Why none of the sender's figures can be believed; empty when they can."""
     reasons = []
     sent = found.sent["sent"]
     due = sent + found.sent["missed"] + found.sent["send_errors"]
     if sent < least_kept * due:
         reasons.append(f"it offered {sent:,} of the {due:,} packets of its schedule")
+    return reasons + _no_common_key(found.sent, found.summary.replied)
+
+
+def unfit_stamps(found: Probe) -> list[str]:
+    """Why :data:`TIMED` figures cannot be believed; empty when they can."""
+    reasons = []
     kernel = found.summary.kernel_share
     if kernel is not None and kernel < LEAST_KERNEL:
         reasons.append(f"only {kernel:.1%} of its round trips rest on kernel time stamps")
     unlike, replied = found.summary.stamps.get(UNLIKE, 0), found.summary.replied
     if unlike > (1 - LEAST_ALIKE) * replied:
         reasons.append(f"{unlike:,} of its {replied:,} round trips have time stamps of other kinds than most")
-    return reasons + _no_common_key(found.sent, replied)
+    return reasons
 
 
 def unfit_reflector(found: Probe) -> list[str]:

@@ -11,7 +11,7 @@ from perfharness.analysis.counters import Recording, record
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
 from perfharness.measurements.ce import CeCounters, read_ce
-from perfharness.measurements.probe import LEAST_KEPT, Probe, unfit_reflector, unfit_sender
+from perfharness.measurements.probe import LEAST_KEPT, TIMED, Probe, unfit_reflector, unfit_sender, unfit_stamps
 from perfharness.model import Direction, Fitness, LedgerRow, Scope, Segment, Task
 
 WAYS = (Direction.A_Z, Direction.Z_A)
@@ -163,14 +163,21 @@ def fitness_of(
     found: Probe,
     rows: Mapping[Direction, Sequence[LedgerRow]],
     least_kept: float = LEAST_KEPT,
-) -> tuple[Fitness, Fitness]:
+) -> tuple[Fitness, ...]:
     """Whether both ends of the stream can be believed; ``least_kept``: the share of its schedule that was sent."""
     of_a = unfit_sender(found, least_kept) + dropped(context.a.name, rows, found, context)
     of_z = unfit_reflector(found) + dropped(context.z.name, rows, found, context)
     return (
         fitness(context.a.name, task, of_a, found.evidence),
         fitness(context.z.name, task, of_z, found.evidence),
+        *stamped(context.a.name, task, found),
     )
+
+
+def stamped(host: str, task: Task, found: Probe) -> tuple[Fitness, ...]:
+    """That its time stamps make it unfit for figures that rest on them, if so."""
+    reasons = unfit_stamps(found)
+    return (replace(fitness(host, task, reasons, found.evidence), metrics=TIMED),) if reasons else ()
 
 
 def dropped(host: str, rows: Mapping[Direction, Sequence[LedgerRow]], found: Probe, context: Context) -> list[str]:

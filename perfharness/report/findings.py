@@ -141,7 +141,13 @@ def _ledger(row: LedgerRow) -> dict[str, Any]:
 
 
 def _fitness(row: Fitness) -> dict[str, Any]:
-    return {"host": row.host, "measurement": row.measurement, "fit": bool(row.fit), "reasons": list(row.reasons)}
+    return {
+        "host": row.host,
+        "measurement": row.measurement,
+        "fit": bool(row.fit),
+        "reasons": list(row.reasons),
+        "metrics": list(row.metrics),
+    }
 
 
 def _plain(value: Any) -> Any:

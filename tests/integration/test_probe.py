@@ -105,7 +105,7 @@ def test_loss_is_exact_in_each_direction(path: Path3) -> None:
 
 
 def test_a_packet_too_large_for_the_path_is_lost_and_not_cut_up(path: Path3) -> None:
-    """A router says so to a host that would then send fragments, of another size than was asked for: ours stay whole."""
+    """A router has told the host's kernel, which would now send pieces of another size than was asked for."""
     path.ip("r", "link", "set", "to-z", "mtu", "1400")
     path.run("a", "sh", "-c", f"ping -c 1 -W 1 -M do -s 1472 {ADDRESSES[4]['z']} || true")  # now the kernel knows
     reflector = reflect(path)

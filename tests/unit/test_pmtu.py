@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from perfharness import evidence
+from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY
-from perfharness.model import Criterion, Verdict
+from perfharness.model import Criterion, Finding, Verdict
 from tests.unit.job_files import CONTEXT
 
 PTB = [{"from": "192.0.2.1", "mtu": 1400, "size": 1500}]
@@ -41,3 +42,24 @@ def test_a_host_s_own_mtu_fails_no_path(
     folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
     (seen,) = kind.analyse(task, folder.files(task.id), CONTEXT).observations
     assert decide(seen, Criterion("pmtu", "largest", ">=", 1500, "B", "test"), ())[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("speaker", "owner"),
+    [("10.10.255.254", "own"), ("172.16.100.2", "own"), ("172.16.100.1", "cloud"), ("192.0.2.1", "carrier")],
+)
+def test_whose_router_says_too_big_is_told_by_the_order(tmp_path: Path, speaker: str, owner: str) -> None:
+    """The customer's own CE is not the carrier's fault."""
+    kind = REGISTRY["pmtu"]
+    task = kind.tasks(kind.parameters(), "pmtu", CONTEXT)[0]
+    folder = evidence.create(tmp_path, "c", "r", {})
+    said = {"from": speaker, "mtu": 1400, "size": 1500}
+    data = {"pmtu": 1400, "tries": 9, "local_mtu": 1500, "ptb": [said], "blackhole": False}
+    result = {"format_version": 1, "status": "completed", "data": data}
+    folder.write_json(f"raw/{task.id}/onprem-a.search/result.json", result)
+    folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    found = kind.analyse(task, folder.files(task.id), CONTEXT)
+    seen = found.observations[0]
+    failed = Finding("F", "pmtu", "largest", seen.scope, "B", 1400, Verdict.FAIL, seen.reason, task=task.id)
+    (diagnosis,) = diagnose([failed], [found])
+    assert (diagnosis.cause, diagnosis.owner) == ("mtu-below-plan", owner)

@@ -37,7 +37,7 @@ def test_the_document_has_exactly_the_documented_keys() -> None:
     }  # fmt: skip
     assert set(data["ledger"][0]) == {"scope", "stage", "segment", "packets", "counter", "shared", "missing"}
     assert set(data["ledger"][0]["packets"]) == {"lo", "hi"}
-    assert set(data["fitness"][0]) == {"host", "measurement", "fit", "reasons"}
+    assert set(data["fitness"][0]) == {"host", "measurement", "fit", "reasons", "metrics"}
 
 
 def test_it_is_json_without_extensions() -> None:

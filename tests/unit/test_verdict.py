@@ -164,6 +164,15 @@ def test_the_tester_is_judged_before_the_circuit(fitness: list[Fitness], verdict
     assert (found, words in reason) == (verdict, True), reason
 
 
+def test_a_tester_is_unfit_only_for_what_the_reason_spoils():
+    """Bad time stamps leave a delay open, and say nothing of what was lost."""
+    fitness = [Fitness("a", "t", True, ()), Fitness("a", "t", False, ("no stamps",), metrics=("delay", "variation"))]
+    delay = figure(8 * MS, sampled(7 * MS, 9 * MS), hosts=("a",))
+    lost = figure(0.1, sampled(0.08, 0.12), metric="loss", unit="1", hosts=("a",))
+    assert decide(replace(delay, metric="delay.rtt"), AT_MOST, fitness)[0] is Verdict.INCONCLUSIVE
+    assert decide(lost, limit("<=", 0.01, "1"), fitness)[0] is Verdict.FAIL
+
+
 def test_an_unfit_tester_fails_no_circuit():
     """A figure on the bad side by an unfit host is not a FAIL."""
     observation = figure(50 * MS, sampled(40 * MS, 60 * MS), hosts=("a",))

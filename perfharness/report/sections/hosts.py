@@ -69,7 +69,7 @@ def _unfit(dossier: Dossier, row: Fitness) -> Row:
         (
             Cell(row.host, kind="head"),
             Cell(row.measurement),
-            Cell("✕ not fit"),
+            Cell(f"✕ not fit for {', '.join(row.metrics)}" if row.metrics else "✕ not fit"),
             Cell("; ".join(row.reasons)),
             Cell("", refs=dossier.refs(row.evidence)),
         ),
