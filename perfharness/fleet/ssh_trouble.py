@@ -20,6 +20,9 @@ from perfharness.fleet.identities import NotInAgent
 from perfharness.fleet.link import CONNECT_S
 from perfharness.fleet.ssh_config import Target
 
+_SILENCE = ("No existing session", "Error reading SSH protocol banner")
+"""How paramiko says that nothing, or not SSH, came through an open connection."""
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -76,6 +79,9 @@ class Trouble:
                 return f"{where} does not answer within {CONNECT_S:.0f} s.", by_hand
             case FileNotFoundError():
                 return f"a key file is missing: {error}.", "Correct IdentityFile in the SSH configuration."
+            case paramiko.SSHException() if str(error).startswith(_SILENCE):
+                remedy = f"Is it sshd that listens there, and is it stuck? {by_hand}"
+                return f"{where} takes the connection and then says nothing that SSH would.", remedy
             case _:
                 return f"no SSH session with {where}: {str(error) or type(error).__name__}.", by_hand
 

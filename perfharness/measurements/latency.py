@@ -201,7 +201,7 @@ def about_loss(way: Account, host: tuple[int, int], who: str = "the hosts") -> s
     """What was lost, in which pattern (RFC 3357), and how much of it the hosts lost."""
     if not way.count:
         return f"None of {way.packets:,} packets was lost."
-    periods = f"{len(way.lengths):,} periods of up to {way.lengths.max():,}"
+    periods = f"{len(way.lengths):,} period{'s' * (len(way.lengths) != 1)} of up to {way.lengths.max():,}"
     said = f"{way.count:,} of {way.packets:,} packets were lost in {periods}"
     return said + (f"; {who} lost {host[0]:,} to {min(host[1], way.count):,} of them." if host[1] else ".")
 

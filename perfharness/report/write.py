@@ -28,7 +28,18 @@ def write_reports(
         target.mkdir(exist_ok=True)
         (target / "circuit.yaml").write_bytes(order)
     page = html.render(run, circuit, scenario, root="../" if corrected is not None else "")
-    (target / "findings.json").write_bytes(json_bytes(to_json(run)))
-    (target / "report.html").write_text(page, encoding="utf-8")
-    (target / "report.pdf").write_bytes(pdf.render(page))
+    _put(target / "findings.json", json_bytes(to_json(run)))
+    _put(target / "report.html", page.encode())
+    _put(target / "report.pdf", pdf.render(page))
     return (target / "report.html", target / "report.pdf")
+
+
+def _put(path: Path, data: bytes) -> None:
+    """The whole file or, where the disk is full, the one that was there before."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

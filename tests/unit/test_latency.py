@@ -30,7 +30,7 @@ def test_latency_tells_loss_there_from_loss_back(tmp_path: Path) -> None:
     assert (there.value, there.n) == (pytest.approx(1 / 2000), 2000)
     assert (back.value, back.n) == (pytest.approx(2 / 1999), 1999)
     assert find(found, "delay.rtt", "p50", Direction.ROUND_TRIP).value == 22_000_000
-    assert "2 of 1,999 packets were lost in 1 periods of up to 2" in back.reason
+    assert "2 of 1,999 packets were lost in 1 period of up to 2" in back.reason
 
 
 @pytest.mark.parametrize(
