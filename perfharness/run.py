@@ -20,6 +20,7 @@ from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
 from perfharness.plan import chosen, duration_s, hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
+from perfharness.report import pdf
 from perfharness.report.write import write_reports
 from perfharness.view import summary, view
 
@@ -45,7 +46,8 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[st
         everyone = [circuit.host(name) for name in names]
         with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
             loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
-            must_be_usable(fleet, ends, loaded)
+            with pdf.loading():
+                must_be_usable(fleet, ends, loaded)
             must_have_room(fleet, tasks)
             folder = evidence.create(
                 results,
