@@ -18,7 +18,17 @@ from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import duration_text, rate_text, size_text
-from perfharness.plan import chosen, disk_bytes, duration_s, flows, hosts, make_plan, refuse_harm, step_parameters
+from perfharness.plan import (
+    chosen,
+    disk_bytes,
+    duration_s,
+    flows,
+    hosts,
+    iperf3_hosts,
+    make_plan,
+    refuse_harm,
+    step_parameters,
+)
 
 FIRST_FREE_PORT = 1024
 """Below it a listener needs a privilege, by the kernel's default (ip_unprivileged_port_start)."""
@@ -104,6 +114,7 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
 
 def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
     privileges = dict.fromkeys(privilege for task in tasks for privilege in task.privileges)
+    loaded = iperf3_hosts(tasks)
     say("")
     for name in hosts(tasks):
         end = circuit.host(name)
@@ -112,7 +123,8 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
             continue
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
         say(
-            f"{name}: ssh {end.ssh.host}, {end.python} and {end.iperf3}, {end.interface} {end.address}"
+            f"{name}: ssh {end.ssh.host}, {end.python}{f' and {end.iperf3}' if name in loaded else ''}, "
+            f"{end.interface} {end.address}"
             + (f"; listens during tasks on {_ranges(used)}" if used else "")
             + f"; writes up to {size_text(disk_bytes(tasks, name))} to its temporary folder, gone after each task"
         )

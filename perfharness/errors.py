@@ -5,6 +5,7 @@ A user sees ``message`` and ``remedy``, never a traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -79,6 +80,14 @@ class HostUnusable(PerfharnessError):
     def __init__(self, host: str, message: str, remedy: str = "") -> None:
         super().__init__(f"{host}: {message}", remedy)
         self.host = host
+
+
+def together(troubles: Sequence[HostUnusable]) -> HostUnusable:
+    """All of them as one, a line for each host."""
+    first = troubles[0]
+    if len(troubles) == 1:
+        return first
+    return HostUnusable(first.host, "\n".join(map(str, troubles)).removeprefix(f"{first.host}: "))
 
 
 class HostLost(HostUnusable):

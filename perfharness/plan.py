@@ -154,6 +154,11 @@ def disk_bytes(tasks: Sequence[Task], host: str) -> int:
     return max(sum(job.writes_bytes for job in task.jobs if job.endpoint == host) for task in tasks)
 
 
+def iperf3_hosts(tasks: Sequence[Task]) -> set[str]:
+    """Those on which a task starts iperf3."""
+    return {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
+
+
 def hosts(tasks: Sequence[Task]) -> list[str]:
     """Endpoint names in the order in which the tasks need them."""
     return list(dict.fromkeys(job.endpoint for task in tasks for job in task.jobs))

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from perfharness.errors import AgentError, HostUnusable
+from perfharness.errors import AgentError, HostLost, HostUnusable, together
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.fleet.session import Session
@@ -53,24 +53,36 @@ def check(circuit_file: Path, console: Console) -> None:
 def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection[str]) -> dict[str, dict[str, Any]]:
     """The facts of each host: its interface has the test address, and iperf3 is there where it is needed.
 
-    Raises HostUnusable with what to do about the first host that is not so.
+    Raises HostUnusable with what to do about each host that is not so.
     """
     for end in ends:
         args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
         fleet[end.name].start(Job(FACTS, end.name, "host.facts", args, Role.DRIVE, FACTS_S))
-    found = {}
+    found, troubles = {}, []
     for end in ends:
-        state = fleet[end.name].wait_done(FACTS, FACTS_S + 5)
-        if state["error"]:
-            raise HostUnusable(end.name, f"{state['error']['message']}.", "Correct the endpoint in the circuit file.")
-        with TemporaryDirectory() as folder:
-            fleet[end.name].fetch(FACTS, Path(folder))
-            facts = json.loads((Path(folder) / "result.json").read_bytes())["data"]
-        if end.name in iperf3_on and facts["iperf3"] is None:
-            remedy = f"Install iperf3 there, or name it as `iperf3:` of {end.name} in the circuit file."
-            raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", remedy)
-        found[end.name] = facts
+        try:
+            found[end.name] = _facts(fleet[end.name], end, end.name in iperf3_on)
+        except HostLost:
+            raise
+        except HostUnusable as trouble:
+            troubles.append(trouble)
+    if troubles:
+        raise together(troubles)
     return found
+
+
+def _facts(session: Session, end: Endpoint, iperf3_needed: bool) -> dict[str, Any]:
+    """What the job FACTS found, if the host can be used. Raises HostUnusable, HostLost."""
+    state = session.wait_done(FACTS, FACTS_S + 5)
+    if state["error"]:
+        raise HostUnusable(end.name, f"{state['error']['message']}.", "Correct the endpoint in the circuit file.")
+    with TemporaryDirectory() as folder:
+        session.fetch(FACTS, Path(folder))
+        facts: dict[str, Any] = json.loads((Path(folder) / "result.json").read_bytes())["data"]
+    if iperf3_needed and facts["iperf3"] is None:
+        remedy = f"Install iperf3 there, or name it as `iperf3:` of {end.name} in the circuit file."
+        raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", remedy)
+    return facts
 
 
 def must_have_room(fleet: Fleet, tasks: Sequence[Task]) -> None:

@@ -18,7 +18,7 @@ from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
-from perfharness.plan import chosen, duration_s, hosts, make_plan, refuse_harm, spare, to_json
+from perfharness.plan import chosen, duration_s, hosts, iperf3_hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
 from perfharness.report import pdf
 from perfharness.report.write import write_reports
@@ -45,9 +45,8 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[st
         progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
         everyone = [circuit.host(name) for name in names]
         with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
-            loaded = {job.endpoint for task in tasks for job in task.jobs if job.method.startswith("iperf3.")}
             with pdf.loading():
-                must_be_usable(fleet, ends, loaded)
+                must_be_usable(fleet, ends, iperf3_hosts(tasks))
             must_have_room(fleet, tasks)
             folder = evidence.create(
                 results,

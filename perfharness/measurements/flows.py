@@ -91,7 +91,7 @@ class Flows:
                 duration_s=duration,
                 load_bps=stream.rate_bps(context.layer, context.tagged),
                 load_bytes=round(stream.rate_bps(context.layer, context.tagged) / 8 * stream.duration_s) * 2,
-                ports=(replace(use, purpose=f"{use.purpose}; flow sweep: {ports}"),),
+                ports=(replace(use, purpose=f"the same in the flow sweep, {ports}"),),
                 privileges=(probe.PRIVILEGE,),
                 yields={"flows": WAYS},
             ),

@@ -323,6 +323,15 @@ def test_what_is_wrong_with_a_host_is_said_before_anything_is_measured(
     assert not (tmp_path / "results").exists()
 
 
+def test_every_host_that_lacks_something_is_named(tmp_path: Path) -> None:
+    """A line for each of them, so that both can be mended at once."""
+    missing = "\n    iperf3: /nonexistent/iperf3"
+    changes = [(f"address: {address}", f"address: {address}{missing}") for address in ("10.10.0.10", ECS)]
+    words = run_words(tmp_path, scenario(tmp_path, udp_step("a-z")), runs.circuit(tmp_path, *changes))
+    code, said = perfharness(tmp_path, *words)
+    assert (code, [line.split(":")[0] for line in said.splitlines()]) == (5, ["onprem-a", "ecs-a"]), said
+
+
 def _sshd() -> int:
     return int(control.status()["processes"]["sshd ecs-a"])
 
