@@ -82,12 +82,12 @@ class HostUnusable(PerfharnessError):
         self.host = host
 
 
-def together(troubles: Sequence[HostUnusable]) -> HostUnusable:
-    """All of them as one, a line for each host."""
-    first = troubles[0]
-    if len(troubles) == 1:
-        return first
-    return HostUnusable(first.host, "\n".join(map(str, troubles)).removeprefix(f"{first.host}: "))
+def together(errors: Sequence[PerfharnessError]) -> PerfharnessError:
+    """One error that names every host in trouble, a line each; the exit code is the first's."""
+    first = errors[0]
+    if len(errors) > 1:
+        first.message, first.remedy = "\n".join(str(error) for error in errors), ""
+    return first
 
 
 class HostLost(HostUnusable):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from perfharness.errors import HostLost, HostUnusable, PerfharnessError
+from perfharness.errors import HostLost, HostUnusable, PerfharnessError, together
 from perfharness.fleet import bundle, ssh
 from perfharness.fleet.launch import after_preamble, launch
 from perfharness.fleet.session import Endpoint, EventHandler, Session
@@ -53,7 +53,7 @@ class Fleet(Mapping[str, Session]):
             failed = _each(self._endpoints, self._deploy)
             self.absent = {name: str(failed.pop(name)) for name in self._spare if name in failed}
             if failed:
-                raise _together(list(failed.values()))
+                raise together(list(failed.values()))
         except BaseException:
             self._leave()
             raise
@@ -143,11 +143,3 @@ def _each(hosts: Sequence[_Host], do: Callable[[_Host], None]) -> dict[str, Perf
     with ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet") as pool:
         outcomes = list(pool.map(attempt, hosts))
     return {host.name: error for host, error in zip(hosts, outcomes, strict=True) if error is not None}
-
-
-def _together(errors: Sequence[PerfharnessError]) -> PerfharnessError:
-    """One error that names every host in trouble, a line each; the exit code is the first's."""
-    first = errors[0]
-    if len(errors) > 1:
-        first.message, first.remedy = "\n".join(str(error) for error in errors), ""
-    return first
