@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from perfharness.model import Finding, Verdict
@@ -32,7 +33,9 @@ def why(dossier: Dossier) -> str:
     undecided = [row for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)]
     if failed:
         which = "The mandatory row" if len(failed) == 1 else f"{len(failed)} mandatory rows"
-        return f"{which} {_named(failed)} failed. {_first(dossier, failed[0])}"
+        # A delay without end comes of lost packets, and the loss has a row of its own.
+        telling = next((row for row in failed if row.value != math.inf), failed[0])
+        return f"{which} {_named(failed)} failed. {_first(dossier, telling)}"
     if undecided:
         return (
             f"No mandatory row failed, but {_count(undecided, 'mandatory row')} could not be decided. "
@@ -53,7 +56,10 @@ def _next(dossier: Dossier) -> str:
     """
     verdict = dossier.run.verdict
     if verdict is Verdict.PASS:
-        return "Accepted for what this run measured; what it leaves open is listed under “not measured”."
+        return (
+            "Accepted for what this run measured. What it says nothing of is told in “Declared in the order” and "
+            "“Deviations, waivers, and what was not measured”."
+        )
     deciding = (Verdict.FAIL,) if verdict is Verdict.FAIL else (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
     rows = {name for row in dossier.with_verdict(*deciding) if row.mandatory for name in row.checklist}
     found = [row for row in dossier.run.diagnosis if row.next and rows.intersection(row.checklist)]
