@@ -244,7 +244,8 @@ def _availabilities(one: OfClass, context: Context) -> list[Observation]:
         seconds, interval = available(way)
         if seconds.seconds < TURN_S:
             why = f"Time is available or not for {TURN_S} s together (ITU-T Y.1563); {seconds.seconds} s were measured."
-            observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why))
+            seen = one.found.evidence
+            observations.append(Observation("availability", "ratio", scope, "1", None, 0, reason=why, evidence=seen))
             continue
         about = f"{int(seconds.unavailable.sum()):,} of {seconds.seconds:,} seconds were unavailable"
         about += f", {seconds.severely_errored:,} severely errored; hours of test prove no monthly availability."

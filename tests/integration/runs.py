@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from perfharness.errors import Exit
 from perfharness.lab import hosts, namespaces, shaping, topology
 from perfharness.lab.spec import LabSpec
 from perfharness.order.circuit import load_circuit
@@ -152,6 +153,18 @@ class Result:
     def host_lost(self, segment: str) -> int:
         """Packets that a host lost for certain."""
         return sum(row["packets"]["lo"] for row in self.json()["ledger"] if row["segment"] == segment)
+
+
+def until_decided(folder: Path, attempt: Callable[[Path], tuple[int, str]]) -> tuple[Result, int, str]:
+    """``attempt`` in a folder of its own; again, twice at most, where this machine was too busy to tell: to say so is
+    no wrong verdict, but shows nothing."""
+    for number in range(3):
+        place = folder / str(number)
+        place.mkdir()
+        code, said = attempt(place)
+        if code != Exit.INCONCLUSIVE:
+            break
+    return Result(place), code, said
 
 
 # --- the hosts ------------------------------------------------------------------------------------

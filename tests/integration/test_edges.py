@@ -13,7 +13,7 @@ import pytest
 
 from perfharness.lab import control, topology
 from tests.integration import runs
-from tests.integration.runs import Result, latency_step, perfharness, run_words, scenario
+from tests.integration.runs import latency_step, perfharness, run_words, scenario
 
 CE = """
 ce:
@@ -66,11 +66,17 @@ def test_both_edges_are_asked(tmp_path: Path) -> None:
     """Of one packet in fifty that is lost behind the CE, its counters say that they left it; the round trips to the
     VBR, which nobody drops, are a pair of their own; and both routers are left as they were."""
     drop = "ip daddr 192.168.10.10 udp dport 862 numgen inc mod 50 == 0 counter name hit drop"
-    with reflecting(topology.VBR), runs.filtered(topology.VBR, drop):
-        words = run_words(tmp_path, scenario(tmp_path, latency_step(5)), circuit(tmp_path))
-        code, said = perfharness(tmp_path, *words)
-        truth = runs.hits(topology.VBR)
-    result = Result(tmp_path)
+    truth = 0
+
+    def attempt(folder: Path) -> tuple[int, str]:
+        nonlocal truth
+        with runs.filtered(topology.VBR, drop):
+            answer = perfharness(folder, *run_words(folder, scenario(folder, latency_step(5)), circuit(folder)))
+            truth = runs.hits(topology.VBR)
+        return answer
+
+    with reflecting(topology.VBR):
+        result, code, said = runs.until_decided(tmp_path, attempt)
     document = result.json()
     rows = {
         (row["scope"]["pair"], row["direction"]): row
