@@ -173,11 +173,12 @@ def run(
     results: Results = Path("results"),
     only: Only = None,
     as_json: Json = False,
+    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="The report as PDF too; `report` makes it later.")] = True,
 ) -> None:
     """Collect, judge, report."""
     from perfharness.run import run as run_scenario
 
-    _finish(run_scenario(scenario, circuit, results, only or (), _console()), as_json)
+    _finish(run_scenario(scenario, circuit, results, only or (), _console(), as_pdf=pdf), as_json)
 
 
 @app.command()

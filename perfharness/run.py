@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +26,16 @@ from perfharness.report.write import write_reports
 from perfharness.view import summary, view
 
 
-def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[str], console: Console) -> Run:
-    """Measure, judge and report.
+def run(
+    scenario_name: str,
+    circuit_file: Path,
+    results: Path,
+    only: Sequence[str],
+    console: Console,
+    *,
+    as_pdf: bool = True,
+) -> Run:
+    """Measure, judge and report; the page ``as_pdf`` too, which takes seconds.
 
     Raises BadInput or Refused before anything is touched, HostUnusable when a host cannot be used; the
     reports of what was measured until a host was lost are written all the same.
@@ -45,7 +54,7 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[st
         progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
         everyone = [circuit.host(name) for name in names]
         with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
-            with pdf.loading():
+            with pdf.loading() if as_pdf else nullcontext():
                 must_be_usable(fleet, ends, iperf3_hosts(tasks))
             must_have_room(fleet, tasks)
             folder = evidence.create(
@@ -75,7 +84,7 @@ def run(scenario_name: str, circuit_file: Path, results: Path, only: Sequence[st
                 "left_behind": fleet.left_behind,
             },
         )
-    judged = _report(folder.path, None, console)
+    judged = _report(folder.path, None, console, as_pdf)
     if ending.lost is not None:
         raise ending.lost
     return judged
@@ -91,15 +100,15 @@ def _write_order(folder: evidence.RunFolder, circuit: Circuit, circuit_file: Pat
 
 def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Run:
     """Findings and reports again from the evidence; with another order, beside the first ones."""
-    return _report(run_folder, circuit_file, console)
+    return _report(run_folder, circuit_file, console, True)
 
 
-def _report(path: Path, circuit_file: Path | None, console: Console) -> Run:
+def _report(path: Path, circuit_file: Path | None, console: Console, as_pdf: bool) -> Run:
     folder, about = evidence.open_run(path)
     corrected: Circuit | None = load_circuit(circuit_file) if circuit_file else None
     with console.status("judging, and writing the reports"):
         judged, circuit, scenario = evaluate(folder, about, corrected)
-        written = write_reports(judged, circuit, scenario, folder, circuit_file)
+        written = write_reports(judged, circuit, scenario, folder, circuit_file, as_pdf=as_pdf)
     summary(judged, console)
     for report in written:
         console.print(f"{report}", markup=False, highlight=False, soft_wrap=True)

@@ -14,9 +14,15 @@ from perfharness.report.findings import to_json
 
 
 def write_reports(
-    run: Run, circuit: Circuit, scenario: Scenario, folder: RunFolder, corrected: Path | None = None
+    run: Run,
+    circuit: Circuit,
+    scenario: Scenario,
+    folder: RunFolder,
+    corrected: Path | None = None,
+    *,
+    as_pdf: bool = True,
 ) -> tuple[Path, ...]:
-    """Write findings.json, report.html and report.pdf; returns the paths of the two reports.
+    """Write findings.json, report.html and (``as_pdf``) report.pdf; returns the paths of the reports.
 
     With another order than the run's the first verdict is kept: the files, and that order, go to a folder
     ``rejudged-<hash of the order>``.
@@ -30,6 +36,8 @@ def write_reports(
     page = html.render(run, circuit, scenario, root="../" if corrected is not None else "")
     _put(target / "findings.json", json_bytes(to_json(run)))
     _put(target / "report.html", page.encode())
+    if not as_pdf:
+        return (target / "report.html",)
     _put(target / "report.pdf", pdf.render(page))
     return (target / "report.html", target / "report.pdf")
 

@@ -123,7 +123,9 @@ def perfharness(folder: Path, *words: str) -> tuple[int, str]:
 
 
 def run_words(folder: Path, scenario_file: str, circuit_file: str | None = None) -> list[str]:
-    return ["run", scenario_file, "--circuit", circuit_file or circuit(folder), "--results", str(folder / "results")]
+    """A run without the PDF, which takes seconds and says what the page says."""
+    where = ["--circuit", circuit_file or circuit(folder), "--results", str(folder / "results")]
+    return ["run", scenario_file, *where, "--no-pdf"]
 
 
 class Result:
