@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from perfharness.analysis.ledger import host_loss
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import probe, probe_ledger
+from perfharness.measurements import base, probe, probe_ledger
 from perfharness.measurements.base import COUNTERS, Context, segment_of
 from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried
 from perfharness.model import Direction, Fitness, LedgerRow, Task
@@ -17,6 +17,9 @@ WAITED = 0.1
 """Share of a test for which a program may wait for a CPU."""
 STOLEN = 0.1
 """Share of its CPU time that a hypervisor may give to others."""
+
+PROBED = ("delay",)
+"""What the probes beside a load tell."""
 
 Ledgers = Mapping[Direction, Sequence[LedgerRow]]
 
@@ -31,17 +34,19 @@ def fitness(
     found: probe.Probe,
 ) -> tuple[Fitness, ...]:
     """Whether each host can be believed. What a sender withheld is inside the intervals: it is unfit when that may
-    be all that is missing. A receiver is unfit when most of what is missing had reached it."""
-    rows = []
-    for base in probe_ledger.fitness_of(context, task, found, probes):
-        reasons = list(base.reasons)
-        for flow in () if base.metrics else flows:
+    be all that is missing. A receiver is unfit when most of what is missing had reached it. What the probes beside the
+    load lack spoils only what they tell."""
+    prober = probe_ledger.fitness_of(context, task, found, probes)
+    rows = [replace(each, metrics=PROBED) for each in prober if not each.fit]
+    evidence = tuple(path for flow in flows for path in flow.evidence)
+    for host in context.hosts:
+        reasons: list[str] = []
+        for flow in flows:
             sender, receiver = (end.name for end in context.ends(flow.way))
-            reasons += _withheld(flow) if base.host == sender else []
-            reasons += _dropped(flow, ledgers[flow.way], context) if base.host == receiver else []
-            reasons += _strained(base.host, flow, files) if flow.udp and _short(flow) else []
-        evidence = (*base.evidence, *(path for flow in flows for path in flow.evidence))
-        rows.append(replace(base, fit=not reasons, reasons=tuple(reasons), evidence=evidence))
+            reasons += _withheld(flow) if host == sender else []
+            reasons += _dropped(flow, ledgers[flow.way], context) if host == receiver else []
+            reasons += _strained(host, flow, files) if flow.udp and _short(flow) else []
+        rows.append(base.fitness(host, task, reasons, evidence))
     return tuple(rows)
 
 

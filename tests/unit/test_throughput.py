@@ -95,6 +95,16 @@ def test_a_sender_that_offers_too_little_is_unfit(tmp_path: Path) -> None:
     assert list(unfit) == ["onprem-a"] and "offered only" in unfit["onprem-a"][0]
 
 
+def test_probes_that_were_not_sent_spoil_only_what_probes_tell(tmp_path: Path) -> None:
+    """The load beside them was sent in full: what it lost fails, while the delay under it stays open."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, said={"missed": 500})
+    assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is Verdict.FAIL
+    delay = find(found, "delay.loaded", "p99", Direction.ROUND_TRIP)
+    limit = Criterion("delay.loaded", "p99", "<=", 10**9, "ns", "test")
+    verdict, why = decide(delay, limit, found.fitness)
+    assert verdict is Verdict.INCONCLUSIVE and "packets of its schedule" in why
+
+
 def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> None:
     """Of two thirds of the load some was lost: that fails. The third that was withheld might all have arrived, or been
     lost: it lies inside both intervals."""
