@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness import __version__, evidence
-from perfharness.collect import collect, without
+from perfharness.collect import Ending, collect, without
 from perfharness.evaluate import evaluate
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
@@ -74,16 +74,7 @@ def run(
             for name, session in fleet.items():
                 folder.write_json(f"hosts/{name}.json", session.hello, host=name)
             ending = collect(plan, tasks, fleet, folder, progress)
-        folder.write_json(
-            "end.json",
-            {
-                "format_version": evidence.FORMAT_VERSION,
-                "ended": evidence.utc(),
-                "end": ending.how,
-                "notes": [*map(without, fleet.absent.values()), *ending.notes],
-                "left_behind": fleet.left_behind,
-            },
-        )
+        _write_end(folder, ending, fleet)
     judged = _report(folder.path, None, console, as_pdf)
     if ending.lost is not None:
         raise ending.lost
@@ -96,6 +87,20 @@ def _write_order(folder: evidence.RunFolder, circuit: Circuit, circuit_file: Pat
     folder.write("order/scenario.yaml", Path(scenario.source).read_bytes())
     if circuit.companion is not None:
         folder.write("order/companion.yaml", circuit.companion.read_bytes())
+
+
+def _write_end(folder: evidence.RunFolder, ending: Ending, fleet: Fleet) -> None:
+    """How it ended, and what is not known to have gone from the hosts."""
+    folder.write_json(
+        "end.json",
+        {
+            "format_version": evidence.FORMAT_VERSION,
+            "ended": evidence.utc(),
+            "end": ending.how,
+            "notes": [*map(without, fleet.absent.values()), *ending.notes],
+            "left_behind": fleet.left_behind,
+        },
+    )
 
 
 def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Run:
