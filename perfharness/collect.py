@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.session import Session
 from perfharness.model import Job, Plan, Role, Status, Task
-from perfharness.plan import spare
+from perfharness.plan import attempt, spare
 
 READY_S = 10.0
 """A server or watcher that is not ready by then will not be."""
@@ -84,10 +84,18 @@ def without(why: str) -> str:
     return f"{why.rstrip('.')}. The run went on without its counters."
 
 
-def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, progress: Progress) -> Ending:
+def collect(
+    plan: Plan,
+    tasks: Sequence[Task],
+    fleet: Fleet,
+    folder: RunFolder,
+    progress: Progress,
+    why_again: Callable[[Task], str] = lambda _: "",
+) -> Ending:
     """Run these tasks of the plan; says how it ended. A lost host or an interrupt ends it early.
 
     The plan's other tasks are noted as skipped: what was not measured must not look as if it never was required.
+    ``why_again``: what speaks for another attempt at a task that was completed; empty where nothing does.
     """
     for task in plan.tasks:
         if task not in tasks:
@@ -96,11 +104,18 @@ def collect(plan: Plan, tasks: Sequence[Task], fleet: Fleet, folder: RunFolder, 
     lost = set(extra.difference(fleet))
     try:
         for index, task in enumerate(tasks, 1):
-            progress.task_started(task, index, len(tasks))
-            outcome = _run(task, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes))
-            progress.task_ended(task, outcome.status, outcome.reason)
-            if outcome.status is not Status.COMPLETED:
-                ending.notes.append(f"{task.id} {outcome.status.value}: {outcome.reason}")
+            for number in range(1, task.attempts + 1):
+                this = attempt(task, number)
+                progress.task_started(this, index, len(tasks))
+                outcome = _run(this, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes))
+                done = outcome.status is Status.COMPLETED
+                again = why_again(this) if done and number < task.attempts else ""
+                progress.task_ended(this, outcome.status, f"again, since {again}" if again else outcome.reason)
+                if not done:
+                    ending.notes.append(f"{this.id} {outcome.status.value}: {outcome.reason}")
+                if not again:
+                    break
+                ending.notes.append(f"{this.id} was measured again, since a host fell short of its part: {again}.")
     except KeyboardInterrupt:
         ending.how = "interrupted"
         ending.notes.append("The run was interrupted by the user; what was measured until then is judged.")

@@ -28,6 +28,7 @@ from perfharness.plan import (
     make_plan,
     refuse_harm,
     step_parameters,
+    with_attempts,
 )
 
 FIRST_FREE_PORT = 1024
@@ -90,7 +91,7 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
             task.id,
             task.scope.pair.replace(":", " ↔ "),
             task.scope.direction.value if task.scope.direction else "",
-            duration_text(task.duration_s * 1e9),
+            duration_text(task.duration_s * 1e9) + (f", up to {task.attempts} times" if task.attempts > 1 else ""),
             size_text(task.load_bytes) if task.load_bytes else "none",
             rate_text(task.load_bps) if task.load_bps else "none",
         )
@@ -105,6 +106,12 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
         f"\nabout {duration_text(duration_s(tasks) * 1e9)}, {total} in all, "
         f"at most {rate_text(peak)} in one direction (rates and bytes at {circuit.rate_layer or 'L2'})"
     )
+    if any(task.attempts > 1 for task in tasks):
+        most = with_attempts(tasks)
+        say(
+            f"at most {duration_text(duration_s(most) * 1e9)} and {size_text(sum(task.load_bytes for task in most))}, "
+            "should a host fall short of its part in tasks that may be done again"
+        )
     if any(task.scope.load.startswith("tcp") for task in tasks):
         say(
             "TCP is not paced: its peak is the port's speed, its bytes are reckoned at the ordered rate. "

@@ -11,11 +11,11 @@ from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import measurable
-from perfharness.model import Measurement, Plan, Run, Status, Task
+from perfharness.model import Measurement, Plan, Run, Status, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import checks
-from perfharness.plan import from_json
+from perfharness.plan import attempt, from_json
 
 
 def evaluate(
@@ -32,7 +32,7 @@ def evaluate(
     _must_name_the_hosts(circuit, plan)
     end = folder.read_json("end.json")
     damaged = tuple(folder.verify())
-    measurements = tuple(_analysed(task, folder, circuit) for task in plan.tasks)
+    measurements = tuple(_analysed(_last_attempt(task, folder), folder, circuit) for task in plan.tasks)
     started = str(about["started"])
     day = date.fromisoformat(started[:10])
     declared = checks(circuit, day, _companion(folder))
@@ -53,6 +53,29 @@ def evaluate(
         notes=notes + damaged,
     )
     return run, circuit, scenario
+
+
+def why_again(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenario) -> str:
+    """What the hosts of a task that was just completed fell short of, where that left a row open; else empty.
+
+    A row that failed stands: only what says nothing of the circuit, for a reason that is none of the circuit's, is
+    measured again, so that no choice is made among what the circuit did.
+    """
+    measurement = _analysed(task, folder, circuit)
+    findings = judge(circuit, scenario, (measurement,), (), date.max, None)
+    verdicts = {finding.verdict for finding in findings if finding.task == task.id}
+    if Verdict.INCONCLUSIVE not in verdicts or verdicts & {Verdict.FAIL, Verdict.WARN}:
+        return ""
+    unfit = (f"{each.host}: {', '.join(each.reasons)}" for each in measurement.fitness if not each.fit)
+    return "; ".join(measurement.short or unfit)
+
+
+def _last_attempt(task: Task, folder: RunFolder) -> Task:
+    """The last one that was completed; the last one at all where none was."""
+    attempts = [attempt(task, number) for number in range(1, task.attempts + 1)]
+    made = [(each, outcome) for each in attempts if (outcome := folder.files(each.id).outcome())]
+    completed = [each for each, outcome in made if outcome.get("status") == Status.COMPLETED.value]
+    return (completed or [each for each, _ in made] or [task])[-1]
 
 
 def _must_name_the_hosts(circuit: Circuit, plan: Plan) -> None:

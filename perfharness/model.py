@@ -164,6 +164,8 @@ class Task:
     """Metrics that this task answers for, with their directions: what is missing is NOT_RUN."""
     services: tuple[str, ...] = ("",)
     """... and the classes of service for each of which it does, all of them at the same time."""
+    attempts: int = 1
+    """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,8 @@ class Measurement:
     observations: tuple[Observation, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     fitness: tuple[Fitness, ...] = ()
+    short: tuple[str, ...] = ()
+    """What its hosts left undone that may be all that a row lacks, however fit they are; one clause each."""
     series: tuple[Series, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Words and tables for the report (host facts, hops, argv), plain JSON types."""

@@ -45,7 +45,7 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
                 own = kinds[step.measure].tasks(parameters[step.id], step.id, context)
                 if isinstance(context, Context):  # of a router the judge says what nobody can tell
                     _must_be_answered(step, own)
-                tasks += own
+                tasks += (replace(task, attempts=step.attempts) for task in own)
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
             except BadInput as error:
@@ -116,8 +116,18 @@ def step_parameters(scenario: Scenario) -> dict[str, Params]:
     return scenario.parameters({name: kind.parameters for name, kind in REGISTRY.items()})
 
 
+def attempt(task: Task, number: int) -> Task:
+    """The task as it is filed when it is done for the ``number``th time."""
+    return task if number == 1 else replace(task, id=f"{task.id}.{number}")
+
+
 def duration_s(tasks: Sequence[Task]) -> float:
     return sum(task.duration_s + BETWEEN_TASKS_S for task in tasks)
+
+
+def with_attempts(tasks: Sequence[Task]) -> list[Task]:
+    """Each as often as it may be done: what they cost at most."""
+    return [task for task in tasks for _ in range(task.attempts)]
 
 
 def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
@@ -145,8 +155,9 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
             f"to {change.window_end.isoformat()}; it is {now.isoformat(timespec='seconds')}.",
         )
     left = (change.window_end - now).total_seconds()
-    if duration_s(tasks) > left:
-        raise Refused(said, f"They need {duration_s(tasks):.0f} s; the window ends in {left:.0f} s.")
+    longest = duration_s(with_attempts(tasks))
+    if longest > left:
+        raise Refused(said, f"They need up to {longest:.0f} s; the window ends in {left:.0f} s.")
 
 
 def disk_bytes(tasks: Sequence[Task], host: str) -> int:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from perfharness import __version__, evidence
 from perfharness.collect import Ending, collect, without
-from perfharness.evaluate import evaluate
+from perfharness.evaluate import evaluate, why_again
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
@@ -73,7 +74,8 @@ def run(
             folder.write_json("plan.json", to_json(plan))
             for name, session in fleet.items():
                 folder.write_json(f"hosts/{name}.json", session.hello, host=name)
-            ending = collect(plan, tasks, fleet, folder, progress)
+            why = partial(why_again, folder=folder, circuit=circuit, scenario=scenario)
+            ending = collect(plan, tasks, fleet, folder, progress, why)
         _write_end(folder, ending, fleet)
     judged = _report(folder.path, None, console, as_pdf)
     if ending.lost is not None:

@@ -59,6 +59,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
+        short=tuple(_short(flow, context) for flow in flows if flow.offered_bps < SHORT * flow.intended_bps),
         series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
@@ -167,6 +168,11 @@ def _lost(flow: Carried, found: probe.Probe) -> tuple[int, int, float]:
 
 def _offered_text(flow: Carried) -> str:
     return f"The sender offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load."
+
+
+def _short(flow: Carried, context: Context) -> str:
+    sender, _ = context.ends(flow.way)
+    return f"{sender.name} offered {flow.offered_bps / flow.intended_bps:.2%} of the load ({flow.way.value})"
 
 
 def _series(flow: Carried, context: Context) -> Series:

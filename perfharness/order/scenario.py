@@ -187,6 +187,9 @@ class Step(Strict):
     """Name of the step within the scenario."""
     measure: Text = Field(examples=["latency"])
     """Which measurement."""
+    attempts: int = Field(default=1, ge=1, le=5)
+    """How often it is measured at most, in all: again only where a host fell short of its part and a row is
+    INCONCLUSIVE, never where one failed. Every attempt is kept, and the last one that was completed is judged."""
     judge: tuple[CriterionSpec, ...] = ()
     """What its figures must be; without any it only informs."""
 
