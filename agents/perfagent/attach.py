@@ -65,7 +65,7 @@ def attach(folder: Path, run: str = "", lease_s: float = 0.0) -> int:
 
 def _start_worker(folder: Path, run: str, lease_s: float) -> None:
     """Start the daemon and wait until it listens; a folder without one is removed. Raises Fault."""
-    command = [sys.executable, "-IS", str(folder / "agent.pyz"), "worker", str(folder), run, str(lease_s)]
+    command = [sys.executable, "-IS", str(folder / "agent"), "worker", str(folder), run, str(lease_s)]
     environment = {**os.environ, **{name: str(folder / "scapy") for name in _SCAPY_HOMES}}
     log = folder / "worker.log"
     try:

@@ -1,5 +1,6 @@
 # Sent ahead of the agent over the same channel: receives it, checks it, puts it into a new private folder and
-# becomes it. Arguments: size, SHA-256, verb, further words of the verb.
+# becomes it. Arguments: size, SHA-256, verb, further words of the verb. It is unpacked, since Python keeps what it
+# has compiled of a folder and of no zip: each of its many short processes would compile its part again.
 # Python 2 and early 3 must be able to read this, to say that they are too old. It holds no NUL byte: that ends it.
 # ruff: noqa: E402, PTH118, PTH123, RUF005, UP031, UP036
 # mypy: ignore-errors
@@ -8,9 +9,11 @@ import sys
 sys.path[:] = [place for place in sys.path if place]  # a random.py in somebody's home is not for us
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
+import zipfile
 
 
 def fail(code, words):
@@ -29,16 +32,17 @@ def receive(size):
     return b"".join(blocks)
 
 
-def store(agent):
+def store(agent, sha256):
     problems = []
     for place in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
         folder = None
         try:
             if place:
                 folder = tempfile.mkdtemp(prefix="perfharness-", dir=place)
-                for name, content in (("perfharness-agent", b""), ("agent.pyz", agent)):
-                    with open(os.path.join(folder, name), "wb") as file:
-                        file.write(content)
+                with open(os.path.join(folder, "perfharness-agent"), "w") as marker:
+                    marker.write(sha256)
+                with zipfile.ZipFile(io.BytesIO(agent)) as packed:
+                    packed.extractall(os.path.join(folder, "agent"))
                 return folder
         except OSError as error:
             problems.append("%s: %s" % (place, error.strerror))
@@ -53,6 +57,6 @@ os.umask(0o077)
 agent = receive(int(sys.argv[1]))
 if hashlib.sha256(agent).hexdigest() != sys.argv[2]:
     fail(7, "the agent was altered on its way")
-folder = store(agent)
-program = os.path.join(folder, "agent.pyz")
+folder = store(agent, sys.argv[2])
+program = os.path.join(folder, "agent")
 os.execv(sys.executable, [sys.executable, "-IS", program, sys.argv[3], folder] + sys.argv[4:])

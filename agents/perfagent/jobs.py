@@ -1,6 +1,6 @@
 """One job: a method run in a process of its own, from ``spec.json`` to ``result.json``.
 
-The worker starts ``agent.pyz job DIR ID`` as the leader of a new process group. Standard output is the pipe
+The worker starts ``agent job DIR ID`` as the leader of a new process group. Standard output is the pipe
 to the worker and carries events; it is moved away at once so that a chatty library cannot garble them.
 SIGTERM asks the method to end tidily. The worker enforces the deadline, first with SIGTERM, then with SIGKILL.
 """

@@ -25,7 +25,7 @@ PREAMBLE = b"perfharness/1\n"
 """First on every channel: what comes before it was printed by a login script."""
 
 MARKER = "perfharness-agent"
-"""The file that says that a folder is ours."""
+"""The file that says that a folder is ours; it holds the SHA-256 of the agent, checked before that was unpacked."""
 
 MAX_SECRET = 4096
 """Bytes of a job's secret: any pipe takes so much at once (PIPE_BUF), whether or not the job reads it."""

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,7 +144,7 @@ class Worker:
     def __init__(self, folder: Path, run: str, lease_s: float) -> None:
         """Takes the host's lock, listens and has a warden. Raises Fault(HOST_BUSY), OSError."""
         self._folder = folder
-        self._program = folder / "agent.pyz"
+        self._program = folder / "agent"
         self._run = run
         self._processes: dict[str, JobProcess] = {}
         self._connections: set[Connection] = set()
@@ -159,7 +158,7 @@ class Worker:
         self._watch(self._listener, self._on_connect)
         identity = {
             "version": __version__,
-            "agent": sha256(self._program.read_bytes()).hexdigest(),
+            "agent": (folder / wire.MARKER).read_text(encoding="ascii"),
             "python": platform.python_version(),
             "uid": os.geteuid(),
             "pid": os.getpid(),

@@ -211,7 +211,7 @@ class Session:
     def _agent(self, verb: str, *words: str, patience_s: float = IO_S) -> Any:
         """Run the agent that is on the host already."""
         folder = self.hello["dir"]
-        command = [self._endpoint.python, "-IS", f"{folder}/agent.pyz", verb, folder, *words]
+        command = [self._endpoint.python, "-IS", f"{folder}/agent", verb, folder, *words]
         return self._link.execute(command, patience_s=patience_s)
 
     def _see_it_gone(self) -> None:

@@ -219,7 +219,7 @@ def test_sigterm_of_the_worker_is_a_goodbye(session: Session, sandbox: Any) -> N
 def test_an_endless_line_ends_only_its_connection(session: Session, endpoint: Any) -> None:
     """More than 1 MiB without a newline is answered with a failure; the worker serves the next channel."""
     folder = session.hello["dir"]
-    channel = PipeChannel([endpoint.python, "-IS", f"{folder}/agent.pyz", "attach", folder])
+    channel = PipeChannel([endpoint.python, "-IS", f"{folder}/agent", "attach", folder])
     channel.sendall(b"x" * (wire.MAX_LINE + 70_000))
     said = b""
     while block := channel.recv(1 << 16):

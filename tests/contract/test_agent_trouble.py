@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +110,9 @@ def test_a_coordinator_that_dies_while_the_agent_starts_leaves_nothing(
 def test_a_worker_survives_the_death_of_its_starter(endpoint: Any, agent: bundle.Bundle, sandbox: Any) -> None:
     """Killed before the worker's first word, the starter leaves a worker that ends with its lease."""
     (folder := sandbox.tmp / "perfharness-orphan").mkdir(mode=0o700)
-    (folder / "agent.pyz").write_bytes(agent.content)
-    words = ["-IS", "/tmp/perfharness-orphan/agent.pyz", "worker", "/tmp/perfharness-orphan", "run-1", "1"]
+    (folder / wire.MARKER).write_text(agent.sha256)
+    zipfile.ZipFile(io.BytesIO(agent.content)).extractall(folder / "agent")
+    words = ["-IS", "/tmp/perfharness-orphan/agent", "worker", "/tmp/perfharness-orphan", "run-1", "1"]
     worker = subprocess.Popen([endpoint.python, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert worker.stdout is not None
     worker.stdout.close()
