@@ -50,12 +50,12 @@ def echo(job: Job, *, address: str, port: int, peer: str) -> dict[str, Any]:
     answered = foreign = 0
     buffer = bytearray(_MAX_IP_BYTES)
     with sockets.bind_udp(address, port) as sock:
-        sockets.set_receive_timeout(sock, 0.2)
         overhead = _OVERHEAD[sock.family]
         job.ready({"address": address, "port": sock.getsockname()[1]})
         while not job.stopping:
+            select([sock.fileno(), job.stop_fd], [], [])
             try:
-                size, sender = sock.recvfrom_into(buffer)
+                size, sender = sock.recvfrom_into(buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 continue
             if sender[0] != peer or size < _HEADER.size or not buffer.startswith(_MAGIC):
