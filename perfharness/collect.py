@@ -19,8 +19,9 @@ from perfagent.wire import Code
 from perfharness import recording
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
-from perfharness.fleet.hosts import Fleet
+from perfharness.fleet.hosts import MAX_PARALLEL, Fleet
 from perfharness.fleet.session import Session
+from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
 from perfharness.plan import attempt, spare
 
@@ -74,7 +75,6 @@ class Outcome:
 
 KEY_BYTES = 32
 """Of a secret: as long as the digest that it makes (RFC 2104, section 3)."""
-PARALLEL_FETCHES = 8
 LEFT_OUT = "left out by --only"
 STARTED = "started"
 
@@ -209,7 +209,8 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
                     _note(task, job, state, outcome)
                     if _key(job) in outcome.watched:
                         outcome.watched[_key(job)].append((asked_ns[_key(job)], time.time_ns()))
-        _fetch_all([job for job in task.jobs if _is_there(job, outcome)], task, fleet, folder, outcome)
+        ended = [job for job in task.jobs if _is_there(job, outcome) and outcome.jobs[_key(job)] != STARTED]
+        _fetch_all(ended, task, fleet, folder, outcome)
 
 
 def _is_there(job: Job, outcome: Outcome) -> bool:
@@ -240,21 +241,22 @@ def _spared(job: Job, outcome: Outcome) -> Iterator[None]:
 
 
 def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> None:
-    """All at once, since each is mostly waiting; entered in the manifest in the order of the jobs, samples packed."""
+    """All hosts at once; entered in the manifest in the order of the jobs, samples packed."""
 
-    def fetch(job: Job) -> list[str] | None:
-        target = folder.path / job_folder(task.id, job.endpoint, job.id)
-        target.mkdir(parents=True)
-        session = fleet[job.endpoint]
-        files = _quietly(job, outcome, _persist, session, session.fetch, name(task, job), target)
-        return None if files is None else [file.name for file in files]
+    def fetch(host: str) -> Iterable[SpoolFile]:
+        there = [job for job in jobs if job.endpoint == host]
+        targets = {name(task, job): folder.path / job_folder(task.id, host, job.id) for job in there}
+        return _quietly(there[0], outcome, _persist, fleet[host], fleet[host].fetch, targets) or ()
 
-    with ThreadPoolExecutor(max_workers=PARALLEL_FETCHES) as pool:
-        fetched = [
-            (job, f"{job_folder(task.id, job.endpoint, job.id)}/{file}")
-            for job, files in zip(jobs, pool.map(fetch, jobs), strict=True)
-            for file in files or ()
-        ]
+    hosts = list(dict.fromkeys(job.endpoint for job in jobs))
+    with ThreadPoolExecutor(max_workers=MAX_PARALLEL) as pool:
+        files = dict(zip(hosts, pool.map(fetch, hosts), strict=True))
+    fetched = [
+        (job, f"{job_folder(task.id, job.endpoint, job.id)}/{file.name}")
+        for job in jobs
+        for file in files.get(job.endpoint, ())
+        if file.job == name(task, job)
+    ]
     packed = recording.pack_all([folder.path / path for _, path in fetched])
     for job, path in fetched:
         kept = packed.get(folder.path / path, folder.path / path)

@@ -77,7 +77,7 @@ def _facts(session: Session, end: Endpoint, iperf3_needed: bool) -> dict[str, An
     if state["error"]:
         raise HostUnusable(end.name, f"{state['error']['message']}.", "Correct the endpoint in the circuit file.")
     with TemporaryDirectory() as folder:
-        session.fetch(FACTS, Path(folder))
+        session.fetch({FACTS: Path(folder)})
         facts: dict[str, Any] = json.loads((Path(folder) / "result.json").read_bytes())["data"]
     if iperf3_needed and facts["iperf3"] is None:
         remedy = f"Install iperf3 there, or name it as `iperf3:` of {end.name} in the circuit file."

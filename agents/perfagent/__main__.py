@@ -1,7 +1,7 @@
 """The agent's subcommands. ``attach`` and ``clean`` come from outside, the others the agent starts itself.
 
 attach DIR [RUN LEASE_S]   pass bytes between standard input/output and the worker; start it for RUN
-fetch DIR JOB              a job's files on standard output: see ``perfagent.spool.send``
+fetch DIR JOB ...          the jobs' files on standard output: see ``perfagent.spool.send``
 clean DIR                  remove what runs of this user have left here, DIR (our own) included
 worker DIR RUN LEASE_S     the daemon
 warden DIR                 the daemon's cleaner
@@ -46,7 +46,7 @@ def _answer_once(verb: str, folder: Path, words: list[str]) -> int:
         from perfagent.spool import send
 
         with os.fdopen(open_channel(), "wb") as out:
-            send(folder / "jobs" / words[0], out)
+            send(folder / "jobs", words, out)
         return 0
     if verb == "clean":
         from perfagent.clean import answer

@@ -1,4 +1,4 @@
-"""A job's folder: what is in it, and how it goes to the coordinator."""
+"""Jobs' folders: what is in them, and how it goes to the coordinator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,17 +33,17 @@ def listing(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def send(folder: Path, out: BinaryIO) -> None:
-    """Write the listing as a line of JSON, then the contents in its order as one zlib stream.
+def send(folder: Path, jobs: Sequence[str], out: BinaryIO) -> None:
+    """Write the listing of these jobs as a line of JSON, then the contents in its order as one zlib stream.
 
     Names and sizes are said only there, so the receiver has no archive to unpack. Compressed lightly, since the
     host may be measuring again.
     """
-    rows = listing(folder)
+    rows = [{"job": job, **row} for job in jobs for row in listing(folder / job)]
     out.write(json.dumps(rows).encode("ascii") + b"\n")
     packer = zlib.compressobj(1)
     for row in rows:
-        for block in _blocks(folder / row["name"]):
+        for block in _blocks(folder / row["job"] / row["name"]):
             out.write(packer.compress(block))
     out.write(packer.flush())
 

@@ -27,7 +27,7 @@ HEARTBEAT_S = 10.0
 
 REATTACH_PAUSE_S = 1.0
 HASHING_S = 120.0
-"""The agent hashes a job's files before it answers: a gigabyte takes it seconds."""
+"""The agent hashes the files before it answers: a gigabyte takes it seconds."""
 
 BYE_S = 30.0
 """Leaving includes removing the spool, which may be large."""
@@ -132,25 +132,28 @@ class Session:
         """Ask a job to end tidily; it is killed if it does not within 5 s."""
         self._client.call("stop", {"job": job_id})
 
-    def fetch(self, job_id: str, target: Path) -> list[spool.SpoolFile]:
-        """Bring the files of an ended job into ``target``, checked by hash, and free them on the host.
+    def fetch(self, targets: Mapping[str, Path]) -> list[spool.SpoolFile]:
+        """Bring the files of ended jobs into the folders by their ids, checked by hash, and free them on the host.
 
-        The id of the job may be used again afterwards. Raises HostLost, AgentError, EvidenceBroken.
+        The ids may be used again afterwards. Raises HostLost, AgentError, EvidenceBroken.
         """
-        if self._state(job_id)["state"] not in ENDED:
-            raise AgentError(self.host, wire.Code.BAD_ARGUMENT, f"the job {job_id} has not ended")
-        channel = self._agent("fetch", job_id, patience_s=HASHING_S)
+        for job in targets:
+            if self._state(job)["state"] not in ENDED:
+                raise AgentError(self.host, wire.Code.BAD_ARGUMENT, f"the job {job} has not ended")
+        channel = self._agent("fetch", *targets, patience_s=HASHING_S)
         try:
             stream = after_preamble(channel, self._endpoint)
-            files = spool.expected(self.host, stream.line(wire.MAX_LINE))
-            spool.receive(self.host, stream, files, target)
+            files = spool.expected(self.host, stream.line(wire.MAX_LINE), targets)
+            spool.receive(self.host, stream, files, targets)
         finally:
             with suppress(OSError, EOFError):
                 channel.close()
         with suppress(HostLost):  # the files are here; whoever asks for something next learns of the cut
-            self._client.call("forget", {"job": job_id})
+            for job in targets:
+                self._client.call("forget", {"job": job})
         with self._changed:
-            self._states.pop(job_id, None)
+            for job in targets:
+                self._states.pop(job, None)
         return files
 
     # --- the connection ---

@@ -1,11 +1,11 @@
-"""A job's files on their way home: they come from another machine, so nothing about them is believed."""
+"""The files of jobs on their way home: they come from another machine, so nothing about them is believed."""
 
 from __future__ import annotations
 
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,6 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class SpoolFile(NamedTuple):
     """A file as the agent has it."""
 
+    job: str
     name: str
     size_bytes: int
     sha256: str
@@ -33,29 +34,35 @@ class Readable(Protocol):
     def read(self, size: int) -> bytes: ...
 
 
-def expected(host: str, line: bytes) -> list[SpoolFile]:
-    """The agent's listing, with only plain names and a sane size. Raises EvidenceBroken."""
+def expected(host: str, line: bytes, jobs: Collection[str]) -> list[SpoolFile]:
+    """The agent's listing of these jobs, with only plain names and a sane size. Raises EvidenceBroken."""
     try:
-        files = [SpoolFile(str(row["name"]), int(row["size"]), str(row["sha256"])) for row in json.loads(line)]
+        files = [
+            SpoolFile(str(row["job"]), str(row["name"]), int(row["size"]), str(row["sha256"]))
+            for row in json.loads(line)
+        ]
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EvidenceBroken(f"{host}: its list of files cannot be understood.") from error
     for file in files:
+        if file.job not in jobs:
+            raise EvidenceBroken(f"{host}: it sends files of {file.job!r:.80}, which nobody asked for.")
         if not _NAME.fullmatch(file.name) or file.size_bytes < 0:
             raise EvidenceBroken(f"{host}: {file.name!r:.80} is no name for a file, or its size is none.")
-    if len({file.name for file in files}) < len(files):
+    if len({(file.job, file.name) for file in files}) < len(files):
         raise EvidenceBroken(f"{host}: its list of files names one twice.")
-    if sum(file.size_bytes for file in files) > LIMIT_BYTES:
+    if any(sum(file.size_bytes for file in files if file.job == job) > LIMIT_BYTES for job in jobs):
         raise EvidenceBroken(f"{host}: a job's files exceed {LIMIT_BYTES >> 30} GiB.")
     return files
 
 
-def receive(host: str, stream: Readable, files: Sequence[SpoolFile], target: Path) -> None:
-    """Write exactly these files into ``target``. Raises EvidenceBroken and leaves no file half-written."""
-    target.mkdir(parents=True, exist_ok=True)
+def receive(host: str, stream: Readable, files: Sequence[SpoolFile], targets: Mapping[str, Path]) -> None:
+    """Write exactly these files into their jobs' folders. Raises EvidenceBroken and leaves no file half-written."""
+    for target in targets.values():
+        target.mkdir(parents=True, exist_ok=True)
     contents = _Contents(stream)
     try:
         for file in files:
-            _write(host, contents, file, target)
+            _write(host, contents, file, targets[file.job])
         if contents.read(1):
             raise EvidenceBroken(f"{host}: more arrived than was announced.")
     except (zlib.error, EOFError) as error:

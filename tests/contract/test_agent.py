@@ -30,7 +30,7 @@ def test_a_whole_life(session: Session, sandbox: Any, events: Any, agent: bundle
     assert session.wait_done("echo", 10) == {"state": "completed", "data": {"text": "hi"}, "error": None}
     assert [kind for _, kind, _ in events.seen] == ["ready", "live", "done"]
 
-    files = session.fetch("echo", tmp_path / "raw")
+    files = session.fetch({"echo": tmp_path / "raw"})
     assert [file.name for file in files] == ["echo.bin", "result.json"]
     result = json.loads((tmp_path / "raw" / "result.json").read_bytes())
     assert (result["status"], result["data"]) == ("completed", {"text": "hi", "stopped": False})
@@ -45,7 +45,7 @@ def test_a_fetched_job_frees_its_id(session: Session, tmp_path: Path) -> None:
     for run in ("one", "two"):
         session.start(a_job("echo", text=run))
         session.wait_done("echo", 10)
-        session.fetch("echo", tmp_path / run)
+        session.fetch({"echo": tmp_path / run})
     assert (tmp_path / "two" / "echo.bin").read_bytes() == b"two" * 1000
 
 
@@ -62,7 +62,7 @@ def test_a_deadline_is_enforced(session: Session, tmp_path: Path) -> None:
     session.start(a_job("echo", deadline_s=2.0, text="x", seconds=60))
     state = session.wait_done("echo", 10)
     assert (state["state"], state["error"]["code"]) == ("aborted", wire.Code.DEADLINE)
-    session.fetch("echo", tmp_path)
+    session.fetch({"echo": tmp_path})
     assert json.loads((tmp_path / "result.json").read_bytes())["data"]["text"] == "x"
 
 
@@ -72,7 +72,7 @@ def test_a_deaf_job_is_killed(session: Session, tmp_path: Path) -> None:
     session.wait_ready("stubborn", 10)
     session.stop("stubborn")
     assert session.wait_done("stubborn", 15)["state"] == "failed"
-    session.fetch("stubborn", tmp_path)
+    session.fetch({"stubborn": tmp_path})
     assert "signal 9" in json.loads((tmp_path / "result.json").read_bytes())["error"]["message"]
 
 
@@ -81,7 +81,7 @@ def test_a_bug_in_a_method_is_a_result(session: Session, tmp_path: Path) -> None
     session.start(a_job("crash"))
     error = session.wait_done("crash", 10)["error"]
     assert (error["code"], error["message"]) == (50, "trial.crash broke: RuntimeError: a bug of the method")
-    session.fetch("crash", tmp_path)
+    session.fetch({"crash": tmp_path})
     assert "Traceback" in (tmp_path / "job.log").read_text()
 
 
@@ -89,7 +89,7 @@ def test_prints_do_not_reach_the_protocol(session: Session, tmp_path: Path) -> N
     """What a library prints, even something that looks like an event, lands in job.log."""
     session.start(a_job("noisy"))
     assert session.wait_done("noisy", 10)["state"] == "completed"
-    session.fetch("noisy", tmp_path)
+    session.fetch({"noisy": tmp_path})
     assert "hello from a library" in (tmp_path / "job.log").read_text()
 
 
@@ -185,7 +185,7 @@ def test_a_job_survives_the_channel(session: Session, sandbox: Any, links: list[
         session.wait_done("echo", 10)
     session.reattach(10)
     assert session.wait_done("echo", 10)["state"] == "completed"
-    session.fetch("echo", tmp_path)
+    session.fetch({"echo": tmp_path})
     session.bye()
     sandbox.await_nothing_left()
 
@@ -279,7 +279,7 @@ def test_chatter_of_a_login_script_is_skipped(
     session = Session(endpoint, "run-1", 30.0, agent=agent)
     session.start(a_job("echo", text="x"))
     session.wait_done("echo", 10)
-    session.fetch("echo", tmp_path / "raw")
+    session.fetch({"echo": tmp_path / "raw"})
     session.bye()
 
 

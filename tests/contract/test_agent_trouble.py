@@ -33,12 +33,12 @@ def test_a_file_altered_on_its_way_is_noticed(
     session.wait_done("echo", 10)
     announce = spool.expected
 
-    def another(host: str, line: bytes) -> list[spool.SpoolFile]:
-        return [file._replace(sha256="0" * 64) for file in announce(host, line)]
+    def another(*args: Any) -> list[spool.SpoolFile]:
+        return [file._replace(sha256="0" * 64) for file in announce(*args)]
 
     monkeypatch.setattr(spool, "expected", another)
     with pytest.raises(EvidenceBroken, match=r"echo\.bin was altered"):
-        session.fetch("echo", tmp_path / "raw")
+        session.fetch({"echo": tmp_path / "raw"})
     assert list((tmp_path / "raw").iterdir()) == []
 
 
@@ -51,8 +51,8 @@ def test_a_cut_during_a_fetch_is_a_lost_host(session: Session, monkeypatch: Any,
         cut.setattr(launch, "exit_status", lambda _: -1)
         seen: list[int] = []
         with pytest.raises(HostLost):
-            session.fetch("echo", tmp_path / "raw")
-    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
+            session.fetch({"echo": tmp_path / "raw"})
+    assert [file.name for file in session.fetch({"echo": tmp_path / "raw"})] == ["echo.bin", "result.json"]
 
 
 def test_a_cut_after_a_fetch_loses_nothing(session: Session, links: list[LocalLink], tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_a_cut_after_a_fetch_loses_nothing(session: Session, links: list[LocalLi
     session.start(a_job("echo", text="x"))
     session.wait_done("echo", 10)
     os.kill(links[0].channels[0].process.pid, signal.SIGKILL)
-    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
+    assert [file.name for file in session.fetch({"echo": tmp_path / "raw"})] == ["echo.bin", "result.json"]
 
 
 def test_a_running_job_is_not_fetched(session: Session, tmp_path: Path) -> None:
     """A growing file is no evidence."""
     session.start(a_job("echo", text="x", seconds=60))
     with pytest.raises(AgentError, match="has not ended"):
-        session.fetch("echo", tmp_path / "raw")
+        session.fetch({"echo": tmp_path / "raw"})
 
 
 def test_a_job_that_never_reached_the_agent_is_not_waited_for(session: Session, links: list[LocalLink]) -> None:

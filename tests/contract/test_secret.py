@@ -29,7 +29,7 @@ def test_a_secret_is_read_by_its_job_alone(session: Session, sandbox: Any, size:
     assert leaks(secret, sandbox.tmp) == []
     session.stop("confide")
     session.wait_done("confide", 10)
-    session.fetch("confide", tmp_path / "raw")
+    session.fetch({"confide": tmp_path / "raw"})
     assert leaks(secret, sandbox.tmp, tmp_path / "raw") == []
 
 
@@ -48,7 +48,7 @@ def test_a_job_that_never_reads_holds_nobody_up(session: Session, links: list[Lo
     session.reattach(10)
     session.stop("echo")
     assert session.wait_done("echo", 10)["state"] == "completed"
-    session.fetch("echo", tmp_path)
+    session.fetch({"echo": tmp_path})
 
 
 def test_a_job_stopped_before_it_reads_takes_its_secret_along(session: Session, sandbox: Any) -> None:

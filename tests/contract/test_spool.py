@@ -19,7 +19,7 @@ from perfharness.errors import EvidenceBroken
 from perfharness.fleet import spool
 
 CONTENT = b"evidence"
-ANNOUNCED = spool.SpoolFile("a.json", len(CONTENT), sha256(CONTENT).hexdigest())
+ANNOUNCED = spool.SpoolFile("job", "a.json", len(CONTENT), sha256(CONTENT).hexdigest())
 
 
 def packed(content: bytes) -> io.BytesIO:
@@ -37,11 +37,29 @@ def test_what_the_agent_sends_arrives(tmp_path: Path) -> None:
     for name, content in contents.items():
         (job / name).write_bytes(content)
     (job / "link").symlink_to("/etc/passwd")
-    sender.send(job, out := io.BytesIO())
+    sender.send(tmp_path, ["job"], out := io.BytesIO())
     announced, _, sent = out.getvalue().partition(b"\n")
-    spool.receive("h", io.BytesIO(sent), spool.expected("h", announced), tmp_path / "in")
+    spool.receive("h", io.BytesIO(sent), spool.expected("h", announced, ["job"]), {"job": tmp_path / "in"})
     arrived = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
     assert arrived == {name: contents[name] for name in ("a.json", "b.rec")}
+
+
+def test_files_of_several_jobs_come_together(tmp_path: Path) -> None:
+    """One listing and one stream for all, and each file lies in the folder of its job."""
+    for job in ("a", "b"):
+        (tmp_path / job).mkdir()
+        (tmp_path / job / "result.json").write_text(job)
+    sender.send(tmp_path, ["a", "b"], out := io.BytesIO())
+    announced, _, sent = out.getvalue().partition(b"\n")
+    files = spool.expected("h", announced, ["a", "b"])
+    spool.receive("h", io.BytesIO(sent), files, {job: tmp_path / "in" / job for job in ("a", "b")})
+    assert [(tmp_path / "in" / job / "result.json").read_text() for job in ("a", "b")] == ["a", "b"]
+
+
+def test_files_that_nobody_asked_for_are_refused() -> None:
+    """A job that is not among those fetched has no folder here."""
+    with pytest.raises(EvidenceBroken, match="nobody asked"):
+        spool.expected("h", line({"job": "../x", "name": "a", "size": 1, "sha256": ""}), ["job"])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +77,7 @@ def test_what_the_agent_sends_arrives(tmp_path: Path) -> None:
 def test_anything_else_is_refused(tmp_path: Path, sent: io.BytesIO) -> None:
     """Another size or content, or a stream without its end, is broken evidence, and no file is half-written."""
     with pytest.raises(EvidenceBroken):
-        spool.receive("h", sent, [ANNOUNCED], tmp_path / "in")
+        spool.receive("h", sent, [ANNOUNCED], {"job": tmp_path / "in"})
     assert {path.name for path in (tmp_path / "in").iterdir()} <= {"a.json"}
 
 
@@ -69,7 +87,7 @@ def test_a_bomb_does_not_go_off(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(EvidenceBroken):
-            spool.receive("h", bomb, [ANNOUNCED._replace(size_bytes=32 << 20)], tmp_path / "in")
+            spool.receive("h", bomb, [ANNOUNCED._replace(size_bytes=32 << 20)], {"job": tmp_path / "in"})
         assert tracemalloc.get_traced_memory()[1] < 8 * spool.BLOCK_BYTES
     finally:
         tracemalloc.stop()
@@ -79,31 +97,31 @@ def test_a_bomb_does_not_go_off(tmp_path: Path) -> None:
 def test_arbitrary_bytes_are_broken_evidence(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """Whatever arrives, it is EvidenceBroken and nothing else."""
     with pytest.raises(EvidenceBroken):
-        spool.receive("h", io.BytesIO(data), [ANNOUNCED], tmp_path_factory.getbasetemp() / "bytes")
+        spool.receive("h", io.BytesIO(data), [ANNOUNCED], {"job": tmp_path_factory.getbasetemp() / "bytes"})
     with pytest.raises(EvidenceBroken):
-        spool.expected("h", b"x" + data)
+        spool.expected("h", b"x" + data, ["job"])
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "", ".", "a/b", ".hidden", "x\n"])
 def test_names_are_plain(name: str) -> None:
     """A name that could lead out of the folder is refused before anything is written."""
     with pytest.raises(EvidenceBroken):
-        spool.expected("h", line({"name": name, "size": 1, "sha256": ""}))
+        spool.expected("h", line({"job": "job", "name": name, "size": 1, "sha256": ""}), ["job"])
 
 
 def test_a_flood_is_refused() -> None:
     """More than the limit is not fetched, and no size or name can hide it."""
-    row = {"name": "a", "size": spool.LIMIT_BYTES + 1, "sha256": ""}
+    row = {"job": "job", "name": "a", "size": spool.LIMIT_BYTES + 1, "sha256": ""}
     with pytest.raises(EvidenceBroken, match="8 GiB"):
-        spool.expected("h", line(row))
+        spool.expected("h", line(row), ["job"])
     with pytest.raises(EvidenceBroken, match="size is none"):
-        spool.expected("h", line(row, {**row, "name": "b", "size": -spool.LIMIT_BYTES}))
+        spool.expected("h", line(row, {**row, "name": "b", "size": -spool.LIMIT_BYTES}), ["job"])
     with pytest.raises(EvidenceBroken, match="twice"):
-        spool.expected("h", line({**row, "size": 1}, {**row, "size": 1}))
+        spool.expected("h", line({**row, "size": 1}, {**row, "size": 1}), ["job"])
 
 
 @pytest.mark.parametrize("said", [b"", b"null", b"7", b"[7]", b'{"a": 1}', b'[{"name": "a"}]', b"[" * 100_000])
 def test_a_listing_of_another_shape_is_refused(said: bytes) -> None:
     """Wrong types are broken evidence, not a crash."""
     with pytest.raises(EvidenceBroken):
-        spool.expected("h", said)
+        spool.expected("h", said, ["job"])

@@ -32,7 +32,7 @@ def test_a_whole_life_over_ssh(known: Any, agent: bundle.Bundle, sandbox: Any, t
     session = Session(known, "run-1", 30.0, agent=agent)
     session.start(an_echo())
     assert session.wait_done("echo", 10)["state"] == "completed"
-    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
+    assert [file.name for file in session.fetch({"echo": tmp_path / "raw"})] == ["echo.bin", "result.json"]
     session.bye()
     sandbox.await_nothing_left()
 
@@ -48,7 +48,7 @@ def test_a_job_survives_a_cut(known: Any, server: Server, agent: bundle.Bundle, 
         session.wait_done("echo", 10)
     session.reattach(20)
     assert session.wait_done("echo", 10)["state"] == "completed"
-    session.fetch("echo", tmp_path / "raw")
+    session.fetch({"echo": tmp_path / "raw"})
     session.bye()
     sandbox.await_nothing_left()
 
@@ -194,7 +194,7 @@ def test_one_session_a_connection_is_enough(
     session = Session(known, "run-1", 30.0, agent=agent)
     session.start(an_echo())
     session.wait_done("echo", 10)
-    assert [file.name for file in session.fetch("echo", tmp_path / "raw")] == ["echo.bin", "result.json"]
+    assert [file.name for file in session.fetch({"echo": tmp_path / "raw"})] == ["echo.bin", "result.json"]
     session.bye()
     sandbox.await_nothing_left()
     sandbox.await_true(lambda: not server.sessions())

@@ -64,10 +64,12 @@ class FakeSession:
             raise HostLost(self.host, "its agent has gone")
         self.ends = {job: "completed" if end == "lost" else end for job, end in self.ends.items()}
 
-    def fetch(self, job: str, target: Path) -> list[SpoolFile]:
-        self.log.append(f"fetch {job}")
-        (target / "result.json").write_text("{}")
-        return [SpoolFile("result.json", 2, "")]
+    def fetch(self, targets: Mapping[str, Path]) -> list[SpoolFile]:
+        for job, target in targets.items():
+            self.log.append(f"fetch {job}")
+            target.mkdir(parents=True)
+            (target / "result.json").write_text("{}")
+        return [SpoolFile(job, "result.json", 2, "") for job in targets]
 
 
 class Watcher:
