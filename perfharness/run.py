@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,7 @@ from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
 from perfharness.plan import chosen, duration_s, hosts, iperf3_hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
-from perfharness.report import pdf
-from perfharness.report.write import write_reports
+from perfharness.report.loading import loading
 from perfharness.view import summary, view
 
 
@@ -51,13 +49,14 @@ def run(
     names, extra = hosts(tasks), spare(tasks)
     ends = [circuit.endpoint(name) for name in names if name not in extra]
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"
+    reports = loading(as_pdf)
     with view(console) as progress:
         progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
         everyone = [circuit.host(name) for name in names]
         with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
-            with pdf.loading() if as_pdf else nullcontext():
-                must_be_usable(fleet, ends, iperf3_hosts(tasks))
+            must_be_usable(fleet, ends, iperf3_hosts(tasks))
             must_have_room(fleet, tasks)
+            reports.join()
             folder = evidence.create(
                 results,
                 circuit.id,
@@ -111,6 +110,8 @@ def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Ru
 
 
 def _report(path: Path, circuit_file: Path | None, console: Console, as_pdf: bool) -> Run:
+    from perfharness.report.write import write_reports  # see ``loading``
+
     folder, about = evidence.open_run(path)
     corrected: Circuit | None = load_circuit(circuit_file) if circuit_file else None
     with console.status("judging, and writing the reports"):

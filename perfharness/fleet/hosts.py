@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -50,7 +51,8 @@ class Fleet(Mapping[str, Session]):
 
     def __enter__(self) -> Self:
         try:
-            failed = _each(self._endpoints, self._deploy)
+            agent = bundle.build()  # once: else all the threads would at the same time
+            failed = _each(self._endpoints, partial(self._deploy, agent))
             self.absent = {name: str(failed.pop(name)) for name in self._spare if name in failed}
             if failed:
                 raise together(list(failed.values()))
@@ -73,8 +75,8 @@ class Fleet(Mapping[str, Session]):
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def _deploy(self, endpoint: Endpoint) -> None:
-        self._sessions[endpoint.name] = Session(endpoint, self._run_id, self._lease_s, self._on_event)
+    def _deploy(self, agent: bundle.Bundle, endpoint: Endpoint) -> None:
+        self._sessions[endpoint.name] = Session(endpoint, self._run_id, self._lease_s, self._on_event, agent)
 
     def _leave(self) -> None:
         failed = _each(list(self._sessions.values()), _leave_host)

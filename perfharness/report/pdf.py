@@ -8,25 +8,9 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from threading import Thread
+from contextlib import contextmanager
 
 from perfharness.errors import PerfharnessError
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """The text engine and its fonts are loaded beside whatever is waited for in the block: else the report would wait
-    for them. What is missing is said when it is needed."""
-
-    def load() -> None:
-        with suppress(PerfharnessError):
-            render("<p>.")
-
-    engine = Thread(target=load, daemon=True)
-    engine.start()
-    yield
-    engine.join()
 
 
 def render(html: str) -> bytes:
