@@ -25,7 +25,7 @@ _RTM_GETSTATS = 94
 _IFLA_STATS_LINK_64 = 1
 _TCA_STATS2 = 7
 _TCA_STATS_QUEUE = 3
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 2, 4, 5, 7
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _TYPE_MASK = 0x3FFF
 """The upper two bits of an attribute's type are flags."""
@@ -139,12 +139,16 @@ class Counters(_Netlink):
 class Routes(_Netlink):
     """What ``ip route get`` says."""
 
-    def to(self, address: str) -> dict[str, str | None]:
-        """``{interface, gateway, source}`` that this host would use towards an IP address."""
+    def to(self, address: str, source: str | None = None) -> dict[str, str | None]:
+        """``{interface, gateway, source}`` that this host would use towards an IP address, from ``source`` if given."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        packed = socket.inet_pton(family, address)
-        request = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
-        request += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+        ends = {_RTA_DST: socket.inet_pton(family, address)}
+        if source is not None:
+            ends[_RTA_SRC] = socket.inet_pton(family, source)
+        bits = [8 * len(ends.get(end, b"")) for end in (_RTA_DST, _RTA_SRC)]
+        request = _ROUTE.pack(family, *bits, 0, 0, 0, 0, 0, 0)
+        for end, packed in ends.items():
+            request += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), end) + packed
         found = dict(attributes(self._ask(_RTM_GETROUTE, request)[0][_ROUTE.size :]))
 
         def named(attribute: int) -> str | None:

@@ -88,6 +88,7 @@ def test_garbage_of_a_daemon_is_no_state(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_way_to_a_reference_is_told() -> None:
     """As `ip route get` does, without a program."""
     assert netlink.Routes().to("127.0.0.1") == {"interface": "lo", "gateway": None, "source": "127.0.0.1"}
+    assert netlink.Routes().to("127.0.0.1", "127.0.0.1")["interface"] == "lo"
 
 
 def test_watching_asks_one_daemon_once_a_period(job: RecordingJob, monkeypatch: pytest.MonkeyPatch) -> None:

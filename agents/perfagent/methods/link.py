@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from typing import Any
 
 from perfagent.jobs import Job
+from perfagent.netlink import Routes
 from perfagent.sockets import canonical
 from perfagent.wire import Code, Fault
 
@@ -54,13 +56,14 @@ def next_hop(job: Job, *, peer: str, source: str) -> dict[str, Any]:
 
     Raises Fault(ADDRESS) when there is no route.
     """
-    from perfagent.methods.path import route
-
-    found = route(job, peer=peer, source=source)
-    if found["route"] is None:
-        raise Fault(Code.ADDRESS, found["reason"])
-    address = found["route"]["gateway"] or canonical(peer)
-    return {"address": address, **neighbour(job, interface=found["route"]["interface"], address=address)}
+    peer = canonical(peer)
+    try:
+        with closing(Routes()) as routes:
+            way = routes.to(peer, canonical(source))
+    except OSError as error:
+        raise Fault(Code.ADDRESS, f"the kernel has no route to {peer}: {error.strerror}") from error
+    address = way["gateway"] or peer
+    return {"address": address, **neighbour(job, interface=str(way["interface"]), address=address)}
 
 
 def _answer(sent: Any, reply: Any) -> dict[str, Any]:
