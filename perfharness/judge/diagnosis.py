@@ -10,16 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from perfharness.model import Diagnosis, Direction, Finding, LedgerRow, Measurement, Segment, Verdict
+from perfharness.judge.filtered import swallowed
+from perfharness.judge.material import MATERIAL, judged_with, losses_of, matters, missing, of_ce, of_missing
+from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 SHAPER_QUEUE_NS = 5_000_000
 """A shaper delays before it drops: at least this much more RTT under an overload than when idle."""
-MATERIAL = 0.1
-"""Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
 NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
 NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
-OF_CE = "CE "
-"""How the stages begin that its counters tell of."""
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
 FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
@@ -43,13 +41,13 @@ def host_receive_buffer(findings: Findings, measurements: Measurements) -> Itera
     """The receiving host dropped packets that had crossed the circuit, and a finding is the worse for it."""
     for segment in HOSTS:
         because = tuple(
-            f"{row.packets_lo:,} packets{_of_missing(row, losses)} arrived at the host and were dropped there "
+            f"{row.packets_lo:,} packets{of_missing(row, losses)} arrived at the host and were dropped there "
             f"({row.counter})."
             for measurement in measurements
             for row in measurement.ledger
             if row.segment is segment and row.stage.startswith("receiver") and row.packets_lo > 0
-            for losses in (_losses_of(row, measurement, findings),)
-            if _matters(row, losses, _judged_with(row, measurement, findings))
+            for losses in (losses_of(row, measurement, findings),)
+            if matters(row, losses, judged_with(row, measurement, findings))
         )
         if because:
             yield Diagnosis(
@@ -66,13 +64,13 @@ def host_receive_buffer(findings: Findings, measurements: Measurements) -> Itera
 def ce_drop(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """The CE's counters of drops rose when packets were lost, and a finding is the worse for it."""
     because = tuple(
-        f"{row.stage}: up to {row.packets_hi:,} packets{_of_missing(row, losses)} ({row.counter})."
+        f"{row.stage}: up to {row.packets_hi:,} packets{of_missing(row, losses)} ({row.counter})."
         for measurement in measurements
         for row in measurement.ledger
-        if _of_ce(row) and row.packets_hi > 0
-        for losses in (_losses_of(row, measurement, findings),)
+        if of_ce(row) and row.packets_hi > 0
+        for losses in (losses_of(row, measurement, findings),)
         if any(loss.verdict is not Verdict.PASS for loss in losses)
-        if row.packets_hi >= MATERIAL * _missing(row, losses)
+        if row.packets_hi >= MATERIAL * missing(row, losses)
     )
     if because:
         yield Diagnosis(
@@ -154,11 +152,10 @@ def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
 
 def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Packets are lost between the hosts without load."""
-    idle = (finding for finding in _failed(findings, "loss") if finding.scope.load == "idle")
-    failed = [finding for finding in idle if not _filtered(finding, findings)]
+    failed = [finding for finding in _failed(findings, "loss") if finding.scope.load == "idle"]
     directions = {finding.scope.direction for finding in failed}
     for finding in failed:
-        read = any(_of_ce(row) for item in measurements if item.task.id == finding.task for row in item.ledger)
+        read = any(of_ce(row) for item in measurements if item.task.id == finding.task for row in item.ledger)
         yield Diagnosis(
             cause="loss-one-way" if len(directions) == 1 else "unattributed-loss",
             certainty="proven",
@@ -175,12 +172,6 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             if read
             else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
         )
-
-
-def _filtered(lost: Finding, findings: Findings) -> bool:
-    """No probe arrived, and between the same hosts other packets did: so a filter behaves, and no line."""
-    through = [finding.scope.pair for finding in findings if finding.metric == "path" and finding.value is True]
-    return lost.value == 1.0 and lost.scope.pair in through
 
 
 def _other_classes(failed: Finding, findings: Findings) -> tuple[str, ...]:
@@ -288,8 +279,27 @@ def clock_unsynchronised(findings: Findings, measurements: Measurements) -> Iter
             )
 
 
+def probes_filtered(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """No probe came back, and a packet filter is why."""
+    because: dict[str, list[str]] = {}
+    for measurement in measurements:
+        for told in swallowed(measurement, measurements):
+            because.setdefault(f"{told.host}: {told.reasons[0]}.", []).append(told.measurement)
+    if because:
+        yield Diagnosis(
+            cause="probes-filtered",
+            certainty="likely",
+            segment=Segment.BETWEEN,
+            owner="own",
+            because=tuple(f"{', '.join(tasks)}: {said}" for said, tasks in because.items()),
+            against=(NOT_NARROWED,),
+            checklist=("EC-025",),
+            next=FIREWALL,
+        )
+
+
 def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Delay or variation beyond what was ordered, and ports that are closed to all or to our probes."""
+    """Delay or variation beyond what was ordered, and ports that are closed."""
     causes = {
         "delay.rtt": "delay-above-objective",
         "delay.oneway": "delay-above-objective",
@@ -297,16 +307,14 @@ def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagn
         "variation.ipdv": "jitter-above-objective",
         "port": "port-blocked",
     }
-    lost = _failed(findings, "loss")
-    failed = [(cause, finding) for metric, cause in causes.items() for finding in _failed(findings, metric)]
-    failed += [("probes-filtered", finding) for finding in lost if _filtered(finding, findings)]
-    for cause, finding in failed:
-        if finding.value == math.inf and finding.task in {loss.task for loss in lost}:
+    lossy = {loss.task for loss in _failed(findings, "loss")}
+    for cause, finding in ((cause, each) for metric, cause in causes.items() for each in _failed(findings, metric)):
+        if finding.value == math.inf and finding.task in lossy:
             continue  # the packets that were lost are late for ever: the loss has its own cause
-        own = cause in ("port-blocked", "probes-filtered")
+        own = cause == "port-blocked"
         yield Diagnosis(
             cause=cause,
-            certainty="likely" if cause == "probes-filtered" else "proven",
+            certainty="proven",
             segment=Segment.BETWEEN,
             owner="own" if own else "carrier",
             because=(f"{_where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
@@ -326,6 +334,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     dscp_remarked,
     link_member,
     clock_unsynchronised,
+    probes_filtered,
     objectives,
 )
 
@@ -350,44 +359,6 @@ def _delay_rise(findings: Findings, of: Finding) -> float | None:
 
     loaded, idle = median("delay.loaded", of.task), median("delay.rtt", None)
     return None if loaded is None or idle is None else loaded - idle
-
-
-def _judged_with(row: LedgerRow, measurement: Measurement, findings: Findings) -> list[Finding]:
-    """The findings of the same task on which packets lost here tell: of their direction, or of the round trip."""
-    ways = (row.scope.direction, Direction.ROUND_TRIP)
-    return [finding for finding in findings if finding.task == measurement.task.id and finding.scope.direction in ways]
-
-
-def _losses_of(row: LedgerRow, measurement: Measurement, findings: Findings) -> list[Finding]:
-    """What is said of the loss in this row's direction, once for each class of service; empty if not measured."""
-    said: dict[str, Finding] = {}
-    for finding in _judged_with(row, measurement, findings):
-        if finding.metric == "loss" and finding.value is not None and finding.scope.direction == row.scope.direction:
-            said.setdefault(finding.scope.service, finding)
-    return list(said.values())
-
-
-def _missing(row: LedgerRow, losses: Findings) -> float:
-    """Packets that did not arrive: those that the host certainly dropped and those that the findings leave."""
-    return row.packets_lo + sum(loss.value * loss.n for loss in losses if isinstance(loss.value, int | float))
-
-
-def _of_missing(row: LedgerRow, losses: Findings) -> str:
-    return f" of {_missing(row, losses):,.0f} that were missing" if losses else ""
-
-
-def _matters(row: LedgerRow, losses: Findings, judged: Findings) -> bool:
-    """A material part of what is missing, and more than the criterion allows or beside a finding that did not pass."""
-    if losses and row.packets_lo < MATERIAL * _missing(row, losses):
-        return False
-    allowed = [loss.threshold * loss.n for loss in losses if isinstance(loss.threshold, int | float)]
-    alone = bool(allowed) and row.packets_lo > sum(allowed)
-    return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
-
-
-def _of_ce(row: LedgerRow) -> bool:
-    """By the CE's counters; a router's own reflector may stand in its place, but nobody reads its counters."""
-    return row.segment is Segment.CE and row.stage.startswith(OF_CE)
 
 
 def _segment(measurement: Measurement, host: str) -> Segment:

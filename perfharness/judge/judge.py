@@ -12,6 +12,7 @@ from datetime import date
 from itertools import product
 
 from perfharness.judge.criteria import resolve
+from perfharness.judge.filtered import nothing_came, swallowed
 from perfharness.judge.verdict import decide
 from perfharness.model import (
     Criterion,
@@ -58,9 +59,8 @@ def judge(
                 found += _unanswered(spec, step.id, circuit, scenario)
         for measurement in taken:
             judged: set[int] = set()
-            hosts = _host_facts(measurement, measurements)
             for spec in step.judge:
-                found += _judged(spec, measurement, hosts, (circuit, first or circuit), scenario, judged)
+                found += _judged(spec, measurement, measurements, (circuit, first or circuit), scenario, judged)
             found += [
                 _finding(observation, measurement, Verdict.NOT_APPLICABLE, observation.reason or REPORTED)
                 for observation in measurement.observations
@@ -92,7 +92,7 @@ def verdict_of(findings: Sequence[Finding], intact: bool = True) -> Verdict:
 def _judged(
     spec: CriterionSpec,
     measurement: Measurement,
-    hosts: Sequence[Fitness],
+    run: Sequence[Measurement],
     orders: tuple[Circuit, Circuit],
     scenario: Scenario,
     judged: set[int],
@@ -115,19 +115,21 @@ def _judged(
             yield _finding(observation, measurement, Verdict.NOT_APPLICABLE, NO_LONGER, criterion)
             continue
         verdict, reason = decide(observation, criterion, measurement.fitness)
-        if verdict in (Verdict.FAIL, Verdict.WARN) and observation.scope.load != "idle":
-            verdict, reason = decide(observation, criterion, (*measurement.fitness, *hosts))
+        if verdict in (Verdict.FAIL, Verdict.WARN):
+            excuses = _excuses(observation, measurement, run)
+            verdict, reason = decide(observation, criterion, (*measurement.fitness, *excuses))
         yield _finding(observation, measurement, verdict, reason, criterion)
 
 
-def _host_facts(measurement: Measurement, measurements: Sequence[Measurement]) -> list[Fitness]:
-    """What the hosts of this pair are, e.g. a slow interface: it can explain why a load failed, not why it passed."""
-    return [
-        fitness
-        for other in measurements
-        if other.task.measurement == "host" and other.task.scope.pair == measurement.task.scope.pair
-        for fitness in other.fitness
-    ]
+def _excuses(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> list[Fitness]:
+    """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
+    load what the hosts are, e.g. a slow interface; for probes of which none came a packet filter."""
+    found = list(swallowed(measurement, run)) if nothing_came(observation) else []
+    if observation.scope.load != "idle":
+        pair = measurement.task.scope.pair
+        hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pair == pair)
+        found += [fitness for other in hosts for fitness in other.fitness]
+    return found
 
 
 def _unanswered(spec: CriterionSpec, step: str, circuit: Circuit, scenario: Scenario) -> Iterator[Finding]:

@@ -177,6 +177,18 @@ def test_a_blocked_port_fails_and_is_named(tmp_path: Path) -> None:
     assert result.causes == {"port-blocked"}
 
 
+def test_a_filtered_probe_port_says_nothing_of_the_loss(tmp_path: Path) -> None:
+    """Probes that a firewall on the way swallows leave loss and delay open, both ways, and the firewall is named."""
+    steps = (PATH_STEP, latency_step(2))
+    with runs.filtered(topology.VPC, f"ip daddr {ECS} udp dport 862 drop"):
+        _, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, *steps)))
+    result = Result(tmp_path)
+    there = result.finding("loss", "ratio", "a-z")
+    assert (there["verdict"], there["value"]) == ("INCONCLUSIVE", 1.0), said
+    assert "a packet filter swallows the probes" in there["reason"]
+    assert result.causes == {"port-blocked", "probes-filtered"}
+
+
 # --- a host that is not up to it ------------------------------------------------------------------
 
 

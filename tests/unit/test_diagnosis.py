@@ -153,17 +153,13 @@ def test_loss_that_the_ce_does_not_explain_says_so() -> None:
         assert ("CE" in told.against[0]) == ("CE" in told.next) == (not rows)
 
 
-@pytest.mark.parametrize(
-    ("lost", "reachable", "cause"),
-    [(1.0, True, "probes-filtered"), (1.0, False, "loss-one-way"), (0.99, True, "loss-one-way")],
-)
-def test_a_closed_port_is_no_loss_of_the_carrier(lost: float, reachable: bool, cause: str) -> None:
-    """That no probe arrives while the hosts reach each other is a filter's doing, and no delay either."""
+def test_lost_packets_are_no_cause_by_their_delay() -> None:
+    """Where all is lost the delay has no value: the loss is the cause, and the delay no other."""
     idle = replace(SCOPE, load="idle")
     found = (
-        replace(finding("path", reachable, Verdict.PASS, task="path"), scope=idle),
-        replace(finding("loss", lost, Verdict.FAIL), scope=idle),
+        replace(finding("path", True, Verdict.PASS, task="path"), scope=idle),
+        replace(finding("loss", 1.0, Verdict.FAIL), scope=idle),
         replace(finding("delay.rtt", math.inf, Verdict.FAIL), scope=replace(idle, direction=Direction.ROUND_TRIP)),
     )
     (said,) = diagnose(found, [measured()])
-    assert (said.cause, said.owner) == (cause, "own" if cause == "probes-filtered" else "carrier")
+    assert (said.cause, said.owner) == ("loss-one-way", "carrier")

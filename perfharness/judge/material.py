@@ -1,0 +1,50 @@
+"""Is what one stage of the ledger dropped material beside all that is missing in its direction?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perfharness.model import Direction, Finding, LedgerRow, Measurement, Segment, Verdict
+
+MATERIAL = 0.1
+"""Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
+OF_CE = "CE "
+"""How the stages begin that the CE's counters tell of."""
+
+
+def judged_with(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings of the same task on which packets lost here tell: of their direction, or of the round trip."""
+    ways = (row.scope.direction, Direction.ROUND_TRIP)
+    return [finding for finding in findings if finding.task == measurement.task.id and finding.scope.direction in ways]
+
+
+def losses_of(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:
+    """What is said of the loss in this row's direction, once for each class of service; empty if not measured."""
+    said: dict[str, Finding] = {}
+    for finding in judged_with(row, measurement, findings):
+        if finding.metric == "loss" and finding.value is not None and finding.scope.direction == row.scope.direction:
+            said.setdefault(finding.scope.service, finding)
+    return list(said.values())
+
+
+def missing(row: LedgerRow, losses: Sequence[Finding]) -> float:
+    """Packets that did not arrive: those that the host certainly dropped and those that the findings leave."""
+    return row.packets_lo + sum(loss.value * loss.n for loss in losses if isinstance(loss.value, int | float))
+
+
+def of_missing(row: LedgerRow, losses: Sequence[Finding]) -> str:
+    return f" of {missing(row, losses):,.0f} that were missing" if losses else ""
+
+
+def matters(row: LedgerRow, losses: Sequence[Finding], judged: Sequence[Finding]) -> bool:
+    """A material part of what is missing, and more than the criterion allows or beside a finding that did not pass."""
+    if losses and row.packets_lo < MATERIAL * missing(row, losses):
+        return False
+    allowed = [loss.threshold * loss.n for loss in losses if isinstance(loss.threshold, int | float)]
+    alone = bool(allowed) and row.packets_lo > sum(allowed)
+    return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
+
+
+def of_ce(row: LedgerRow) -> bool:
+    """By the CE's counters; a router's own reflector may stand in its place, but nobody reads its counters."""
+    return row.segment is Segment.CE and row.stage.startswith(OF_CE)
