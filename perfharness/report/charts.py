@@ -95,18 +95,12 @@ def delays(
         band, spans = envelope(x, y), percentiles(x, y)
         if band.x.size:
             _band(axes, band.x, band.low, band.high, BAND, 1.0, "least to most")
-        axes.stairs(spans.p50, spans.edges, baseline=None, color=FORTH, lw=1.3, label="p50", clip_on=False, zorder=3)
-        axes.stairs(
-            spans.p99,
-            spans.edges,
-            baseline=None,
-            color=BACK,
-            lw=1.1,
-            ls=(0, (4, 1.6)),
-            label="p99",
-            clip_on=False,
-            zorder=3,
-        )
+        for name, values, drawn in (
+            ("p50", spans.p50, {"color": FORTH, "lw": 1.3}),
+            ("p99", spans.p99, {"color": BACK, "lw": 1.1, "ls": (0, (4, 1.6))}),
+        ):
+            if np.isfinite(values).any():  # where every span lost more than that there is no line to name
+                axes.stairs(values, spans.edges, baseline=None, label=name, clip_on=False, zorder=3, **drawn)
         logarithmic = _delay_scale(axes, band.low, band.high)
         bottom, top = axes.get_ylim()
         if objective_ns is not None and objective_ns / 1e6 <= top * 3:

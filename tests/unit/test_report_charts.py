@@ -103,6 +103,15 @@ def test_losses_are_marked_and_counted() -> None:
     assert drawn.count(f"stroke: {drawing.LOST}") >= 2
 
 
+def test_a_percentile_that_no_span_has_is_not_in_the_legend() -> None:
+    """Where 2 % are lost all the time the legend names p50 and no p99; where half of the time, both."""
+    for lossy, named in ((X >= 0, False), (X >= 15, True)):
+        y = np.where(lossy & (np.arange(Y.size) % 50 == 0), np.inf, Y)
+        drawn = str(charts.delays(Series("RTT", X, y, "ns", "delay", Direction.ROUND_TRIP), [], None, "g"))
+        assert ">p50<" in drawn
+        assert (">p99<" in drawn) is named
+
+
 def test_a_stream_without_any_answer_can_be_drawn() -> None:
     """All packets lost is a picture too."""
     gone = Series("RTT", X[:50], np.full(50, np.inf), "ns", "delay", Direction.ROUND_TRIP)
