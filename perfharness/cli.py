@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
-import signal
-import stat
 import sys
 import traceback
 from pathlib import Path
@@ -55,26 +52,8 @@ TYPERS_INTERRUPT = 130
 """What typer returns for a KeyboardInterrupt instead of letting it pass."""
 
 
-def main() -> None:
-    """Entry point: every error of ours is one sentence and its exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup it stays ignored
-            signal.signal(number, _interrupt)
-    code = _exit_code()
-    gc.freeze()  # else Python looks through all that a report has left in memory for garbage, 0.7 s, before it ends
-    sys.exit(code)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """Who ends us, or closes the terminal, means what Ctrl-C means: leave the hosts, keep what was measured."""
-    if number == signal.SIGHUP:
-        for descriptor in (1, 2):
-            if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # the terminal that is gone: writing to it would fail
-                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-    raise KeyboardInterrupt
-
-
-def _exit_code() -> int:
+def exit_code() -> int:
+    """What the command line asks for; every error of ours is one sentence and its exit code. An interrupt passes."""
     try:
         # Not standalone: click would turn an interrupt into exit code 1, which here says FAIL.
         code = int(app(standalone_mode=False) or 0)
@@ -87,9 +66,8 @@ def _exit_code() -> int:
     except PerfharnessError as error:
         _say(str(error))
         return int(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _say("Interrupted.")
-        return int(Exit.INCONCLUSIVE)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more: nothing must be flushed there at exit
         return int(Exit.HARNESS)

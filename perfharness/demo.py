@@ -21,8 +21,8 @@ def demo(results: Path, console: Console) -> Run:
     circuit = find_shipped(CIRCUIT)
     was_up = control.status()["up"]
     console.print("Bringing up the lab: on-prem host, LAN, CE, circuit, VBR, VPC router, ECS instance.")
-    control.up(LabSpec.from_circuit(load_circuit(circuit)))
     try:
+        control.up(LabSpec.from_circuit(load_circuit(circuit)))
         return run("smoke", circuit, results, (), console)
     finally:
         if not was_up:

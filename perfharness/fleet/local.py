@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from perfagent import wire
 from perfharness.errors import PerfharnessError
@@ -38,12 +36,12 @@ def run(
     listen: Callable[[wire.Event], None],
     key: bytes = b"",
 ) -> Outcome:
-    """Run a method until it ends or is interrupted (Ctrl-C, SIGTERM), which asks it to end tidily.
+    """Run a method until it ends or is interrupted, which asks it to end tidily.
 
     ``key`` goes to its standard input and nowhere else. Raises PerfharnessError if it leaves no result, and
     KeyboardInterrupt if it was interrupted before it had begun, or twice.
     """
-    with tempfile.TemporaryDirectory(prefix="perfharness-") as name, _terminable():
+    with tempfile.TemporaryDirectory(prefix="perfharness-") as name:
         folder = Path(name)
         job = folder / "jobs" / _JOB
         job.mkdir(parents=True)
@@ -101,17 +99,3 @@ def _hear(process: subprocess.Popen[bytes], lines: wire.Lines, listen: Callable[
         if isinstance(event, wire.Event):
             listen(event)
     return bool(data)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends us as Ctrl-C does."""
-
-    def interrupt(_: int, __: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 from perfharness import cli, evidence, preflight
 from perfharness.errors import Exit, HostLost
@@ -21,7 +18,7 @@ from perfharness.plan import make_plan, to_json
 def typed(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     """The exit code of these words."""
     monkeypatch.setattr("sys.argv", ["perfharness", *map(str, words)])
-    return cli._exit_code()
+    return cli.exit_code()
 
 
 def lab_with(folder: Path, *changes: tuple[str, str]) -> Path:
@@ -99,14 +96,6 @@ def test_a_corrected_order_keeps_the_names_of_its_hosts(
     assert "The run was measured from onprem-a, which this order does not name." in capsys.readouterr().err
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def raising(error: BaseException) -> Callable[..., int]:
     def app(**_: object) -> int:
         raise error
@@ -120,7 +109,6 @@ def raising(error: BaseException) -> Callable[..., int]:
         (RuntimeError("a bug"), Exit.HARNESS),
         (OSError(28, "No space left on device", "results/x"), Exit.HARNESS),
         (BrokenPipeError(), Exit.HARNESS),
-        (KeyboardInterrupt(), Exit.INCONCLUSIVE),
         (HostLost("host-a", "it went"), Exit.HOST),
     ],
 )
@@ -128,38 +116,7 @@ def test_no_error_is_a_verdict(monkeypatch: pytest.MonkeyPatch, error: BaseExcep
     """Python's own exit code for an error is 1, and 1 says that the circuit failed."""
     monkeypatch.setattr(cli, "app", raising(error))
     monkeypatch.setattr(os, "dup2", lambda *_: None)
-    assert cli._exit_code() == code
-
-
-def test_an_interrupt_passes_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C in a verb, before anything could be judged, is said and is INCONCLUSIVE: typer would end with 130."""
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    app = typer.Typer()
-    app.command()(interrupted)
-    monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr(sys, "argv", ["perfharness"])
-    assert cli._exit_code() == Exit.INCONCLUSIVE
-    assert "Interrupted." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_end_from_outside_is_an_interrupt(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    """A cancelled pipeline and a closed terminal leave the hosts as tidily as Ctrl-C; under nohup it goes on."""
-
-    def hit(**_: object) -> int:
-        os.kill(os.getpid(), number)
-        return 0
-
-    monkeypatch.setattr(cli, "app", hit)
-    monkeypatch.setattr(os, "dup2", lambda *_: None)
-    for handler, code in ((signal.SIG_DFL, Exit.INCONCLUSIVE), (signal.SIG_IGN, Exit.PASS)):
-        signal.signal(number, handler)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code == code
+    assert cli.exit_code() == code
 
 
 def test_a_host_cannot_speak_to_the_terminal() -> None:
