@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from perfharness import interrupt
 from perfharness.lab import control
 from perfharness.lab.spec import LabSpec
 from perfharness.model import Run
@@ -26,5 +27,6 @@ def demo(results: Path, console: Console) -> Run:
         return run("smoke", circuit, results, (), console)
     finally:
         if not was_up:
-            control.down()
+            with interrupt.held("The lab is taken down first."):
+                control.down()
             console.print("The lab is down again.")

@@ -2,7 +2,7 @@
 
 Python raises it between any two instructions. In the midst of an import it leaves half a module, or a library takes
 what it looked for as missing and goes on; in what the garbage collector calls it is printed with a traceback and
-forgotten. There it waits for a moment and comes again.
+forgotten. There it waits for a moment and comes again. Where something of ours would be left on a host it waits longer.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_S = 0.01
 IMPORTING = "<frozen importlib."
 """How the files begin that Python's import is said to be in."""
+
+
+_says = ""
+"""While interrupts wait: what is said to the first."""
+_waiting = False
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,7 +46,24 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def held(says: str) -> Iterator[None]:
+    """An interrupt waits until the block is over, and this sentence is said; a second one does not wait."""
+    global _says, _waiting
+    if _says:  # the block around this one
+        yield
+        return
+    _says = says
+    try:
+        yield
+    finally:
+        waited, _waiting, _says = _waiting, False, ""
+        if waited:
+            raise Interrupted
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _waiting
     if number == signal.SIGHUP:
         for descriptor in (1, 2):
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # the terminal that is gone: writing to it would fail
@@ -49,6 +73,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             _again()
             return
         frame = frame.f_back
+    if _says and not _waiting:
+        _waiting = True
+        os.write(2, f"{_says} Interrupt again to go at once.\n".encode())
+        return
     raise Interrupted
 
 

@@ -66,6 +66,17 @@ def test_an_interrupt_that_was_caught_does_not_end_us_by_its_signal(tmp_path: Pa
     assert caught(f"exec({HIT!r})\n{WAIT}", tmp_path) == (7, "\n", "")
 
 
+@pytest.mark.parametrize(("hits", "done"), [(0, "whole"), (1, "whole"), (2, "half")])
+def test_where_something_would_be_left_it_waits_once(hits: int, done: str, tmp_path: Path) -> None:
+    """In a held block the first interrupt is answered by a sentence and waits for the end; the second comes at once."""
+    block = "said = 'half'\nwith interrupt.held('First this.'), interrupt.held('And that.'):\n"
+    block += (
+        f"    {'; '.join([HIT] * hits or ['pass'])}\n    said = 'whole'\n{HIT if not hits else 'said += ' + repr('!')}"
+    )
+    first = "First this. Interrupt again to go at once.\n" if hits else ""
+    assert caught(f"{block}\n{WAIT}", tmp_path) == (7, f"{done}\n", first)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize(("handler", "code"), [("SIG_DFL", Exit.INCONCLUSIVE), ("SIG_IGN", Exit.PASS)])
 def test_an_end_from_outside_is_an_interrupt(name: str, handler: str, code: Exit, tmp_path: Path) -> None:
