@@ -9,7 +9,7 @@ from typing import Any
 
 from perfharness import evidence
 from perfharness.measurements import REGISTRY, Context
-from perfharness.model import Criterion, Direction, Measurement, Observation, Role, Task
+from perfharness.model import Criterion, Direction, Job, Measurement, Observation, Role, Task
 from perfharness.order.circuit import load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.unit.probe_stream import INTERVAL_NS, START_MONO_NS, START_UNIX_NS, Packet, files
@@ -106,48 +106,50 @@ def store(
     """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters."""
     folder = evidence.create(tmp_path, "c", "r", {})
     rec, log, result = files(list(packets), interval_ns, every)
-    log = log[: len(log) - cut_log]
     count = len(packets)
     probe = {
         **result,
-        "sent": count,
-        "missed": 0,
+        "sent": sent or count,
+        "missed": count - (sent or count),
         "send_errors": 0,
         "rxq_dropped": drops,
         "start_unix_ns": START_UNIX_NS,
         "card": {"error_ns": card_error_ns},
+        **(said or {}),
+    }
+    mirror = {"rxq_dropped": drops, "clock": result["clock"], **(reflected or {})}
+    iperf3 = {
+        "started_ns": START_UNIX_NS,
+        "argv": ["iperf3"],
+        "version": "3.12",
+        "sockets": [{"kind": "udp", "drops": drops, "unread": 0}],
+        "run_delay_ns": round(waited_s * 1e9),
     }
     for job in task.jobs:
-        data: dict[str, Any] = {}
-        more: dict[str, bytes] = {}
         if job.method == "host.counters":
-            more["counters.jsonl"] = counters(rcvbuf=drops) if counts is None else counts
-            if job.optional:
-                more["counters.jsonl"] = at_ce
+            told = at_ce if job.optional else counters(rcvbuf=drops) if counts is None else counts
+            _leave(folder, task, job, {}, "counters.jsonl", told)
         elif job.method == "stamp.send":
-            data, more["sender.rec"] = {**probe, "sent": sent or count, "missed": count - (sent or count)}, rec
-            data |= said or {}
+            _leave(folder, task, job, probe, "sender.rec", rec)
         elif job.method == "stamp.reflect":
-            data, more["reflector.rec"] = {"rxq_dropped": drops, "clock": result["clock"], **(reflected or {})}, log
-        elif job.method == "host.clock":
-            if root_distances_ns is None:
-                continue
-            more["clock.jsonl"] = clock_rows(root_distances_ns[job.endpoint == CONTEXT.z.name])
-        else:
+            _leave(folder, task, job, mirror, "reflector.rec", log[: len(log) - cut_log])
+        elif job.method != "host.clock":
             role = "client" if job.role is Role.DRIVE else "server"
-            more["iperf3.json"] = (GOLDEN / (outputs or {})[role]).read_bytes()
-            socket = {"kind": "udp", "drops": drops, "unread": 0}
-            data = {"started_ns": START_UNIX_NS, "argv": ["iperf3"], "version": "3.12", "sockets": [socket]}
-            data["run_delay_ns"] = round(waited_s * 1e9)
-        where = f"raw/{task.id}/{job.endpoint}.{job.id}"
-        done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
-        folder.write_json(
-            f"{where}/result.json", {**done, "started_ns": START_UNIX_NS, "ended_ns": START_UNIX_NS + 4 * 10**9}
-        )
-        for name, content in more.items():
-            folder.write(f"{where}/{name}", content)
+            _leave(folder, task, job, iperf3, "iperf3.json", (GOLDEN / (outputs or {})[role]).read_bytes())
+        elif root_distances_ns is not None:
+            rows = clock_rows(root_distances_ns[job.endpoint == CONTEXT.z.name])
+            _leave(folder, task, job, {}, "clock.jsonl", rows)
     folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
     return REGISTRY[task.measurement].analyse(task, folder.files(task.id), context)
+
+
+def _leave(folder: evidence.RunFolder, task: Task, job: Job, data: dict[str, Any], name: str, content: bytes) -> None:
+    """The result of a job that took 4 s, and one file beside it."""
+    where = f"raw/{task.id}/{job.endpoint}.{job.id}"
+    done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
+    times = {"started_ns": START_UNIX_NS, "ended_ns": START_UNIX_NS + 4 * 10**9}
+    folder.write_json(f"{where}/result.json", {**done, **times})
+    folder.write(f"{where}/{name}", content)
 
 
 def find(measurement: Measurement, metric: str, statistic: str, way: Direction) -> Observation:

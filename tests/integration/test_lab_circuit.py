@@ -1,0 +1,149 @@
+"""What the circuit of the lab does to packets, played by the kernel and by the wire, and what it tells. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from perfharness.lab import control
+from perfharness.lab.linespec import LineSpec, LinkSpec, Loss, Rate
+from perfharness.lab.spec import LabSpec
+from perfharness.model import Direction
+from tests.integration.lab_traffic import (
+    ECS,
+    PORT,
+    gone,
+    impaired,
+    ping,
+    send,
+    send_once_reachable,
+    settled,
+    shape_by_hand,
+    ssh,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """A healthy lab is left up from one test to the next, which finds it by ``up``."""
+    with gone():
+        yield
+
+
+# --- the circuit as veth ----------------------------------------------------------------------
+
+
+def test_the_kernel_counts_every_frame() -> None:
+    """What was sent went in and came out, nothing dropped, and what it cannot play is said."""
+    control.up()
+    before = settled()["a-z"]
+    assert send(1000) == list(range(1000))
+    after = settled()["a-z"]
+    for end in ("in", "out"):
+        assert 1000 <= after[end]["packets"] - before[end]["packets"] <= 1005  # ping and ARP
+    assert set(after["dropped"].values()) == {0}
+    assert any("VLAN" in sentence for sentence in control.truth()["cannot"])
+
+
+def test_the_kernel_tells_what_its_shaper_dropped() -> None:
+    """At 100 kbit/s most are dropped from the queue, and the truth has each of them."""
+    control.up()
+    shape_by_hand("rate 100kbit burst 3000 limit 6000 overhead 4")
+    arrived = send(1000)
+    there = settled()["a-z"]
+    assert 0 < len(arrived) < 1000
+    assert there["dropped"]["queue"] == 1000 - len(arrived)
+
+
+# --- the circuit as a wire --------------------------------------------------------------------
+
+
+def test_the_wire_passes_everything_when_healthy() -> None:
+    """In order, with the tag pushed and popped on the way, and never early."""
+    control.up(mode="wire", lines=impaired(lambda line: replace(line, delay_ns=2_000_000)))
+    assert send(1000) == list(range(1000))
+    there = settled()["a-z"]
+    assert there["in"] == there["out"]
+    assert set(there["dropped"].values()) == {0}
+    assert there["delay_ns"]["min"] >= 2_000_000
+    assert there["lateness_ns"]["count"] == there["out"]["packets"]
+
+
+def test_the_wire_tells_what_it_lost() -> None:
+    """Lost on the way = dropped by the wire, frame by frame (ping and ARP are among them)."""
+    control.up(mode="wire", lines=impaired(lambda line: replace(line, loss=Loss(good=0.05))))
+    arrived = send_once_reachable(2000)
+    there, back = settled().values()
+    assert 2000 - len(arrived) <= there["dropped"]["loss"] <= 2000 - len(arrived) + 10
+    assert there["in"]["packets"] - there["out"]["packets"] == there["dropped"]["loss"] > 20
+    assert back["in"] == back["out"]
+
+
+def test_a_tag_mismatch_lets_nothing_pass() -> None:
+    """The CE tags with 101 what the circuit expects with 100."""
+    control.up(mode="wire", lines=impaired(lambda line: replace(line, vlan_push=101)))
+    assert not ping()
+    there = settled()["a-z"]
+    assert there["out"]["packets"] == 0
+    assert there["dropped"]["vlan"] == there["in"]["packets"] > 0
+
+
+def test_a_fault_begins_and_ends_while_the_wire_runs() -> None:
+    """Cut and healed live; the counts go on."""
+    before = control.up(mode="wire")["processes"]
+    assert ping()
+    control.tune(impaired(lambda line: replace(line, loss=Loss(good=1.0))))
+    assert settled()["a-z"]["line"]["loss"]["good"] == 1.0
+    assert not ping()
+    assert control.status()["problems"] == ["The wire's configuration was changed."]
+    control.tune(LabSpec().lines())
+    settled()
+    assert ping()
+    assert settled()["a-z"]["dropped"]["loss"] > 0
+    assert control.up(mode="wire")["processes"] == before
+
+
+def test_one_direction_is_changed_alone() -> None:
+    """The other goes on as it was, and both are in force when the call returns."""
+    control.up(mode="wire")
+    back = LabSpec().lines()[Direction.Z_A]
+    there = replace(back, members=(LinkSpec(), LinkSpec(loss=Loss(good=0.5))), watch_port=PORT)
+    control.tune({Direction.A_Z: there})
+    told = control.truth()["directions"]
+    assert [LineSpec.from_json(told[str(way)]["line"]) for way in (Direction.A_Z, Direction.Z_A)] == [there, back]
+
+
+def test_a_configuration_that_cannot_be_played_changes_nothing() -> None:
+    """The wire goes on as before and says why."""
+    control.up(mode="wire")
+    config = json.loads(control.WIRE_CONFIG.read_text())
+    config["lines"]["a-z"]["duplicate"] = 2
+    control.WIRE_CONFIG.write_text(json.dumps(config))
+    os.kill(control.status()["processes"]["wire"], signal.SIGHUP)
+    settled()
+    assert control.truth()["refused_config"] == "a share must lie between 0 and 1"
+    assert ping()
+
+
+def test_the_wire_drops_what_is_too_long_in_silence() -> None:
+    """No ICMP comes back: a black hole."""
+    control.up(mode="wire", lines=impaired(lambda line: replace(line, mtu=1400)))
+    small, large = (ssh("onprem-a", f"ping -M do -c1 -W1 -s {size - 28} {ECS}") for size in (1400, 1401))
+    assert (small.returncode, large.returncode) == (0, 1)
+    assert "Frag needed" not in large.stdout
+    assert settled()["a-z"]["dropped"]["mtu"] == 1
+
+
+def test_the_wire_polices() -> None:
+    """A small bucket at a low rate: the rest is dropped and named."""
+    police = Rate(100_000, bucket_bytes=3000)
+    control.up(mode="wire", lines=impaired(lambda line: replace(line, rate=police)))
+    arrived = send(500)
+    there = settled()["a-z"]
+    assert 0 < len(arrived) < 500
+    assert there["dropped"]["policer"] == 500 - len(arrived)
