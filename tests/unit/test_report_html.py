@@ -11,7 +11,7 @@ import pytest
 
 from perfharness.model import Run, Verdict
 from perfharness.order.circuit import load_circuit
-from perfharness.report import html
+from perfharness.report import blocks, dossier, html
 from perfharness.report.checklist import CHECKLIST
 from perfharness.report.sections import SECTIONS
 from tests.unit import run_builder
@@ -284,3 +284,19 @@ def test_the_shipped_lab_order_can_be_reported() -> None:
     order = load_circuit("scenarios/circuits/lab.yaml")
     page = html.render(run_builder.passing(circuit=order.id), order, run_builder.scenario())
     assert order.id in page
+
+
+def test_the_headline_of_each_class_is_its_own() -> None:
+    """Where one class passes and another fails the headlines show both, by name."""
+    run = run_builder.passing()
+    loss = next(row for row in run.findings if row.metric == "loss" and row.operator)
+    rows = [
+        replace(loss, scope=replace(loss.scope, service=name), verdict=verdict, task=name)
+        for name, verdict in (("EF", Verdict.PASS), ("BE", Verdict.FAIL))
+    ]
+    summary = SECTIONS[0](
+        dossier.Dossier(replace(run, findings=tuple(rows)), run_builder.circuit(), run_builder.scenario())
+    )
+    (table,) = (block for block in summary.blocks if isinstance(block, blocks.Table))
+    seen = [(row.cells[0].sub, next(cell.text[0] for cell in row.cells[1:] if cell.text)) for row in table.rows]
+    assert seen == [("class EF", "✓"), ("class BE", "✕")]

@@ -50,11 +50,11 @@ def _count(dossier: Dossier, verdict: Verdict) -> tuple[Verdict, int, str]:
 
 
 def _headlines(dossier: Dossier, metric: str, statistic: str | None) -> list[Row]:
-    """A row for each pair and load of this metric for which something was required."""
-    found: dict[tuple[str, str, str], list[Finding]] = {}
+    """A row for each pair, load and class of this metric for which something was required."""
+    found: dict[tuple[str, str, str, str], list[Finding]] = {}
     for row in dossier.required:
         if row.metric == metric and row.value is not None and statistic in (None, row.statistic):
-            found.setdefault((row.scope.pair, row.scope.load, row.statistic), []).append(row)
+            found.setdefault((row.scope.pair, row.scope.load, row.statistic, row.scope.service), []).append(row)
     return [_headline(dossier, rows) for rows in found.values()]
 
 
@@ -64,6 +64,8 @@ def _headline(dossier: Dossier, rows: list[Finding]) -> Row:
         more.append(first.statistic)
     if (first.scope.load != "idle" and not first.metric.startswith("throughput.")) or "both" in first.scope.load:
         more.append(words.load(first.scope.load))
+    if first.scope.service:
+        more.append(words.direction(None, first.scope.service))
     if dossier.several_pairs:
         more.append(first.scope.pair.replace(":", " ↔ "))
     limits = dict.fromkeys(text.threshold_text(row) for row in rows)
