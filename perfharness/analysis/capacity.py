@@ -1,4 +1,4 @@
-"""Layer arithmetic: one rate in the bits of another layer, and what a line carries at best.
+"""Layer arithmetic: one rate in the bits of another layer.
 
 Bytes that Ethernet adds to an IP packet (IEEE 802.3): at L1 preamble 8, MAC header 14, FCS 4, gap 12; at L2+FCS
 header and FCS; at L2 the header. A VLAN tag adds 4 to each. Frames are padded to 64 bytes with FCS.
@@ -60,21 +60,3 @@ def convert(
         counted_bytes(ip_bytes, layer, tagged=tagged, family=family, protocol=protocol) for layer in (source, target)
     )
     return rate_bps * now / was
-
-
-def udp_payload_rate_for(
-    rate_bps: float, layer: Layer, payload_bytes: int, *, tagged: bool, family: str = "ipv4"
-) -> float:
-    """Payload bit/s of UDP that fill ``rate_bps`` at ``layer`` with datagrams of ``payload_bytes``."""
-    ip_bytes = payload_bytes + headers_bytes(family)
-    return convert(rate_bps, layer, Layer.L4, ip_bytes, tagged=tagged, family=family)
-
-
-def tcp_goodput_for(rate_bps: float, layer: Layer, mtu: int, *, tagged: bool, family: str = "ipv4") -> float:
-    """The most TCP payload bit/s with timestamps that ``rate_bps`` at ``layer`` carries (RFC 6349 section 3.3.1)."""
-    return convert(rate_bps, layer, Layer.L4, mtu, tagged=tagged, family=family, protocol="tcp")
-
-
-def bdp_bytes(rate_bps: float, rtt_ns: float) -> int:
-    """Bandwidth-delay product, rounded up: the window that fills the path (RFC 6349 section 3.3.1)."""
-    return -int(-rate_bps * rtt_ns // 8e9)

@@ -5,7 +5,6 @@ Stamps are integers of about 1.8e18: they are subtracted as integers, only diffe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -123,19 +122,6 @@ def tail_ranks(n: int, points: int, lost: int) -> Ints:
         return np.empty(0, np.int64)
     ranks = np.unique(np.concatenate(([0, min(lost, n - 1)], np.geomspace(1, n, points).astype(np.int64) - 1)))
     return ranks[::-1]
-
-
-def over_time(delay: Floats, block: Blocks, quantiles: Sequence[float]) -> tuple[Blocks, Floats]:
-    """(blocks, (len(quantiles), blocks)): quantiles of each block's measured delays, lost ones ``inf``."""
-    measured = ~np.isnan(delay)
-    delay, block = delay[measured], block[measured]
-    starts = block_starts(block)
-    if not len(starts):
-        return block, np.empty((len(quantiles), 0))
-    ordered = delay[np.lexsort((delay, block))]
-    sizes = np.diff(starts, append=len(delay))
-    ranks = np.ceil(np.multiply.outer(np.asarray(quantiles), sizes) - 1e-9).astype(np.int64) - 1
-    return block[starts], ordered[starts + np.maximum(ranks, 0)]
 
 
 def timer_error_ns(samples: Samples, disturbed: Bools | None = None) -> Floats:

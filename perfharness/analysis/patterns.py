@@ -1,4 +1,4 @@
-"""What recurs, what jumps, what goes with what: patterns in loss and delay over time."""
+"""What recurs, what jumps, what was marked: patterns in loss and delay over time."""
 
 from __future__ import annotations
 
@@ -156,22 +156,6 @@ def _power(times: npt.NDArray[np.floating[Any]], frequencies: Floats) -> Floats:
     waves = np.exp(2j * np.pi * np.multiply.outer(frequencies, times)).sum(axis=1)
     power: Floats = np.square(np.abs(waves)) / len(times)
     return power
-
-
-def against_load(delay_ns: Floats, utilisation: Floats) -> float | None:
-    """Spearman's rank correlation of the delay of each second (n,) with the utilisation of a link in it, both ``nan``
-    where unknown. None with fewer than 10 seconds, or if either never changes."""
-    known = np.isfinite(delay_ns) & np.isfinite(utilisation)
-    one, other = _ranks(delay_ns[known]), _ranks(utilisation[known])
-    if len(one) < 10 or not one.std() or not other.std():
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[which]
 
 
 @dataclass(frozen=True, slots=True)

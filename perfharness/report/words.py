@@ -87,15 +87,6 @@ GROUPS = (
 )
 """The order of the rows by the first word of their metric; an unknown metric goes to the end."""
 
-MEASUREMENTS = {
-    "host": "Host facts and counters",
-    "path": "Path and reachability",
-    "pmtu": "Path MTU",
-    "latency": "Delay and loss",
-    "flows": "Flow by flow",
-    "throughput": "Throughput",
-}
-
 CAUSES = {
     "vlan-mismatch": "The VLAN does not match end to end",
     "missing-return-route": "The return route is missing",

@@ -23,13 +23,9 @@ def test_goodput_of_a_gigabit_line(mtu: int, tagged: bool):
     """Every cell of the table, to the two digits that it has."""
     tcp4, tcp6, udp4, udp6 = GOODPUT[mtu, tagged]
     for family, tcp, udp in (("ipv4", tcp4, udp4), ("ipv6", tcp6, udp6)):
-        assert capacity.tcp_goodput_for(1e9, Layer.L1, mtu, tagged=tagged, family=family) / 1e6 == pytest.approx(
-            tcp, abs=0.0051
-        )
-        payload = mtu - capacity.headers_bytes(family)
-        assert capacity.udp_payload_rate_for(
-            1e9, Layer.L1, payload, tagged=tagged, family=family
-        ) / 1e6 == pytest.approx(udp, abs=0.0051)
+        for protocol, told in (("tcp", tcp), ("udp", udp)):
+            found = capacity.convert(1e3, Layer.L1, Layer.L4, mtu, tagged=tagged, family=family, protocol=protocol)
+            assert found == pytest.approx(told, abs=0.0051)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +33,8 @@ def test_goodput_of_a_gigabit_line(mtu: int, tagged: bool):
 )
 def test_goodput_depends_on_the_layer_that_meters(layer: Layer, goodput: float):
     """100 Mbit/s tagged at MTU 1500 carry between 93.90 and 96.53 Mbit/s of TCP, by the metering layer."""
-    assert capacity.tcp_goodput_for(1e8, layer, 1500, tagged=True) / 1e6 == pytest.approx(goodput, abs=0.0051)
+    found = capacity.convert(100, layer, Layer.L4, 1500, tagged=True, protocol="tcp")
+    assert found == pytest.approx(goodput, abs=0.0051)
 
 
 @pytest.mark.parametrize("tagged", [False, True])
@@ -60,9 +57,3 @@ def test_overhead_of_a_full_packet():
     """MTU 1500, UDP over IPv4: 28 at L3, 42 at L2, 46 with FCS, 66 on the wire; a tag adds 4."""
     assert [capacity.overhead_bytes(layer, tagged=False) for layer in Layer] == [66, 46, 42, 28, 0]
     assert [capacity.overhead_bytes(layer, tagged=True) for layer in Layer] == [70, 50, 46, 28, 0]
-
-
-def test_the_bandwidth_delay_product():
-    """1 Gbit/s at 20 ms keeps 2.5 MB under way; part of a byte needs a whole one."""
-    assert capacity.bdp_bytes(1e9, 20e6) == 2_500_000
-    assert capacity.bdp_bytes(1e9, 20e6 + 1) == 2_500_001

@@ -17,15 +17,6 @@ def test_pdv_is_above_the_smallest_of_its_window():
     assert len(delay.pdv(np.empty(0), np.empty(0, int))) == 0
 
 
-def test_quantiles_over_time_are_those_of_each_block():
-    """Each block has its own quantiles; one with half of its packets lost has an infinite p99."""
-    values = np.array([5.0, 1.0, 3.0, 4.0, 2.0, 7.0, INF, NAN])
-    block = np.array([0, 0, 0, 0, 0, 3, 3, 4])
-    blocks, quantiles = delay.over_time(values, block, (0.5, 0.99))
-    assert blocks.tolist() == [0, 3]
-    assert quantiles.tolist() == [[3.0, 7.0], [5.0, INF]]
-
-
 def test_the_ccdf_counts_the_lost_as_later_than_everything():
     """y is the share later than x or lost; it never reaches 0 where packets were lost."""
     x, y = delay.ccdf(np.array([1.0, 2.0, 3.0, INF]))

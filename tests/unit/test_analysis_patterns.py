@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perfharness.analysis.loss import periods
-from perfharness.analysis.patterns import Step, against_load, availability, marks, periodicity, runs, sides, steps
+from perfharness.analysis.patterns import Step, availability, marks, periodicity, runs, sides, steps
 
 NAN = float("nan")
 
@@ -87,17 +87,6 @@ def test_too_few_losses_have_no_period() -> None:
     assert periodicity(np.arange(4.0), 4.0) is None
     many = periodicity(np.arange(5_000) * 0.25, 1250.0)
     assert many is not None and many.length == pytest.approx(0.25)
-
-
-def test_delay_that_grows_with_load_is_seen() -> None:
-    """Rank correlation: 1 for any monotone relation, about 0 for none, None where nothing can be said."""
-    load = np.random.default_rng(4).uniform(0, 1, 200)
-    assert against_load(1e6 / (1.01 - load), load) == pytest.approx(1.0)
-    assert abs(against_load(np.random.default_rng(5).normal(size=200), load) or 0) < 0.2
-    assert against_load(np.ones(200), load) is None
-    assert against_load(load[:12], np.where(np.arange(12) < 5, NAN, load[:12])) is None
-    tied = against_load(np.repeat([1.0, 2.0, 2.0, 3.0], 5), np.repeat([1.0, 2.0, 3.0, 3.0], 5))
-    assert tied == pytest.approx(np.corrcoef([0, 1.5, 1.5, 3], [0, 1, 2.5, 2.5])[0, 1])
 
 
 def test_marks_are_counted_against_what_was_sent() -> None:
