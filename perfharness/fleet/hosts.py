@@ -23,7 +23,7 @@ _REPORT_LIMIT = 1 << 20
 
 LAST_TRY_S = 10.0
 """For a host that was lost and may be back when the run ends."""
-LEAVING = "The hosts are left first; without that the agents stay until their lease ends."
+LEAVING = "The hosts must be left first, else agents stay there until their lease ends."
 
 
 class Fleet(Mapping[str, Session]):
@@ -81,8 +81,7 @@ class Fleet(Mapping[str, Session]):
         self._sessions[endpoint.name] = Session(endpoint, self._run_id, self._lease_s, self._on_event, agent)
 
     def _leave(self) -> None:
-        with interrupt.held(LEAVING):
-            failed = _each(list(self._sessions.values()), _leave_host)
+        failed = _each(list(self._sessions.values()), _leave_host)
         self.left_behind = {name: str(why) for name, why in failed.items()}
 
 
@@ -145,10 +144,10 @@ def _each(hosts: Sequence[_Host], do: Callable[[_Host], None]) -> dict[str, Perf
             return error
         return None
 
-    pool = ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet")
-    try:
+    # Who is half-way in could not be left, and an interrupt within the pool's own locks would leave them locked.
+    with (
+        interrupt.held(LEAVING),
+        ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet") as pool,
+    ):
         outcomes = list(pool.map(attempt, hosts))
-    finally:
-        with interrupt.held(LEAVING):  # who is half-way in could not be left
-            pool.shutdown()
     return {host.name: error for host, error in zip(hosts, outcomes, strict=True) if error is not None}
