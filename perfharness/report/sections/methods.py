@@ -14,7 +14,8 @@ METHODS = {
         "Hosts",
         "Before the first test each host tells its kernel, CPUs, interface, queues, limits, programs and clock. "
         "During every "
-        "test that moves packets its interface, queue, socket and CPU counters are read ten times a second. A host "
+        "test that moves packets its interface, queue, socket and CPU counters are read ten times a second, or once a "
+        "second in a long one and beside TCP. A host "
         "is judged "
         "before the circuit: figures that rest on a host that was not fit are inconclusive.",
     ),
