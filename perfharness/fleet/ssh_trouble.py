@@ -82,6 +82,8 @@ class Trouble:
             case paramiko.SSHException() if str(error).startswith(_SILENCE):
                 remedy = f"Is it sshd that listens there, and is it stuck? {by_hand}"
                 return f"{where} takes the connection and then says nothing that SSH would.", remedy
+            case EOFError():
+                return f"{where} takes the connection and hangs up.", by_hand
             case _:
                 return f"no SSH session with {where}: {str(error) or type(error).__name__}.", by_hand
 
