@@ -27,6 +27,10 @@ _TICK_NS = 500_000_000
 _POLL_S = 0.2
 """How long a wait for a packet may last before we look whether we are asked to stop."""
 _LARGEST_DATAGRAM = 65_535
+_MOST_UNREAD_BYTES = 16_000
+"""Transmit stamps are cheaper to read several at a time; they come with their packets, out of the receive buffer."""
+_OVERHEAD_BYTES = 1000
+"""In which the kernel books about so much more for each."""
 
 
 class Reflector:
@@ -62,6 +66,8 @@ class Reflector:
         self._view = memoryview(self._packet)
         self._records = RecordsInOrder(job.folder / "reflector.rec") if record else None
         self._stamps = timestamps.TransmitStamps(sock, *mark, by_card=self._card.on)
+        self._size = 0
+        self._unread_bytes = 0
         self._unstamped: dict[int, tuple[Session, int, int]] = {}
         self._older = self._unstamped
         self._tos = 0
@@ -82,23 +88,21 @@ class Reflector:
             except BlockingIOError:
                 pass
             else:
-                self._take(size, ancillary, address, time_ns())
-                self._join_transmit_stamp()  # of this packet or, where the card is slow, of one before
-                if self._card.on:
-                    self._join_transmit_stamp()  # the card's comes by itself
+                self._take(size, ancillary, address)
+                if self._unread_bytes > _MOST_UNREAD_BYTES:
+                    self._join_transmit_stamps()
             if monotonic_ns() >= self._next_tick_ns:
                 self._tick()
         self._tick()
         if self._records:
             self._records.close()
 
-    def _take(self, size: int, ancillary: Ancillary, address: tuple[Any, ...], now_ns: int) -> None:
+    def _take(self, size: int, ancillary: Ancillary, address: tuple[Any, ...]) -> None:
         kernel_ns, ttl, tos = timestamps.of_received(ancillary)
-        sender_seq = int.from_bytes(self._packet[:4], "big")
+        t2_ns, source = (kernel_ns, KERNEL) if kernel_ns else (time_ns(), USER)
         session = self._rules.take(self._packet, size, address[0], address[1], tos)
         if session is None:
             return
-        t2_ns, source = (kernel_ns, KERNEL) if kernel_ns else (now_ns, USER)
         if session.dscp << 2 != self._tos:
             self._tos = session.dscp << 2
             sockets.set_dscp(self._sock, session.dscp)
@@ -109,16 +113,19 @@ class Reflector:
             session.transmitted(seq, t3_ns)
             card_ns = self._card.unix_ns(timestamps.of_card(ancillary)) if self._card.on else 0
             self._unstamped[seq] = session, self.received, card_ns
+            self._unread_bytes += _MOST_UNREAD_BYTES if session.follow_up else size + _OVERHEAD_BYTES
         if self._records:
-            self._records.append(sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
+            self._records.append(session.sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
         self.received += 1
         self.kernel_t2 += source == KERNEL
-        self._marks.add(sender_seq, tos)
+        self._marks.add(session.sender_seq, tos)
         self.ttl_seen[ttl] += 1
 
     def _send(self, size: int, address: tuple[Any, ...]) -> int:
         """Send the reply; returns the record's flags."""
-        self._stamps.expect(size)
+        if size != self._size:
+            self._size = size
+            self._stamps.expect(size)
         try:
             self._sock.sendto(self._view[:size], socket.MSG_DONTWAIT, address)
         except OSError as error:
@@ -127,17 +134,19 @@ class Reflector:
         self.sent += 1
         return records.SENT
 
-    def _join_transmit_stamp(self) -> bool:
-        joined = self._stamps.read()
-        if joined is None:
-            return False
-        seq, sent_ns, raw_ns = joined
+    def _join_transmit_stamps(self) -> None:
+        """All that have come back."""
+        self._unread_bytes = 0
+        while (stamp := self._stamps.read()) is not None:
+            self._join_transmit_stamp(*stamp)
+
+    def _join_transmit_stamp(self, seq: int, sent_ns: int, raw_ns: int) -> None:
         waiting = self._unstamped if seq in self._unstamped else self._older
         session, number, came_ns = waiting.pop(seq, (None, 0, 0))
         if session is None:
-            return True
+            return
         if sent_ns:
-            if session.previous is not None and session.previous.seq == seq:
+            if session.previous is not None and session.previous[0] == seq:
                 session.transmitted(seq, sent_ns)
             self.kernel_t3 += self._records is None or self._records.set_t3(number, sent_ns)
         left_ns = self._card.unix_ns(raw_ns)
@@ -145,11 +154,9 @@ class Reflector:
             self.card_pairs += self._records.set_by_card(number, came_ns, left_ns, self._card.error_ns)
         elif came_ns and not raw_ns:
             waiting[seq] = session, number, came_ns  # the card's is still to come
-        return True
 
     def _tick(self) -> None:
-        while self._join_transmit_stamp():
-            pass
+        self._join_transmit_stamps()
         self._older, self._unstamped = self._unstamped, {}  # without stamps it would grow for ever
         self._card.tick(self.card_pairs, self.received)
         pair = clock_pair()

@@ -91,14 +91,16 @@ class Form:
 
     def turn_into_reply(
         self, packet: Writable, seq: int, receive_ns: int, transmit_ns: int, ttl: int, error_word: int
-    ) -> None:
-        """Make the request in ``packet`` its reply, in place: SSID, size and all behind the base stay."""
+    ) -> int:
+        """Make the request in ``packet`` its reply, in place: SSID, size and all behind the base stay. Returns the
+        request's number."""
         sender_seq, timestamp, sender_word, ssid = self._request.unpack_from(packet)
         received, sent = encode_time(receive_ns, error_word), encode_time(transmit_ns, error_word)
         seq &= 0xFFFFFFFF
         self._reply.pack_into(packet, 0, seq, sent, error_word, ssid, received, sender_seq, timestamp, sender_word, ttl)
         if self.key is not None:
             self._sign(packet)
+        return int(sender_seq)
 
     def read_reply(self, packet: Buffer) -> Reply:
         """Raises Malformed."""

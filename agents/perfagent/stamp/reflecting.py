@@ -28,19 +28,24 @@ _MOST_SESSIONS = 1024
 class Session:
     """What a stateful reflector keeps of one session, and what the reply under way needs."""
 
-    __slots__ = ("dscp", "mac_at", "previous", "seq")
+    __slots__ = ("dscp", "follow_up", "mac_at", "previous", "sender_seq", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
         """Of the next reply."""
-        self.previous: tlv.FollowUp | None = None
+        self.previous: tuple[int, int, int] | None = None
+        """The fields of a ``tlv.FollowUp`` about the reply before."""
+        self.follow_up = False
+        """The sender asks for that."""
+        self.sender_seq = 0
+        """Of the request that was answered last."""
         self.dscp = 0
         """In which the reply under way is to be sent."""
         self.mac_at = 0
 
     def transmitted(self, seq: int, transmit_ns: int) -> None:
         """The reply with this number left at this time: known only after it has."""
-        self.previous = tlv.FollowUp(seq, transmit_ns, tlv.SOFTWARE)
+        self.previous = seq, transmit_ns, tlv.SOFTWARE
 
 
 class Reflecting:
@@ -81,7 +86,7 @@ class Reflecting:
         base = self._form.base_bytes
         if size > base:
             previous = None if self._stateless else session.previous
-            dscp, session.mac_at = tlv.answer(
+            dscp, session.mac_at, session.follow_up = tlv.answer(
                 packet,
                 base,
                 size,
@@ -99,7 +104,7 @@ class Reflecting:
         """Make what was taken its reply, in place; returns the reply's number."""
         form = self._form
         seq = int.from_bytes(packet[:4], "big") if self._stateless else session.seq & 0xFFFFFFFF
-        form.turn_into_reply(packet, seq, receive_ns, transmit_ns, ttl, self.error_word)
+        session.sender_seq = form.turn_into_reply(packet, seq, receive_ns, transmit_ns, ttl, self.error_word)
         session.seq += 1
         if session.mac_at and self._key is not None:
             tlv.sign(packet, form.base_bytes, session.mac_at, self._key)
@@ -109,19 +114,23 @@ class Reflecting:
         form = self._form
         if size < form.base_bytes:
             return self._refuse(SHORT)
-        if (self._peer is not None and peer != self._peer) or (self._port is not None and port != self._port):
-            return self._refuse(OTHER_PEER)
-        ssid = form.ssid_of(packet)
-        if self._ssid is not None and ssid != self._ssid:
-            return self._refuse(OTHER_SESSION)
-        if not form.genuine(packet):
+        known = peer, port, form.ssid_of(packet)
+        session = self._sessions.get(known)  # only who may be answered has one
+        if session is None and (reason := self._why_not(*known)) is not None:
+            return self._refuse(reason)
+        if form.key is not None and not form.genuine(packet):
             return self._refuse(FORGED)
-        session = self._sessions.get((peer, port, ssid))
         if session is None:
             if len(self._sessions) >= _MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
-            session = self._sessions[peer, port, ssid] = Session()
+            session = self._sessions[known] = Session()
         return session
+
+    def _why_not(self, peer: str, port: int, ssid: int) -> str | None:
+        """The reason not to answer anybody there; None: we are for them."""
+        if (self._peer is not None and peer != self._peer) or (self._port is not None and port != self._port):
+            return OTHER_PEER
+        return OTHER_SESSION if self._ssid is not None and ssid != self._ssid else None
 
     def _refuse(self, reason: str) -> Session | None:
         self.refused[reason] += 1

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 _NTP_TO_UNIX_S = 2_208_988_800
 _NS = 1_000_000_000
 _PTP_BIT = 0x4000
+_NTP_ROUNDED = (_NTP_TO_UNIX_S * _NS << 32) + _NS // 2
+"""The seconds from 1900 to 1970, and half a ns: added to ns << 32 before the division by ``_NS``."""
 
 
 class ErrorEstimate(NamedTuple):
@@ -61,10 +63,10 @@ UNSYNCHRONISED = ErrorEstimate.of_error(_NS, synchronised=False).word
 
 def encode_time(time_ns: int, error_word: int = 0) -> int:
     """64 bits in the format that the error estimate announces: NTP 32.32 since 1900, or PTPv2 truncated."""
-    seconds, ns = divmod(time_ns, _NS)
     if error_word & _PTP_BIT:
+        seconds, ns = divmod(time_ns, _NS)
         return (seconds & 0xFFFFFFFF) << 32 | ns
-    return (seconds + _NTP_TO_UNIX_S & 0xFFFFFFFF) << 32 | ((ns << 32) + _NS // 2) // _NS
+    return ((time_ns << 32) + _NTP_ROUNDED) // _NS & 0xFFFFFFFFFFFFFFFF
 
 
 def decode_time(bits: int, error_word: int = 0) -> int:

@@ -170,9 +170,11 @@ class Answered(NamedTuple):
     """To be sent with; None: as the request arrived."""
     mac_at: int
     """Where the HMAC TLV begins that must be signed once the reply's sequence number stands; 0 = nowhere."""
+    follow_up: bool
+    """When the reply before left was asked."""
 
 
-_NOTHING_ASKED = Answered(None, 0)
+_NOTHING_ASKED = Answered(None, 0, False)
 
 
 def answer(
@@ -183,13 +185,13 @@ def answer(
     *,
     tos: int,
     permitted: Container[int],
-    previous: FollowUp | None,
+    previous: tuple[int, int, int] | None,
     error_word: int,
 ) -> Answered:
     """Turn the TLVs of a request into those of its reply, in place.
 
     ``tos``: the TOS byte with which it arrived; ``permitted``: the DSCPs in which we are willing to reply;
-    ``previous``: None if there was no reply before, or we keep no state.
+    ``previous``: the fields of a ``FollowUp``; None if there was no reply before, or we keep no state.
     """
     if end - start >= HEADER_BYTES:
         _, kind, length = _HEADER.unpack_from(packet, start)
@@ -198,7 +200,7 @@ def answer(
             return _NOTHING_ASKED
     tlvs = parse(packet, start, end)
     good = intact(packet, start, tlvs, key)
-    dscp, mac_at = None, 0
+    dscp, mac_at, follow_up = None, 0, False
     for tlv in tlvs:
         flags = (tlv.kind not in _KNOWN and UNKNOWN) | (tlv.malformed and MALFORMED) | (not good and INTEGRITY)
         packet[tlv.at] = flags
@@ -210,9 +212,10 @@ def answer(
             seq, sent_ns, method = previous or (0, 0, 0)
             sent = encode_time(sent_ns, error_word) if sent_ns else 0
             _FOLLOW_UP.pack_into(packet, tlv.value_at, seq & 0xFFFFFFFF, sent, method)
+            follow_up = True
         elif tlv.kind == HMAC:
             mac_at = tlv.at
-    return Answered(dscp, mac_at)
+    return Answered(dscp, mac_at, follow_up)
 
 
 def _answer_class(packet: Writable, at: int, tos: int, permitted: Container[int]) -> int | None:
