@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from errno import errorcode
 from time import monotonic_ns, time_ns
 from typing import Any
@@ -37,8 +37,12 @@ _LIVE_REPLIES = 101
 _LEAD_STEP_NS = 500
 _MOST_LEAD_NS = 80_000
 """Wake-ups of an idle virtual CPU are 50 to 60 µs late; at 1 kHz this costs at most 8 % of a core."""
-_MOST_READS = 32
-"""Between two packets: a heap of replies must not delay the next one."""
+_FIRST_LEAD_NS = 1_000_000
+"""Out of the long sleep before the first packet a CPU comes later than out of any other."""
+_QUIET_NS = 40_000
+"""Before a packet is due nothing else is begun: a heap of replies must not delay it."""
+_MOST_PUT_OFF = 16
+"""Packets sent one after the other without reading what came, to catch up after a stall."""
 
 OTHER_FLOW = "other flow"
 """Why a packet is no reply of ours, beside the reasons of ``stamp.sending``."""
@@ -88,7 +92,9 @@ class Sender:
                 self._stamps[flow].expect(packet_bytes)
             self._flow_at[sock.fileno()] = flow
             self._poll.register(sock.fileno(), select.EPOLLIN)  # errors are always told
-        self._next_tick_ns = self._lead_ns = 0
+        self._next_tick_ns = self._put_off = 0
+        self._lead_ns = _FIRST_LEAD_NS
+        self._chores = self._each_second()
         self._most_lead_ns = min(_MOST_LEAD_NS, stream.interval_ns // 2)
         self._rtts: deque[int] = deque(maxlen=_LIVE_REPLIES)
         self.clock: list[tuple[int, int]] = []
@@ -123,8 +129,11 @@ class Sender:
     def run(self, due: Iterable[int], patience_ns: int) -> None:
         """Send packet i at ``due[i]`` (CLOCK_MONOTONIC) or, if later than ``patience_ns`` after it, not at all."""
         self.session.write(0, time_ns())  # what runs for the first time is slow: better now than when a packet is due
-        self._read_waiting()
+        next(self._chores)
+        self._read_round()
         for seq, due_ns in enumerate(due):
+            if seq > 0:
+                self._work_until(due_ns - _QUIET_NS)
             self._wait_until(due_ns)
             if self._job.stopping:
                 break
@@ -133,9 +142,6 @@ class Sender:
                 self.missed += 1
             else:
                 self._send(seq)
-                if due_ns >= self._next_tick_ns:
-                    self._tick(seq)
-            self._read_waiting()
         self._serve_stragglers()
         self.clock.append(clock_pair())
 
@@ -153,7 +159,7 @@ class Sender:
             if left_ns <= 0:
                 break
             if any(select.select(readers, (), (), left_ns / 1e9)):
-                self._read_waiting()  # at once as long as the kernel does not say when a packet came
+                self._read_round()  # at once as long as the kernel does not say when a packet came
             else:
                 self._learn_lead(monotonic_ns() > due_ns)
         while monotonic_ns() < due_ns and not self._job.stopping:
@@ -180,34 +186,59 @@ class Sender:
                 return
             readers: tuple[Any, ...] = (self._poll,) if self._job.stopping else (self._poll, self._job.stop_fd)
             if self._poll in select.select(readers, (), (), left_ns / 1e9)[0]:
-                self._read_waiting()
+                self._read_round()
 
-    def _read_waiting(self) -> None:
-        """Read the transmit stamps and replies that are there."""
-        for _ in range(_MOST_READS):
-            ready = self._poll.poll(0)
-            if not ready:
+    def _work_until(self, end_ns: int) -> None:
+        """What is to be done between two packets, as far as there is time; now and then a piece of it in any case, so
+        that also who is always late reads what comes."""
+        self._put_off += 1
+        if self.session.kernel_t4 and self._put_off < _MOST_PUT_OFF and monotonic_ns() >= end_ns:
+            return
+        self._put_off = 0
+        while True:
+            if monotonic_ns() >= self._next_tick_ns:
+                next(self._chores)
+            elif not self._read_round():
                 return
-            for descriptor, events in ready:
-                flow = self._flow_at[descriptor]
-                if events & ~select.EPOLLIN:
-                    self._join_transmit_stamp(flow)
-                if events & select.EPOLLIN:
-                    self._read_reply(flow)
+            if monotonic_ns() >= end_ns or self._job.stopping:
+                return
 
-    def _tick(self, seq: int) -> None:
-        """Once a second, right after a packet, when the next one is farthest away."""
-        pair = clock_pair()
-        self.clock.append(pair)
-        self._next_tick_ns = pair[0] + _TICK_NS
-        self._records.release(seq)
+    def _read_round(self) -> bool:
+        """Read a transmit stamp and a reply of each flow that has any; whether there was one."""
+        ready = self._poll.poll(0)
+        for descriptor, events in ready:
+            flow = self._flow_at[descriptor]
+            if events & ~select.EPOLLIN:
+                self._join_transmit_stamp(flow)
+            if events & select.EPOLLIN:
+                self._read_reply(flow)
+        return bool(ready)
+
+    def _each_second(self) -> Iterator[None]:
+        """What is done once a second, in pieces that fit between two packets."""
+        while True:
+            self._note_clock()
+            yield
+            self._records.release(self.attempted - 1)
+            yield
+            live = self._live()
+            yield
+            self._next_tick_ns = self.clock[-1][0] + _TICK_NS
+            self._job.live(live)
+            yield
+
+    def _note_clock(self) -> None:
+        self.clock.append(clock_pair())
         if self._error_word is not None:
             self.session.error_word = self._error_word()
         self._card.tick(self.session.card_pairs, self.session.received)
+
+    def _live(self) -> dict[str, int]:
+        """The figures for who watches."""
         live = {"sent": self.sent, "received": self.session.received}
         if self._rtts:
             live["rtt_ns_p50"] = sorted(self._rtts)[len(self._rtts) // 2]
-        self._job.live(live)
+        return live
 
     # --- one packet
 
