@@ -189,19 +189,19 @@ class Sender:
                 self._read_round()
 
     def _work_until(self, end_ns: int) -> None:
-        """What is to be done between two packets, as far as there is time; now and then a piece of it in any case, so
-        that also who is always late reads what comes."""
+        """What is to be done between two packets, as far as there is time. Who is late reads later, but not for ever:
+        after so many packets all that came is read whatever the time, with the card's up to two stamps of each."""
         self._put_off += 1
-        if self.session.kernel_t4 and self._put_off < _MOST_PUT_OFF and monotonic_ns() >= end_ns:
-            return
-        self._put_off = 0
-        while True:
+        must = self._put_off >= _MOST_PUT_OFF or not self.session.kernel_t4
+        owed = 2 * self._put_off if must else 0
+        while (owed > 0 or monotonic_ns() < end_ns) and not self._job.stopping:
             if monotonic_ns() >= self._next_tick_ns:
                 next(self._chores)
             elif not self._read_round():
+                self._put_off = 0
                 return
-            if monotonic_ns() >= end_ns or self._job.stopping:
-                return
+            owed -= 1
+            self._put_off = max(self._put_off - 1, 0)
 
     def _read_round(self) -> bool:
         """Read a transmit stamp and a reply of each flow that has any; whether there was one."""
