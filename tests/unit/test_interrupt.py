@@ -80,7 +80,7 @@ def test_where_something_would_be_left_it_waits_once(hits: int, done: str, tmp_p
 def test_all_hosts_are_reached_or_left_before_an_interrupt_goes_on(tmp_path: Path) -> None:
     """Who is half-way into a host is waited for, since nobody would leave it again: that is said, and then it ends."""
     block = "from perfharness.fleet.hosts import Fleet\nfrom types import SimpleNamespace\nends = []\n"
-    block += "class Hosts(Fleet):\n    def _deploy(self, host):\n        host.name == 'a' and " + HIT + "\n"
+    block += "class Hosts(Fleet):\n    def _deploy(self, agent, host):\n        host.name == 'a' and " + HIT + "\n"
     block += "        time.sleep(0.3)\n        ends.append(host.name)\n"
     block += "    def _leave(self):\n        global said\n        said = ''.join(sorted(ends))\n"
     block += "with Hosts([SimpleNamespace(name=name) for name in 'abc'], 'run', 5.0):\n    said = 'never here'"
