@@ -127,7 +127,7 @@ def duration_s(tasks: Sequence[Task]) -> float:
 
 def with_attempts(tasks: Sequence[Task]) -> list[Task]:
     """Each as often as it may be done: what they cost at most."""
-    return [task for task in tasks for _ in range(task.attempts)]
+    return [attempt(task, number) for task in tasks for number in range(1, task.attempts + 1)]
 
 
 def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
