@@ -24,7 +24,7 @@ from perfagent.stamp.reflecting import Reflecting, Session
 from perfagent.timestamps import ANCILLARY_BYTES, Ancillary
 
 _TICK_NS = 500_000_000
-_POLL_S = 0.2
+_POLL_S = 0.05
 """How long a wait for a packet may last before we look whether we are asked to stop."""
 _LARGEST_DATAGRAM = 65_535
 _MOST_UNREAD_BYTES = 16_000

@@ -27,7 +27,7 @@ from perfharness.model import (
     Task,
 )
 
-LOADED_QUANTILES = {"p50": 0.5, "p99": 0.99}
+LOADED_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:

@@ -64,6 +64,14 @@ def test_the_rate_is_shared_among_the_streams() -> None:
     assert options == ["-u", "-b", "250000"]
 
 
+@pytest.mark.parametrize(
+    ("udp", "burst", "said"), [(True, 8, "1000000/8"), (True, 1, "1000000"), (False, 8, "1000000")]
+)
+def test_a_burst_is_part_of_the_rate(udp: bool, burst: int, said: str) -> None:
+    """Of UDP only: TCP's segments are the kernel's to pace."""
+    assert said in iperf3.load_options(udp=udp, rate_bps=1_000_000, streams=1, burst=burst, features=())
+
+
 def test_unlimited_udp_says_so() -> None:
     """Without -b iperf3 would send 1 Mbit/s."""
     assert iperf3.load_options(udp=True, rate_bps=None, streams=1, features=()) == ["-u", "-b", "0"]

@@ -83,12 +83,14 @@ def drive(
     mss: int | None,
     interval_s: float = 1.0,
     receive_buffer_bytes: int | None = None,
+    burst: int = 1,
 ) -> dict[str, Any]:
     """Run one test against ``peer``, ``omit_s`` of warm-up and then ``duration_s``.
 
     Whoever reads the output leaves the warm-up out: iperf3's own ``-O`` stretches the first interval after it.
     ``rate_bps`` is the total of the streams in payload (L4), each way of ``bidir``; ``None`` = unlimited.
-    ``receive_buffer_bytes`` is what the UDP sockets get, for a test that receives here.
+    ``receive_buffer_bytes`` is what the UDP sockets get, for a test that receives here. ``burst`` UDP packets are sent
+    for each look at the clock.
     """
     program = inspect(iperf3)
     window, clamps = clamp_window(window_bytes)
@@ -97,7 +99,7 @@ def drive(
         *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port)),
         *("-J", "-i", f"{interval_s:g}", "-t", _whole("duration_s + omit_s", duration_s + omit_s), "-P", str(streams)),
         *("--connect-timeout", str(_CONNECT_MS)),
-        *load_options(udp=udp, rate_bps=rate_bps, streams=streams, features=program.features),
+        *load_options(udp=udp, rate_bps=rate_bps, streams=streams, burst=burst, features=program.features),
         *(["-R"] if reverse else []),
         *(["--bidir"] if bidir else []),
         *_option("-l", length),
@@ -114,12 +116,14 @@ def drive(
         return _account(job, program, child, clamps)
 
 
-def load_options(*, udp: bool, rate_bps: int | None, streams: int, features: Sequence[str]) -> list[str]:
+def load_options(
+    *, udp: bool, rate_bps: int | None, streams: int, features: Sequence[str], burst: int = 1
+) -> list[str]:
     """Protocol and rate; iperf3 takes the rate of one stream, and ``-b 0`` for unlimited UDP."""
     per_stream = 0 if rate_bps is None else rate_bps // streams
     options = ["-u"] if udp else []
     if udp or rate_bps is not None:
-        options += ["-b", str(per_stream)]
+        options += ["-b", f"{per_stream}/{burst}" if udp and burst > 1 else str(per_stream)]
     if udp and "udp-counters-64bit" in features:
         options.append("--udp-counters-64bit")  # else the loss is wrong from packet 2**32 on
     return options
