@@ -32,6 +32,9 @@ from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
 SERVER, CLIENT = "server", "client"
+PROBE_NS = {"tcp": 50_000_000, "udp": 5_000_000}
+"""Between two probes beside a load. Each takes CPU that TCP wants, to fill whatever path there is; a paced load leaves
+some, and its bursts and losses want to be seen."""
 LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
 PROCESS_BPS = 10_000_000_000
@@ -52,7 +55,8 @@ WAYS = (Direction.A_Z, Direction.Z_A)
 class ProbeParams(Strict):
     """The probe stream beside the load."""
 
-    interval_ns: Duration = Field(default=2_000_000, alias="interval", ge=1_000_000)
+    interval_ns: Duration | None = Field(default=None, alias="interval", ge=1_000_000)
+    """None: what suits the protocol of the load (``PROBE_NS``)."""
     authenticated: bool = False
     """Sign each packet and reply with a random key of this task alone (STAMP's authenticated mode)."""
     packet_bytes: probe.PacketBytes = Field(default_factory=probe.small_packet, alias="packet", ge=44, le=1472)
@@ -141,9 +145,10 @@ class Throughput:
 
     @staticmethod
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
-        count = math.ceil((seconds + LEAD_S) * 1e9 / params.probe.interval_ns)
         beside = params.probe
-        return probe.Stream(beside.interval_ns, count, (beside.packet_bytes,), authenticated=beside.authenticated)
+        interval_ns = beside.interval_ns or PROBE_NS[params.protocol]
+        count = math.ceil((seconds + LEAD_S) * 1e9 / interval_ns)
+        return probe.Stream(interval_ns, count, (beside.packet_bytes,), authenticated=beside.authenticated)
 
     @staticmethod
     def _offered(params: ThroughputParams, context: Context, stream: probe.Stream) -> int:

@@ -163,6 +163,13 @@ def find(measurement: Measurement, metric: str, statistic: str, way: Direction) 
 def udp_task(context: Context = CONTEXT) -> Task:
     """As the recording: 20 Mbit/s of payload, 1400 B, 3 s."""
     rate = 20_000_000 * (1400 + 46) / 1400 + (64 + 46) * 8 * 500
+    return load_task(f"{rate:.0f}bps", context)
+
+
+def load_task(rate: str, context: Context = CONTEXT) -> Task:
+    """3 s of UDP at this rate, with ``PROBES`` beside it, one each 2 ms."""
+    beside = {"interval": "2ms"}
     return task_of(
-        "throughput", context, protocol="udp", direction="a-z", duration="3s", omit="0s", rate=f"{rate:.0f}bps"
+        *("throughput", context),
+        **{"protocol": "udp", "direction": "a-z", "duration": "3s", "omit": "0s", "rate": rate, "probe": beside},
     )

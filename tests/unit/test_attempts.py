@@ -34,6 +34,7 @@ steps:
     duration: 3s
     omit: 0s
     rate: {rate}
+    probe: {{interval: 2ms}}
     judge:
       - {{metric: throughput.udp, statistic: mean, at_least: 20Mbps}}
       - {{metric: loss, statistic: ratio, at_most: 1e-3}}

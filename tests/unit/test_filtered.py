@@ -98,6 +98,6 @@ def test_a_load_is_judged_although_the_probes_beside_it_were_filtered() -> None:
     """Beside a load the filter explains the delay that has no value, and never a load of which nothing arrived."""
     scope = replace(task("udp-a-z").scope, direction=A_Z)
     load = replace(lost(1.0), scope=scope)
-    found = judged(path(FILTERED), seen("udp-a-z", 0, load, late("delay.loaded", "udp-a-z")))
+    found = judged(path(FILTERED), seen("udp-a-z", 0, load, late("delay.loaded", "udp-a-z", statistic="p95")))
     assert found["loss", A_Z].verdict is Verdict.FAIL
     assert found["delay.loaded", Direction.ROUND_TRIP].verdict is Verdict.INCONCLUSIVE

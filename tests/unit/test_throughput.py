@@ -12,7 +12,7 @@ import pytest
 
 from perfharness.judge.verdict import decide
 from perfharness.model import Criterion, Direction, Layer, Status, Verdict
-from tests.unit.job_files import GOLDEN, LOSS, LOSSY, PROBES, counters, find, store, task_of, udp_task
+from tests.unit.job_files import GOLDEN, LOSS, LOSSY, PROBES, counters, find, load_task, store, task_of, udp_task
 
 
 def test_loss_between_the_hosts_is_the_circuits(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_rate_is_the_receivers_at_the_ordered_layer_with_the_probes(tmp_path
 
 def test_a_sender_that_offers_too_little_is_unfit(tmp_path: Path) -> None:
     """A load below what was intended decides nothing about the circuit, and the sender is named."""
-    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="40Mbps")
+    task = load_task("40Mbps")
     found = store(tmp_path, task, PROBES, {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"})
     unfit = {row.host: row.reasons for row in found.fitness if not row.fit}
     assert list(unfit) == ["onprem-a"] and "offered only" in unfit["onprem-a"][0]
@@ -108,7 +108,7 @@ def test_probes_that_were_not_sent_spoil_only_what_probes_tell(tmp_path: Path) -
 def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> None:
     """Of two thirds of the load some was lost: that fails. The third that was withheld might all have arrived, or been
     lost: it lies inside both intervals."""
-    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="30Mbps")
+    task = load_task("30Mbps")
     found = store(tmp_path, task, PROBES, LOSSY)
     assert all(row.fit for row in found.fitness)
     rate, loss = (
@@ -124,7 +124,7 @@ def test_what_a_sender_withheld_does_not_hide_what_was_lost(tmp_path: Path) -> N
 def test_a_rate_that_falls_short_by_what_was_not_offered_is_undecided(tmp_path: Path) -> None:
     """A sender is believed from 99 % of the load on; what it kept back of the rest is not the circuit's shortfall."""
     outputs = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
-    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="21.2Mbps")
+    task = load_task("21.2Mbps")
     found = store(tmp_path, task, PROBES, outputs)
     assert all(row.fit for row in found.fitness)
     rate = find(found, "throughput.udp", "mean", Direction.A_Z)
@@ -138,7 +138,7 @@ def test_a_rate_that_falls_short_by_what_was_not_offered_is_undecided(tmp_path: 
 def test_a_jerky_sender_says_nothing_of_what_the_circuit_carries(tmp_path: Path) -> None:
     """All that was offered arrived: the rate is proven, however unevenly it was sent; where some of it was held up the
     unevenness may be the circuit's, and makes the interval wide."""
-    task = task_of("throughput", protocol="udp", direction="a-z", duration="3s", omit="0s", rate="20.2Mbps")
+    task = load_task("20.2Mbps")
     width = {}
     for name, last in (("all", 0), ("held up", -12)):
 
