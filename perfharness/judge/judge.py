@@ -115,7 +115,7 @@ def _judged(
             yield _finding(observation, measurement, Verdict.NOT_APPLICABLE, NO_LONGER, criterion)
             continue
         verdict, reason = decide(observation, criterion, measurement.fitness)
-        if verdict in (Verdict.FAIL, Verdict.WARN):
+        if verdict in (Verdict.FAIL, Verdict.WARN) or (verdict is Verdict.INCONCLUSIVE and nothing_came(observation)):
             excuses = _excuses(observation, measurement, run)
             verdict, reason = decide(observation, criterion, (*measurement.fitness, *excuses))
         yield _finding(observation, measurement, verdict, reason, criterion)
