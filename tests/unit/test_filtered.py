@@ -72,7 +72,7 @@ def test_probes_that_a_filter_swallows_say_nothing_of_the_circuit(ports: dict[st
 
 
 def test_a_filter_is_named_beside_an_unfit_host() -> None:
-    """A prober that missed some of its schedule leaves the row open by itself; that none came back has its own reason."""
+    """A prober that missed some of its schedule leaves the row open by itself; that none came back is said too."""
     taken = seen("latency", 0, lost(1.0))
     unfit = replace(taken.fitness[0], fit=False, reasons=("it offered 1,979 of the 2,000 packets of its schedule",))
     row = judged(path(FILTERED), replace(taken, fitness=(unfit, taken.fitness[1])))["loss", A_Z]
