@@ -9,6 +9,7 @@
         hosts/<endpoint>.json        what each agent said of itself
         raw/<task>/<endpoint>.<job>/…        the agents' files, untouched; their samples as columns (``recording``)
         raw/<task>/task.json         how the task went
+        raw/<task>.2/ …              the same, where it was measured again
         end.json                     when and how the run ended (absent: it was cut short)
         manifest.jsonl               one line per file above: path, sha256, size, when, task, host
         findings.json report.html report.pdf     derived: can be made again from all the above
