@@ -14,8 +14,8 @@ from typing import Protocol, Self, TypeVar
 from perfharness import interrupt
 from perfharness.errors import HostLost, HostUnusable, PerfharnessError, together
 from perfharness.fleet import bundle, ssh
-from perfharness.fleet.launch import after_preamble, launch
-from perfharness.fleet.session import Endpoint, EventHandler, Session
+from perfharness.fleet.launch import Endpoint, after_preamble, launch
+from perfharness.fleet.session import EventHandler, Session
 
 MAX_PARALLEL = 16
 _REPORT_LIMIT = 1 << 20

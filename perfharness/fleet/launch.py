@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from perfagent import wire
 from perfharness.errors import HostLost, HostUnusable
-from perfharness.fleet import bundle
+from perfharness.fleet import bundle, ssh_config
 from perfharness.fleet.link import NO_COMMANDS, Link, exit_status
-
-if TYPE_CHECKING:
-    from perfharness.fleet.session import Endpoint
 
 _RECEIVE = r'import os;exec(b"".join(iter(lambda:os.read(0,1)or b"\0",b"\0")))'
 """Reads the bootstrap up to its NUL and becomes it. No newline and no exclamation mark: csh would trip over them."""
 
 _NOISE_LIMIT = 1 << 16
 """Bytes that login scripts may print before the agent speaks."""
+
+
+class Endpoint(Protocol):
+    """What is needed of ``perfharness.order.circuit.Endpoint``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ssh(self) -> ssh_config.Target: ...
+    @property
+    def python(self) -> str: ...
 
 
 class Stream:

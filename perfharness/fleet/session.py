@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from perfagent import wire
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError, Refused, printable
-from perfharness.fleet import bundle, spool, ssh, ssh_config
-from perfharness.fleet.launch import after_preamble, launch
+from perfharness.fleet import bundle, spool, ssh
+from perfharness.fleet.launch import Endpoint, after_preamble, launch
 from perfharness.fleet.link import IO_S, exit_status
 from perfharness.fleet.rpc import Client
 from perfharness.model import Job
@@ -40,17 +40,6 @@ _STATES = ("running", "ready", *ENDED)
 """In the order in which a job goes through them."""
 
 _log = logging.getLogger(__name__)
-
-
-class Endpoint(Protocol):
-    """What is needed of ``perfharness.order.circuit.Endpoint``."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def ssh(self) -> ssh_config.Target: ...
-    @property
-    def python(self) -> str: ...
 
 
 EventHandler = Callable[[str, Mapping[str, Any]], None]
