@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -11,11 +11,14 @@ from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import measurable
-from perfharness.model import Measurement, Plan, Run, Status, Task, Verdict
+from perfharness.model import Finding, Measurement, Plan, Run, Status, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import checks
 from perfharness.plan import attempt, from_json
+
+FAILED = (Verdict.FAIL, Verdict.WARN)
+"""What no other attempt at a task makes good."""
 
 
 def evaluate(
@@ -32,7 +35,7 @@ def evaluate(
     _must_name_the_hosts(circuit, plan)
     end = folder.read_json("end.json")
     damaged = tuple(folder.verify())
-    measurements = tuple(_analysed(_last_attempt(task, folder), folder, circuit) for task in plan.tasks)
+    measurements = tuple(_measured(task, folder, circuit, scenario) for task in plan.tasks)
     started = str(about["started"])
     day = date.fromisoformat(started[:10])
     declared = checks(circuit, day, _companion(folder))
@@ -58,24 +61,50 @@ def evaluate(
 def why_again(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenario) -> str:
     """What the hosts of a task that was just completed fell short of, where that left a row open; else empty.
 
-    A row that failed stands: only what says nothing of the circuit, for a reason that is none of the circuit's, is
-    measured again, so that no choice is made among what the circuit did.
+    A row that failed stands, and so does one that is open for another reason, however little the hosts did beside it:
+    else what the circuit did would have a say in whether it is asked again.
     """
     measurement = _analysed(task, folder, circuit)
-    findings = judge(circuit, scenario, (measurement,), (), date.max, None)
-    verdicts = {finding.verdict for finding in findings if finding.task == task.id}
-    if Verdict.INCONCLUSIVE not in verdicts or verdicts & {Verdict.FAIL, Verdict.WARN}:
+    findings = _judged_alone(measurement, circuit, scenario)
+    if any(finding.verdict in FAILED for finding in findings):
         return ""
-    unfit = (f"{each.host}: {', '.join(each.reasons)}" for each in measurement.fitness if not each.fit)
-    return "; ".join(measurement.short or unfit)
+    left_open = (finding for finding in findings if finding.verdict is Verdict.INCONCLUSIVE)
+    return "; ".join(dict.fromkeys(why for finding in left_open for why in _left_undone(finding, measurement)))
 
 
-def _last_attempt(task: Task, folder: RunFolder) -> Task:
-    """The last one that was completed; the last one at all where none was."""
+def _judged_alone(measurement: Measurement, circuit: Circuit, scenario: Scenario) -> list[Finding]:
+    """Its findings without what other tasks might excuse, and without waivers."""
+    findings = judge(circuit, scenario, (measurement,), (), date.max, None)
+    return [finding for finding in findings if finding.task == measurement.task.id]
+
+
+def _left_undone(finding: Finding, measurement: Measurement) -> Iterator[str]:
+    """What a host did not do of its part that this row needs."""
+    of = (finding.metric, finding.statistic, finding.scope.direction, finding.scope.service)
+    for seen in measurement.observations:
+        if (seen.metric, seen.statistic, seen.scope.direction, seen.scope.service) != of:
+            continue
+        if seen.short:
+            yield seen.short
+        for each in measurement.fitness:
+            if not each.fit and not seen.short and each.host in seen.hosts and each.concerns(seen.metric):
+                yield f"{each.host}: {', '.join(each.reasons)}"
+
+
+def _measured(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenario) -> Measurement:
+    """Of its attempts the last one that was completed; the last one at all where none was.
+
+    An earlier one in which a row fails stands: that can only be by an order that was corrected since.
+    """
     attempts = [attempt(task, number) for number in range(1, task.attempts + 1)]
     made = [(each, outcome) for each in attempts if (outcome := folder.files(each.id).outcome())]
     completed = [each for each, outcome in made if outcome.get("status") == Status.COMPLETED.value]
-    return (completed or [each for each, _ in made] or [task])[-1]
+    *earlier, last = completed or [each for each, _ in made][-1:] or [task]
+    for each in earlier:
+        measurement = _analysed(each, folder, circuit)
+        if any(finding.verdict in FAILED for finding in _judged_alone(measurement, circuit, scenario)):
+            return measurement
+    return _analysed(last, folder, circuit)
 
 
 def _must_name_the_hosts(circuit: Circuit, plan: Plan) -> None:

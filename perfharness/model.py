@@ -213,6 +213,8 @@ class Observation:
     """Why there is no value, or what the reader must know about it."""
     hosts: tuple[str, ...] = ()
     """Endpoints whose fitness decides whether this figure can be believed."""
+    short: str = ""
+    """What a host left undone that this interval makes room for, however fit it is; a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +279,6 @@ class Measurement:
     observations: tuple[Observation, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     fitness: tuple[Fitness, ...] = ()
-    short: tuple[str, ...] = ()
-    """What its hosts left undone that may be all that a row lacks, however fit they are; one clause each."""
     series: tuple[Series, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Words and tables for the report (host facts, hops, argv), plain JSON types."""

@@ -59,7 +59,6 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
-        short=tuple(_short(flow, context) for flow in flows if flow.offered_bps < SHORT * flow.intended_bps),
         series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
@@ -80,14 +79,14 @@ def _rate(
     receiving host lost of it on top, since that had crossed the circuit, and what the sender did not offer. How much
     more TCP had carried if the hosts had not held it back, nobody knows."""
     value, interval = _carried_all(flow, found) or mean_rate(flow.rates_bps)
-    said = "There are too few intervals for a statement."
+    said, short = "There are too few intervals for a statement.", ""
     beside = found.stream.rate_bps(context.layer, context.tagged)
     scale = at_layer(1.0, flow, context)
     if interval is not None:
         unoffered = flow.unoffered_bps > interval.hi - value
         drifting = (interval.n_eff or 0.0) < min(FEW_RATES, len(flow.rates_bps))
         told = (_offered_text(flow) if unoffered else "", _drifting(len(flow.rates_bps)) if drifting else "")
-        said = " ".join(filter(None, told))
+        said, short = " ".join(filter(None, told)), _short(flow, context) if unoffered else ""
         lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
         hi = (interval.hi + lost_bps + flow.unoffered_bps) * scale + beside
         n_eff = None if unoffered or drifting else interval.n_eff  # nobody can say how much longer would decide
@@ -95,7 +94,7 @@ def _rate(
         held_back = "" if flow.udp else load_fitness.held_back(flow, files, context)
         if held_back:
             interval = replace(interval, hi=math.inf, n_eff=None)
-            said = f"The hosts may have held it back: {held_back}."
+            said, short = f"The hosts may have held it back: {held_back}.", held_back
     return Observation(
         metric="throughput.udp" if flow.udp else "throughput.tcp",
         statistic="mean",
@@ -108,6 +107,7 @@ def _rate(
         evidence=flow.evidence,
         reason=said,
         hosts=context.hosts,
+        short=short,
     )
 
 
@@ -155,6 +155,7 @@ def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow]
         evidence=flow.evidence,
         reason=f"{said}. {_offered_text(flow) if withheld else ''}".strip(),
         hosts=context.hosts,
+        short=_short(flow, context) if withheld else "",
     )
 
 
@@ -171,6 +172,9 @@ def _offered_text(flow: Carried) -> str:
 
 
 def _short(flow: Carried, context: Context) -> str:
+    """What the sender did of its part; empty where it lacks a trifle, which it would every time."""
+    if flow.offered_bps >= SHORT * flow.intended_bps:
+        return ""
     sender, _ = context.ends(flow.way)
     return f"{sender.name} offered {flow.offered_bps / flow.intended_bps:.2%} of the load ({flow.way.value})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from perfharness import dryrun, evidence
 from perfharness.collect import collect
 from perfharness.errors import Refused
 from perfharness.evaluate import evaluate, why_again
-from perfharness.model import Plan, Status, Task
+from perfharness.model import Plan, Status, Task, Verdict
 from perfharness.order.scenario import find_shipped, load_scenario
-from perfharness.plan import make_plan, refuse_harm, to_json
+from perfharness.plan import attempt, make_plan, refuse_harm, to_json
 from tests.unit.job_files import LOSSY, PROBES, store
 from tests.unit.test_collect import FakeSession, Watcher, task
 from tests.unit.test_plan import NOW, lab, live
@@ -36,30 +37,34 @@ steps:
     rate: {rate}
     probe: {{interval: 2ms}}
     judge:
-      - {{metric: throughput.udp, statistic: mean, at_least: 20Mbps}}
-      - {{metric: loss, statistic: ratio, at_most: 1e-3}}
+      - {{metric: throughput.udp, statistic: mean, at_least: {least}}}
+      - {{metric: loss, statistic: ratio, at_most: {most}}}
 """
 
 
-def scenario_file(tmp_path: Path, rate: str = "21.2Mbps") -> Path:
+def scenario_file(tmp_path: Path, rate: str = "21.2Mbps", least: str = "20Mbps", most: str = "1e-3") -> Path:
     path = tmp_path / "again.yaml"
-    path.write_text(STEP.format(rate=rate))
+    path.write_text(STEP.format(rate=rate, least=least, most=most))
     return path
 
 
 @pytest.mark.parametrize(
-    ("rate", "outputs", "said"),
+    ("rate", "least", "most", "outputs", "said"),
     [
-        ("40Mbps", CLEAN, "onprem-a offered 52."),
-        ("40Mbps", LOSSY, ""),
-        ("20.7Mbps", CLEAN, ""),
+        ("40Mbps", "20Mbps", "1e-3", CLEAN, "onprem-a offered 52."),
+        ("40Mbps", "20Mbps", "1e-3", LOSSY, ""),
+        ("20.7Mbps", "20Mbps", "1e-3", CLEAN, ""),
+        ("21.2Mbps", "21.15Mbps", "1e-3", CLEAN, "onprem-a offered 99."),
+        ("21.2Mbps", "20Mbps", "1e-4", CLEAN, ""),
     ],
+    ids=["half offered", "lost", "all done", "the rate is open for it", "the loss is open for its own interval"],
 )
 def test_only_a_row_that_a_host_left_open_is_measured_again(
-    tmp_path: Path, rate: str, outputs: dict[str, str], said: str
+    tmp_path: Path, rate: str, least: str, most: str, outputs: dict[str, str], said: str
 ) -> None:
-    """Half the load was offered and arrived: again. Part of it was lost: that stands. All was done: nothing to do."""
-    scenario = load_scenario(scenario_file(tmp_path, rate))
+    """What was not offered leaves a row open: again. Part of it was lost: that stands. All was done, or the row is open
+    for a reason that is not the host's: nothing to do, however little was offered beside it."""
+    scenario = load_scenario(scenario_file(tmp_path, rate, least, most))
     (planned,) = make_plan(lab(), scenario).tasks
     store(tmp_path, planned, PROBES, outputs)
     folder, _ = evidence.open_run(tmp_path / "c" / "r")
@@ -125,6 +130,24 @@ def test_the_last_attempt_that_was_completed_is_judged(tmp_path: Path, ended: li
         folder.write_json(f"raw/{name}/task.json", {"status": status, "reason": "", "started_ns": 1, "ended_ns": 2})
     run, _, _ = evaluate(*evidence.open_run(folder.path))
     assert [measurement.task.id for measurement in run.measurements] == [judged]
+
+
+def test_an_attempt_that_failed_by_a_corrected_order_stands(tmp_path: Path) -> None:
+    """By the order of the run nothing failed, so it was measured again; by a corrected one the first attempt does."""
+    written = scenario_file(tmp_path)
+    plan = make_plan(lab(), load_scenario(written))
+    (planned,) = plan.tasks
+    store(tmp_path, planned, PROBES, LOSSY)
+    again = attempt(planned, 2)
+    store(tmp_path / "second", again, PROBES, CLEAN)
+    shutil.copytree(tmp_path / "second" / "c" / "r" / "raw" / again.id, tmp_path / "c" / "r" / "raw" / again.id)
+    folder = evidence.RunFolder(tmp_path / "c" / "r")
+    folder.write("order/circuit.yaml", find_shipped("circuits/lab").read_bytes())
+    folder.write("order/scenario.yaml", written.read_bytes())
+    folder.write_json("plan.json", to_json(plan))
+    run, _, _ = evaluate(folder, {"run_id": "r", "started": "2027-03-31T22:00:00.000Z", "version": "0"})
+    assert [measurement.task.id for measurement in run.measurements] == [planned.id]
+    assert run.verdict is Verdict.FAIL
 
 
 def test_a_change_window_has_room_for_all_attempts() -> None:
