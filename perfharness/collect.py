@@ -77,6 +77,7 @@ KEY_BYTES = 32
 """Of a secret: as long as the digest that it makes (RFC 2104, section 3)."""
 LEFT_OUT = "left out by --only"
 STARTED = "started"
+INTERRUPTED = "interrupted by the user"
 
 
 def without(why: str) -> str:
@@ -136,8 +137,12 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outco
                 outcome.fail(Status.ABORTED, error.message)
                 raise
             except KeyboardInterrupt:
-                outcome.fail(Status.ABORTED, "interrupted by the user")
+                outcome.fail(Status.ABORTED, INTERRUPTED)
                 raise
+    except BaseException as error:  # also while its files were fetched: with some missing it must not look complete
+        said = INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"it was cut short: {error}"
+        outcome.fail(Status.ABORTED, said)
+        raise
     finally:
         _write_outcome(task, folder, outcome, started_ns, time.time_ns())
     return outcome

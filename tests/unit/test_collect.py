@@ -50,7 +50,8 @@ class FakeSession:
             raise KeyboardInterrupt
         self.log.append(f"done {job}")
         error = {"code": 22, "message": "it broke"} if end == "failed" else None
-        return {"state": "completed" if end in ("never ready", "refused") else end, "data": {}, "error": error}
+        done = end in ("never ready", "refused", "interrupt at fetch")
+        return {"state": "completed" if done else end, "data": {}, "error": error}
 
     def stop(self, job: str) -> None:
         if self.ends.get(job) == "gone at stop":
@@ -65,6 +66,8 @@ class FakeSession:
         self.ends = {job: "completed" if end == "lost" else end for job, end in self.ends.items()}
 
     def fetch(self, targets: Mapping[str, Path]) -> list[SpoolFile]:
+        if "interrupt at fetch" in self.ends.values():
+            raise KeyboardInterrupt
         for job, target in targets.items():
             self.log.append(f"fetch {job}")
             target.mkdir(parents=True)
@@ -195,6 +198,14 @@ def test_an_interrupt_stops_what_runs(tmp_path: Path) -> None:
     assert {"stop t.drive", "stop t.serve", "stop t.watch", "fetch t.drive"} <= set(log)
     outcome = folder.files("t").outcome()
     assert outcome is not None and outcome["status"] == "aborted"
+
+
+def test_a_task_whose_files_were_not_all_fetched_is_not_complete(tmp_path: Path) -> None:
+    """An interrupt while files come home: the task is aborted, else what is missing would look like none."""
+    _, ending, folder, _ = run(tmp_path, {"t.drive": "interrupt at fetch"})
+    outcome = folder.files("t").outcome()
+    assert ending.how == "interrupted"
+    assert outcome is not None and (outcome["status"], outcome["reason"]) == ("aborted", "interrupted by the user")
 
 
 def test_what_is_left_out_is_noted_as_skipped(tmp_path: Path) -> None:
