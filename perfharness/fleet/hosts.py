@@ -145,9 +145,10 @@ def _each(hosts: Sequence[_Host], do: Callable[[_Host], None]) -> dict[str, Perf
         return None
 
     # Who is half-way in could not be left, and an interrupt within the pool's own locks would leave them locked.
-    with (
-        interrupt.held(LEAVING),
-        ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet") as pool,
-    ):
-        outcomes = list(pool.map(attempt, hosts))
+    with interrupt.held(LEAVING):
+        pool = ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="fleet")
+        try:
+            outcomes = list(pool.map(attempt, hosts))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # all has ended, or nobody wants to wait for it any more
     return {host.name: error for host, error in zip(hosts, outcomes, strict=True) if error is not None}

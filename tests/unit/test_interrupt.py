@@ -89,6 +89,20 @@ def test_all_hosts_are_reached_or_left_before_an_interrupt_goes_on(tmp_path: Pat
     assert told.startswith("The hosts must be left first")
 
 
+def test_who_interrupts_again_waits_for_no_host(tmp_path: Path) -> None:
+    """The second interrupt goes at once, as was said, though hosts are still being reached."""
+    block = "from perfharness.fleet.hosts import Fleet\nfrom types import SimpleNamespace\nimport threading\n"
+    block += "ends, left = [], threading.Event()\n"
+    block += "class Hosts(Fleet):\n    def _deploy(self, agent, host):\n"
+    block += f"        for _ in range(2 * (host.name == 'a')):\n            {HIT}\n            time.sleep(0.3)\n"
+    block += "        left.wait(20)\n        ends.append(host.name)\n"
+    block += "    def _leave(self):\n        global said\n        said = ''.join(ends) or '-'\n        left.set()\n"
+    block += "with Hosts([SimpleNamespace(name=name) for name in 'abc'], 'run', 5.0):\n    said = 'never here'"
+    code, said, told = caught(block, tmp_path)
+    assert (code, said) == (7, "-\n")
+    assert told.startswith("The hosts must be left first")
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize(("handler", "code"), [("SIG_DFL", Exit.INCONCLUSIVE), ("SIG_IGN", Exit.PASS)])
 def test_an_end_from_outside_is_an_interrupt(name: str, handler: str, code: Exit, tmp_path: Path) -> None:
