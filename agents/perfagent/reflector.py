@@ -89,7 +89,7 @@ class Reflector:
                 pass
             else:
                 self._take(size, ancillary, address)
-                if self._unread_bytes > _MOST_UNREAD_BYTES:
+                if self._unread_bytes >= _MOST_UNREAD_BYTES:
                     self._join_transmit_stamps()
             if monotonic_ns() >= self._next_tick_ns:
                 self._tick()
