@@ -24,7 +24,8 @@ def leave(folder: Path, groups: Iterable[int]) -> None:
         kill_group(group)
     undo(folder / "journal.jsonl")
     for _ in range(_TRIES):
-        shutil.rmtree(folder, ignore_errors=True)
+        for part in (folder / "agent", folder / "jobs", folder):  # the marker last: without it nobody would go on
+            shutil.rmtree(part, ignore_errors=True)
         if not os.path.lexists(folder):
             return
         time.sleep(_PAUSE_S)
