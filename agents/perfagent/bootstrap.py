@@ -44,10 +44,12 @@ def store(agent, sha256):
                 with zipfile.ZipFile(io.BytesIO(agent)) as packed:
                     packed.extractall(os.path.join(folder, "agent"))
                 return folder
-        except OSError as error:
-            problems.append("%s: %s" % (place, error.strerror))
+        except Exception as error:  # a Python without zlib cannot unpack
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
+            problems.append("%s: %s" % (place, error.strerror))
     return fail(8, "; ".join(problems))
 
 

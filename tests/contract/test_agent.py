@@ -268,6 +268,13 @@ def test_a_full_disk_leaves_nothing(endpoint: Any, sandbox: Any, agent: bundle.B
     assert subprocess.check_output([*enter, "ls", "/tmp", "/var/tmp"]) == b"/tmp:\n\n/var/tmp:\n"
 
 
+def test_what_cannot_be_unpacked_leaves_nothing(endpoint: Any, sandbox: Any) -> None:
+    """What keeps a Python from unpacking the agent, such as a missing zlib, is said, and what was begun is removed."""
+    with pytest.raises(HostUnusable, match="not a zip file"):
+        Session(endpoint, "run-1", 30.0, agent=bundle.seal(b"no agent"))
+    sandbox.await_nothing_left()
+
+
 def test_chatter_of_a_login_script_is_skipped(
     endpoint: Any, tmp_path: Path, agent: bundle.Bundle, sandbox: Any
 ) -> None:
