@@ -49,24 +49,25 @@ def scenario_file(tmp_path: Path, rate: str = "21.2Mbps", least: str = "20Mbps",
 
 
 @pytest.mark.parametrize(
-    ("rate", "least", "most", "outputs", "said"),
+    ("rate", "least", "most", "outputs", "drops", "said"),
     [
-        ("40Mbps", "20Mbps", "1e-3", CLEAN, "onprem-a offered 52."),
-        ("40Mbps", "20Mbps", "1e-3", LOSSY, ""),
-        ("20.7Mbps", "20Mbps", "1e-3", CLEAN, ""),
-        ("21.2Mbps", "21.15Mbps", "1e-3", CLEAN, "onprem-a offered 99."),
-        ("21.2Mbps", "20Mbps", "1e-4", CLEAN, ""),
+        ("40Mbps", "20Mbps", "1e-3", CLEAN, 0, "onprem-a offered 52."),
+        ("40Mbps", "20Mbps", "1e-3", LOSSY, 0, ""),
+        ("20.7Mbps", "20Mbps", "1e-3", CLEAN, 0, ""),
+        ("21.2Mbps", "21.15Mbps", "1e-3", CLEAN, 0, "onprem-a offered 99."),
+        ("21.2Mbps", "20Mbps", "1e-4", CLEAN, 0, ""),
+        ("20.7Mbps", "20Mbps", "1e-3", LOSSY, 117, "ecs-a: it dropped 117 of the 117 packets"),
     ],
-    ids=["half offered", "lost", "all done", "the rate is open for it", "the loss is open for its own interval"],
+    ids=["half offered", "lost", "all done", "the rate is open for it", "the loss by its own interval", "dropped"],
 )
 def test_only_a_row_that_a_host_left_open_is_measured_again(
-    tmp_path: Path, rate: str, least: str, most: str, outputs: dict[str, str], said: str
+    tmp_path: Path, rate: str, least: str, most: str, outputs: dict[str, str], drops: int, said: str
 ) -> None:
     """What was not offered leaves a row open: again. Part of it was lost: that stands. All was done, or the row is open
     for a reason that is not the host's: nothing to do, however little was offered beside it."""
     scenario = load_scenario(scenario_file(tmp_path, rate, least, most))
     (planned,) = make_plan(lab(), scenario).tasks
-    store(tmp_path, planned, PROBES, outputs)
+    store(tmp_path, planned, PROBES, outputs, drops=drops)
     folder, _ = evidence.open_run(tmp_path / "c" / "r")
     why = why_again(planned, folder, lab(), scenario)
     assert why.startswith(said) and bool(why) is bool(said)
