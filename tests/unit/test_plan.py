@@ -183,6 +183,11 @@ def scenario_with(folder: Path, step: str) -> Scenario:
             "measure: throughput, protocol: tcp, probe: {packet: 111B, authenticated: true}",
             "An authenticated packet has at least 112 B of payload, not 111 B.",
         ),
+        ("measure: throughput, protocol: udp, probe: {interval: 10m}", "is above 1 s"),
+        (
+            "measure: throughput, protocol: udp, probe: {interval: 1us}",
+            "left out, 50 ms beside TCP and 5 ms beside UDP.",
+        ),
         ("measure: throughput, protocol: udp, rate: 2Gbps", "A port of 1 Gbit/s cannot be offered 2 Gbit/s."),
         ("measure: throughput, protocol: udp, rate: 10kbps", "no more than the probes beside the load take"),
         ("measure: throughput, protocol: udp, direction: round-trip", "A load has no round trip."),
