@@ -70,7 +70,8 @@ class LineView:
     def task_started(self, task: Task, index: int, total: int) -> None:
         self._began = time.monotonic()
         self._place = f"[{index}/{total}] {task.id}"
-        self.console.print(f"{self._place}: about {task.duration_s:.0f} s", markup=False, highlight=False)
+        line = f"{self._place}: about {task.duration_s:.0f} s"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, host: str, event: Mapping[str, Any]) -> None:
         pass
@@ -78,7 +79,8 @@ class LineView:
     def task_ended(self, task: Task, status: Status, reason: str) -> None:
         said = f": {reason}" if reason else ""
         elapsed = time.monotonic() - self._began
-        self.console.print(f"{self._place}: {status.value} after {elapsed:.1f} s{said}", markup=False, highlight=False)
+        line = f"{self._place}: {status.value} after {elapsed:.1f} s{said}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class TerminalView(LineView):

@@ -20,16 +20,16 @@ def said(width: int, *, terminal: bool) -> tuple[Console, io.StringIO]:
 
 def test_a_log_has_a_line_for_each_start_and_end() -> None:
     """Without a terminal: each task with its expected and its real time, and why it failed."""
-    console, out = said(200, terminal=False)
+    console, out = said(40, terminal=False)
     with LineView(console) as view:
         view.connecting("smoke on circuit-1", ["onprem-a", "ecs-a"], 94)
         assert out.getvalue() == ""
         view.task_started(TASK, 5, 10)
-        view.task_ended(TASK, Status.FAILED, "no reply")
+        view.task_ended(TASK, Status.FAILED, "no reply, and a reason that is longer than the log is wide")
     lines = out.getvalue().splitlines()
     assert lines[0] == "[5/10] 05-latency: about 34 s"
     assert lines[1].startswith("[5/10] 05-latency: failed after 0.")
-    assert lines[1].endswith("s: no reply")
+    assert lines[1].endswith("s: no reply, and a reason that is longer than the log is wide")
 
 
 def test_a_terminal_shows_the_running_task_with_live_figures() -> None:
