@@ -75,12 +75,8 @@ def send(
     """
     _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, reply_dscp=reply_dscp, wait_ns=wait_ns)
     sizes, dscps = _several("packet_bytes", packet_bytes), _several("dscp", dscp)
-    if pattern not in schedule.PATTERNS:
-        known = ", ".join(schedule.PATTERNS)
-        raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
     turns = _turns(len(dscps), every)
-    if every is not None and pattern != schedule.PERIODIC:
-        raise Fault(Code.BAD_ARGUMENT, f"all turns of a {pattern} stream are used")
+    _check_pattern(pattern, every)
     form, tlv_key = form_of(signed)
     told = ClockWord(ptp=ptp)
     stream = Stream(
@@ -177,6 +173,15 @@ def _turns(classes: int, every: list[int] | None) -> tuple[int, ...]:
         said = f"one number for each of {classes} classes, which come again after {_MOST_IN_TURN} packets at most"
         raise Fault(Code.BAD_ARGUMENT, f"every is {every!r:.80}, not {said}")
     return schedule.turns(steps)
+
+
+def _check_pattern(pattern: str, every: list[int] | None) -> None:
+    """Raises Fault(BAD_ARGUMENT) for one that is unknown, or that leaves no turn out."""
+    if pattern not in schedule.PATTERNS:
+        known = ", ".join(schedule.PATTERNS)
+        raise Fault(Code.BAD_ARGUMENT, f"the pattern of a stream is one of {known}, not {pattern!r:.40}")
+    if every is not None and pattern != schedule.PERIODIC:
+        raise Fault(Code.BAD_ARGUMENT, f"all turns of a {pattern} stream are used")
 
 
 def _check(**values: int | None) -> None:
