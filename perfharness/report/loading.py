@@ -16,7 +16,7 @@ def loading(as_pdf: bool) -> Thread:
 
 
 def _load(as_pdf: bool) -> None:
-    from perfharness.report import pdf, write  # noqa: F401 - matplotlib
+    from perfharness.report import pdf, write  # noqa: F401 - for what they load: matplotlib
 
     if as_pdf:
         with suppress(PerfharnessError):
