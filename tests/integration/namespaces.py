@@ -11,9 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Interface
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from perfharness.lab.topology import End
 
 AGENTS = Path(__file__).parents[2] / "agents"
 
@@ -28,7 +31,13 @@ class Running:
     """A job in a process of its own."""
 
     def __init__(
-        self, namespace: str, folder: Path, method: str, args: dict[str, Any], program: Sequence[str] = PLAIN
+        self,
+        namespace: str,
+        folder: Path,
+        method: str,
+        args: dict[str, Any],
+        program: Sequence[str] = PLAIN,
+        key: bytes = b"",
     ) -> None:
         self.folder = folder
         job = folder.name
@@ -39,9 +48,14 @@ class Running:
         argv = ["ip", "netns", "exec", namespace, sys.executable, *program, "job"]
         self.process = subprocess.Popen(
             [*argv, str(folder.parents[1]), job],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(AGENTS)},
         )
+        assert self.process.stdin is not None
+        self.process.stdin.write(key)
+        self.process.stdin.close()
+        self.process.stdin = None  # else communicate() would flush it
 
     def wait_ready(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -134,6 +148,10 @@ class Path3:
     def ip(self, end: str, *argv: str) -> None:
         _run("ip", "-n", self._names[end], *argv)
 
+    def interface(self, end: str) -> End:
+        """The one of this end, as the lab names such things."""
+        return End(self._names[end], "eth0", IPv4Interface(f"{ADDRESSES[4][end]}/24"))
+
     def mtu(self, end: str, size: int) -> None:
         """Of the link between the router and this end."""
         self.ip(end, "link", "set", "eth0", "mtu", str(size))
@@ -150,9 +168,11 @@ class Path3:
         answer = json.loads(self.run(end, "nft", "-j", "list", "counter", "inet", "test", counter))
         return int(answer["nftables"][1]["counter"]["packets"])
 
-    def start(self, end: str, job: str, method: str, program: Sequence[str] = PLAIN, **args: Any) -> Running:
-        """``program``: what Python runs as the agent."""
-        running = Running(self._names[end], self.spool / "jobs" / job, method, args, program)
+    def start(
+        self, end: str, job: str, method: str, program: Sequence[str] = PLAIN, key: bytes = b"", **args: Any
+    ) -> Running:
+        """``program``: what Python runs as the agent; ``key``: what it reads from its standard input."""
+        running = Running(self._names[end], self.spool / "jobs" / job, method, args, program, key)
         self._jobs.append(running)
         return running
 

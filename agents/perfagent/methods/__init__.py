@@ -28,6 +28,8 @@ METHODS = {
     "stamp.reflect": ("perfagent.methods.stamp", "reflect"),
     "stamp.send": ("perfagent.methods.stamp", "send"),
     "flows.send": ("perfagent.methods.flows", "send"),
+    "load.serve": ("perfagent.methods.load", "serve"),
+    "load.drive": ("perfagent.methods.load", "drive"),
     "iperf3.serve": ("perfagent.methods.iperf3", "serve"),
     "iperf3.drive": ("perfagent.methods.iperf3", "drive"),
 }

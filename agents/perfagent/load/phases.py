@@ -1,0 +1,98 @@
+"""What a session sends, part by part. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from perfagent.load.packet import LARGEST, SMALLEST
+from perfagent.wire import Code, Fault
+
+MOST_PHASES = 1000
+MOST_SECONDS = 100 * 365 * 24 * 3600
+MOST_BPS = 1_000_000_000_000
+_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "search"}
+
+
+class Limits(NamedTuple):
+    """Between which rates to search, bit/s."""
+
+    from_bps: int
+    most_bps: int
+
+
+class Phase(NamedTuple):
+    """Exactly one of the last three says how fast to send."""
+
+    name: str
+    seconds: float
+    packet_bytes: int
+    """UDP payload."""
+    rate_bps: int | None = None
+    """0: nothing is sent."""
+    times_found: float | None = None
+    """Of what the search found."""
+    search: Limits | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.rate_bps == 0
+
+
+def read(given: Sequence[Any]) -> tuple[Phase, ...]:
+    """The phases as the plan writes them. Raises Fault(BAD_ARGUMENT) with what is wrong."""
+    if not 1 <= len(given) <= MOST_PHASES:
+        raise _wrong(f"a session has 1 to {MOST_PHASES} phases, not {len(given)}")
+    phases = tuple(_phase(each) for each in given)
+    searched = False
+    for phase in phases:
+        searched = searched or phase.search is not None
+        if phase.times_found is not None and not searched:
+            raise _wrong(f"phase {phase.name!r:.40} refers to a search that comes later, or never")
+    return phases
+
+
+def longest_idle_s(phases: Sequence[Phase]) -> float:
+    """For how long nothing may come though all is well."""
+    longest = idle = 0.0
+    for phase in phases:
+        idle = idle + phase.seconds if phase.idle else 0.0
+        longest = max(longest, idle)
+    return longest
+
+
+def _phase(given: Any) -> Phase:
+    if not isinstance(given, dict) or not set(given) <= _KEYS:
+        raise _wrong(f"a phase has {', '.join(sorted(_KEYS))}, and nothing else")
+    name = given.get("name")
+    if not isinstance(name, str) or not 1 <= len(name) <= 40:
+        raise _wrong("a phase has a name of up to 40 letters")
+    if sum(given.get(key) is not None for key in ("rate_bps", "times_found", "search")) != 1:
+        raise _wrong(f"phase {name!r} needs one of rate_bps, times_found and search")
+    rate, times, search = given.get("rate_bps"), given.get("times_found"), given.get("search")
+    return Phase(
+        name=name,
+        seconds=_number(given, "seconds", 0.001, MOST_SECONDS, name),
+        packet_bytes=int(_number(given, "packet_bytes", SMALLEST, LARGEST, name)),
+        rate_bps=None if rate is None else int(_number(given, "rate_bps", 0, MOST_BPS, name)),
+        times_found=None if times is None else _number(given, "times_found", 0.01, 100, name),
+        search=None if search is None else _limits(search, name),
+    )
+
+
+def _limits(given: Any, name: str) -> Limits:
+    if not isinstance(given, dict) or set(given) != {"from_bps", "most_bps"}:
+        raise _wrong(f"the search of phase {name!r} has from_bps and most_bps")
+    most = int(_number(given, "most_bps", 1, MOST_BPS, name))
+    return Limits(int(_number(given, "from_bps", 1, most, name)), most)
+
+
+def _number(given: dict[str, Any], key: str, least: float, most: float, name: str) -> float:
+    value = given.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise _wrong(f"{key} of phase {name!r} is {value!r:.40}, not within {least} to {most}")
+    return value
+
+
+def _wrong(what: str) -> Fault:
+    return Fault(Code.BAD_ARGUMENT, what)
