@@ -25,6 +25,8 @@ OFFERED = 0.9
 """Share of its rate that the sender must have reached, or it is the limit."""
 MODEST = 1.5
 """A sender that cannot send so many times what arrives has reached its own limit."""
+MOST_STEPS = 1000
+"""A receiver that reports nonsense could ask for steps without an end."""
 AGREE = 0.03
 """Two steps that carried the same within this."""
 
@@ -67,6 +69,9 @@ class Search:
     def heard(self, report: Report, next_number: int) -> None:
         """A report came; ``next_number`` is that of the next packet to be sent."""
         if self.ended or not report.highest:
+            return
+        if len(self.steps) == MOST_STEPS:
+            self.out_of_time()
             return
         if self._least_ns is None or report.delay_ns < self._least_ns:
             self._least_ns = report.delay_ns

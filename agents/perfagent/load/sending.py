@@ -140,7 +140,7 @@ class Sender:
                     return
             next_ns = since_ns + int((done + burst) / packets_per_ns)
             if next_ns > now_ns or now_ns - awake_ns > _RESTLESS_NS:
-                time.sleep((next_ns - now_ns if next_ns > now_ns else _NAP_NS) / 1e9)
+                time.sleep(min(next_ns - now_ns if next_ns > now_ns else _NAP_NS, _ROW_NS) / 1e9)
                 awake_ns = now_ns = monotonic_ns()
 
     def _send(self, volley: Volley, due: int, told: dict[str, Any]) -> int:
