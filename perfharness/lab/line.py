@@ -110,6 +110,7 @@ class Line:
         while len(self.members) < len(spec.members):
             self.members.append(Link(f"{self._seed}, member {len(self.members)}"))
         self._tracks = bool(spec.members) or spec.watch_port is not None
+        self._only_delays = spec.only_delays
         self.flows.reassign(len(spec.members), spec.watch_port)
 
     def offer(self, now_ns: int, frame: bytes) -> tuple[Passage, ...]:
@@ -118,6 +119,9 @@ class Line:
         number, ordinal, track = self.packets, 0, None
         self.packets += 1
         self.bytes += len(frame)
+        if self._only_delays and frame[12:14] != TAGGED:  # the same as below, in a third of the time
+            self.runs.passed()
+            return (Passage(self._whole.release(spec, now_ns), frame, now_ns, number, None, 0),)
         if self._tracks:
             track = self.flows.track(frame, len(spec.members), spec.watch_port)
             ordinal = track.packets

@@ -119,6 +119,11 @@ class LineSpec(LinkSpec):
         if self.dscp is not None and not 0 <= self.dscp <= 63:
             raise ValueError("a DSCP must lie between 0 and 63")
 
+    @property
+    def only_delays(self) -> bool:
+        """Untagged frames leave as they came, each after the same time."""
+        return self == LineSpec(delay_ns=self.delay_ns, vlan_push=self.vlan_push, vlan_expect=self.vlan_push)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LineSpec:
         """Raises TypeError for an unknown key, ValueError for a value out of range."""

@@ -180,6 +180,20 @@ def test_the_mtu_speaks_of_the_ip_packet(vlan: int | None) -> None:
     assert line.dropped["mtu"] == 1
 
 
+@pytest.mark.parametrize("vlan", [None, 100])
+def test_a_line_that_only_delays_does_as_any_other(vlan: int | None) -> None:
+    """Its short cut passes the same frames at the same times with the same counts: untagged, well tagged and badly."""
+    plain = LineSpec(delay_ns=5_000, vlan_push=vlan, vlan_expect=vlan)
+    longer = replace(plain, mtu=9_000)  # the same, in the long way
+    assert plain.only_delays and not longer.only_delays
+    lines = [Line(spec, 1) for spec in (plain, longer)]
+    sent = [frame(number=0), pushed(frame(number=1), 100), pushed(frame(number=2), 101), frame(number=3)]
+    short, long = ([offer(line, 1_000 * i, one) for i, one in enumerate(sent)] for line in lines)
+    assert short == long
+    told = [line.to_json() | {"line": None, "dropped": line.dropped, "bytes": line.bytes} for line in lines]
+    assert told[0] == told[1]
+
+
 def test_a_tag_that_the_far_end_does_not_expect_goes_nowhere() -> None:
     """Ordered 100, configured 101."""
     line, out = play(LineSpec(vlan_push=101, vlan_expect=100), 10)
