@@ -188,15 +188,35 @@ def clean(circuit: CircuitArgument) -> None:
 @lab_app.command("up")
 def lab_up(
     circuit: Annotated[Path | None, typer.Option("--circuit", help="Build the lab for this order.")] = None,
-    wire: Annotated[bool, typer.Option("--wire", help="Play the circuit by the user-space wire.")] = False,
+    rate: Annotated[str | None, typer.Option("--rate", help="Other than ordered, as 200Mbps.")] = None,
+    meter: Annotated[
+        str | None, typer.Option("--meter", help="Which bits the rate counts: L1, L2+FCS, L2 or L3.", metavar="LAYER")
+    ] = None,
+    policer: Annotated[
+        str | None,
+        typer.Option("--policer", help="Drop what is above the rate, with a bucket of this size, as 1.5MB."),
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", help="Without --policer: how long what is above waits; 50ms by default.")
+    ] = None,
+    rtt: Annotated[
+        str | None, typer.Option("--rtt", help="What the circuit adds to a round trip, half each way, as 10ms.")
+    ] = None,
+    mtu: Annotated[int | None, typer.Option("--mtu", help="End to end, as 8500.")] = None,
+    untagged: Annotated[bool, typer.Option("--untagged", help="No VLAN tag, which the rate would count.")] = False,
+    wire: Annotated[
+        bool, typer.Option("--wire", help="Play all by the user-space wire: real tags, exact truth, low rates only.")
+    ] = False,
 ) -> None:
-    """Build the lab; harmless when it is up already."""
-    from perfharness.lab import control
-    from perfharness.lab.spec import LabSpec
-    from perfharness.order.circuit import load_circuit
+    """Build the lab; harmless when it is up as asked. The options make a lab that is other than its order.
 
-    spec = LabSpec.from_circuit(load_circuit(circuit)) if circuit else None
-    _print_json(control.up(spec, "wire" if wire else "veth"))
+    The kernel meters, at any rate up to 1 Gbit/s; with --rtt a user-space wire delays behind it.
+    """
+    from perfharness.lab import control
+    from perfharness.lab.options import Asked
+
+    spec = Asked(circuit, rate, meter, policer, queue, rtt, mtu, untagged).spec()
+    _print_json(control.up(spec, "wire" if wire else None))
 
 
 @lab_app.command("down")
@@ -221,6 +241,40 @@ def lab_truth() -> None:
     from perfharness.lab import control
 
     _print_json(control.truth())
+
+
+@lab_app.command("faults")
+def lab_faults() -> None:
+    """What can be made wrong with the lab, and what a user would see of it."""
+    from perfharness.lab.faults import FAULTS
+
+    for name, fault in FAULTS.items():
+        typer.echo(f"{name:20} {fault.seen}")
+
+
+@lab_app.command("fault")
+def lab_fault(
+    name: Annotated[str, typer.Argument(help="One that `lab faults` lists.")],
+    at: Annotated[str | None, typer.Option("--at", help="Which host; the first ECS instance by default.")] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Half of the order by default.")] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option("--bucket", help="Of a policer; 20 ms of its rate by default, a small one three packets."),
+    ] = None,
+    share: Annotated[str | None, typer.Option("--share", help="Of each CPU, up to 90%; 80% by default.")] = None,
+) -> None:
+    """Make something wrong, besides what is already."""
+    from perfharness.lab import control, options
+
+    _print_json(control.fault(options.wish(name, at, rate, bucket, share)))
+
+
+@lab_app.command("clear")
+def lab_clear() -> None:
+    """End all faults."""
+    from perfharness.lab import control
+
+    _print_json(control.clear())
 
 
 @stamp_app.command("sender")

@@ -24,6 +24,8 @@ HOME = FOLDER / "home"
 """Of every session: bash reads the user's .bashrc for sshd, and what that starts must not be killed by ``down``."""
 TEMPORARY = FOLDER / "tmp"
 """The place for temporary files of each host: otherwise they would share one, as no two real hosts do."""
+LISTENING = "Server listening on"
+"""In sshd's log, each time that it starts."""
 START_S = 5.0
 LISTEN = "0A"
 

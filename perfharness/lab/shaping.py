@@ -1,9 +1,16 @@
-"""The rate of a veth circuit: a token bucket of the kernel on the egress of both ``wan`` ends.
+"""The rate of a circuit that the kernel meters: a token bucket (tbf) on the egress of both ``wan`` ends.
 
-By ``tc`` and not through netlink: pyroute2's tbf has no ``overhead``, which counts the tag that the order
-speaks of, and a person changes the rate with the same words
-(``tc -n ph-ce-a qdisc change dev wan root tbf …``). It is counted once for what TCP's segmentation offload hands on
-in one piece: TCP then gets up to 4 bytes in 1514 more than ordered.
+A shaper's queue holds what waits for its turn. A policer is the same with next to no queue: what finds the bucket
+empty is dropped. Played to within a frame, at 1500 and at 8500 bytes: its bucket is the tokens and the little
+queue together, which holds one frame, or what the rate takes away in 250 µs if that is more. With less, a second
+processor's packets find the queue taken while the first sends, and are dropped although the bucket would pay (12 of
+214,000 at 600 Mbit/s of 1000; none with 250 µs). So a policed packet waits 250 µs at the most, or one frame's time.
+
+The layer is met by ``stab``, which adds to what every packet counts, also less than nothing: rate, bucket and queue
+are then all of that layer. By ``tc`` and not through netlink, so that a person changes the rate with the same words
+(``tc -n ph-ce-a qdisc change dev wan root stab overhead 4 tbf …``). It is added once to what TCP's segmentation
+offload hands on in one piece: a shaped TCP gets up to 4 bytes in 1514 more than ordered. A policer would drop such a
+piece of 64 KiB whole (TCP then gets 3 Mbit/s of 1000), so before it they are taken apart (``topology.segment``).
 """
 
 from __future__ import annotations
@@ -13,31 +20,61 @@ import subprocess
 from typing import Any
 
 from perfharness.errors import LabFault
-from perfharness.lab.spec import BEYOND_L2_BYTES, QUEUE_NS, TAG_BYTES, LabSpec
-from perfharness.lab.topology import End
+from perfharness.lab.spec import LEAST_BUCKET_PACKETS, LabSpec
+from perfharness.lab.topology import End, Plan, segment
 
-BURST_BYTES = 256 * 1024
-"""2 ms at 1 Gbit/s: enough for the kernel's timer, and for a sender that paces in milliseconds."""
+NS_PER_S = 1_000_000_000
+SHAPER_BURST_NS = 2_000_000
+"""Enough for the kernel's timer, and for a sender that paces in milliseconds."""
+POLICER_QUEUE_NS = 250_000
+
+
+def meter(plan: Plan, spec: LabSpec) -> None:
+    """Meter both directions as ``spec`` says, from now on; a rate of ``None`` is none."""
+    segment(plan.before_circuit, spec.rate_bps is not None and spec.policer_bytes is not None)
+    for end in plan.circuit:
+        shape(end, spec)
 
 
 def shape(end: End, spec: LabSpec) -> None:
-    """Shape what leaves ``end`` at the ordered rate."""
-    overhead = BEYOND_L2_BYTES[spec.rate_layer] + TAG_BYTES
-    if overhead < 0:
-        raise LabFault(
-            f"The kernel's shaper cannot meter at {spec.rate_layer}.",
-            "Bring the lab up with the user-space wire, or order the rate at L1 or L2.",
+    """Shape or police what leaves ``end``."""
+    if spec.rate_bps is None:
+        free(end)
+    else:
+        _tc(end, "replace", f"root {words(spec, spec.rate_bps)}")
+
+
+def free(end: End) -> None:
+    """No meter any more."""
+    if discipline(end)["kind"] == "tbf":
+        _tc(end, "delete", "root")
+
+
+def words(spec: LabSpec, rate_bps: int) -> str:
+    """What ``tc`` is told."""
+    if spec.policer_bytes is None:
+        burst = max(_bytes_in(SHAPER_BURST_NS, rate_bps), 2 * spec.metered_bytes)
+        queue = f"latency {spec.queue_ns // 1000}us"
+    else:
+        limit = min(
+            max(_bytes_in(POLICER_QUEUE_NS, rate_bps), spec.metered_bytes), spec.policer_bytes // LEAST_BUCKET_PACKETS
         )
-    words = f"tbf rate {spec.rate_bps}bit burst {BURST_BYTES} latency {QUEUE_NS // 1000}us overhead {overhead}"
-    _tc(end, "replace", f"root {words}")
+        burst = spec.policer_bytes - limit
+        queue = f"limit {limit}"
+    counted = f"stab overhead {spec.overhead_bytes} " if spec.overhead_bytes else ""
+    return f"{counted}tbf rate {rate_bps}bit burst {burst} {queue}"
 
 
 def discipline(end: End) -> dict[str, Any]:
-    """The root qdisc with its counters as ``tc`` tells them, and ``rate_bps``: ``None`` when not shaped."""
+    """The root qdisc with its counters as ``tc`` tells them, and ``rate_bps``: ``None`` when not metered."""
     found = json.loads(_tc(end, "show", "root"))
     qdisc: dict[str, Any] = found[0] if found else {"kind": "noqueue"}
     rate = qdisc.get("options", {}).get("rate") if qdisc["kind"] == "tbf" else None
     return {**qdisc, "rate_bps": None if rate is None else int(rate) * 8}
+
+
+def _bytes_in(time_ns: int, rate_bps: int) -> int:
+    return rate_bps * time_ns // (8 * NS_PER_S)
 
 
 def _tc(end: End, verb: str, words: str) -> str:

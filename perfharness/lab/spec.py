@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Interface, IPv4Network, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from perfharness.errors import LabFault
+from perfharness.lab.frames import MAC_BYTES
 from perfharness.lab.linespec import LineSpec, Rate
 from perfharness.model import Direction, Layer
 
@@ -20,8 +21,10 @@ CE_ALIAS = "ce-a"
 TAG_BYTES = 4
 QUEUE_NS = 50_000_000
 """How long a frame may wait for its turn: bursts of a paced sender pass, a standing overload does not."""
-BEYOND_L2_BYTES = {Layer.L1: 24, Layer.L2_FCS: 4, Layer.L2: 0, Layer.L3: -14 - TAG_BYTES}
-"""What a meter of this layer counts for each tagged frame besides the frame itself."""
+LEAST_BUCKET_PACKETS = 3
+"""Of full size: one in the kernel's queue, and more than one of tokens, whose number it rounds."""
+BEYOND_L2_BYTES = {Layer.L1: 24, Layer.L2_FCS: 4, Layer.L2: 0, Layer.L3: -MAC_BYTES}
+"""What a meter of this layer counts for each untagged frame besides the frame itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,21 @@ class LabSpec:
     customer_link: str = "172.16.100.2/30"
     cloud_link: str = "172.16.100.1/30"
     vlan: int = 100
+    """0: untagged."""
     mtu: int = 1500
     rate_bps: int | None = 1_000_000_000
-    """``None``: not shaped, as fast as this machine."""
+    """``None``: not metered, as fast as this machine."""
     rate_layer: Layer = Layer.L2
+    policer_bytes: int | None = None
+    """The bucket of a policer, counted at ``rate_layer``; ``None``: the rate is shaped."""
+    queue_ns: int = QUEUE_NS
+    """Of a shaper."""
+    rtt_ns: int = 0
+    """What the circuit adds to a round trip, half of it each way."""
+    onprem_b: Host | None = None
+    """A second host on the LAN of the first."""
+    ecs_b: Host | None = None
+    """A second instance on the vSwitch of the first."""
 
     def __post_init__(self) -> None:
         for host, prefix in ((self.onprem, self.onprem_prefix), (self.ecs, self.cloud_prefix)):
@@ -63,6 +77,29 @@ class LabSpec:
                     f"The lab cannot play prefix {prefix} with host {host.address}.",
                     f"Declare an IPv4 prefix wider than /{HOST_PREFIX} that holds the host.",
                 )
+        if self.rate_layer not in BEYOND_L2_BYTES:
+            layers = ", ".join(BEYOND_L2_BYTES)
+            raise LabFault(f"No circuit meters at {self.rate_layer}.", f"Choose one of {layers}.")
+        if self.policer_bytes is not None and self.policer_bytes < self.least_bucket_bytes:
+            raise LabFault(
+                f"A policer's bucket of {self.policer_bytes} bytes is too small for packets of {self.mtu} bytes.",
+                f"Choose at least {self.least_bucket_bytes}: {LEAST_BUCKET_PACKETS} of them as the meter counts.",
+            )
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What the meter counts for each packet besides its untagged frame."""
+        tag = 0 if self.rate_layer is Layer.L3 or not self.vlan else TAG_BYTES
+        return BEYOND_L2_BYTES[self.rate_layer] + tag
+
+    @property
+    def metered_bytes(self) -> int:
+        """What the meter counts for a packet of full size."""
+        return self.mtu + MAC_BYTES + self.overhead_bytes
+
+    @property
+    def least_bucket_bytes(self) -> int:
+        return LEAST_BUCKET_PACKETS * self.metered_bytes
 
     @property
     def link(self) -> IPv4Network:
@@ -76,12 +113,14 @@ class LabSpec:
     def cloud(self) -> IPv4Interface:
         return _ipv4(self.cloud_link)
 
-    def lines(self) -> dict[Direction, LineSpec]:
-        """Both directions of the circuit as ordered: nothing but the rate and the VLAN."""
-        line = LineSpec(vlan_push=self.vlan, vlan_expect=self.vlan)
-        if self.rate_bps is not None:
-            rate = Rate(self.rate_bps, QUEUE_NS, overhead_bytes=BEYOND_L2_BYTES[self.rate_layer])
-            line = LineSpec(rate=rate, vlan_push=self.vlan, vlan_expect=self.vlan)
+    def lines(self, *, metered: bool = True) -> dict[Direction, LineSpec]:
+        """Both directions of the circuit as ordered: delay, VLAN and, unless the kernel meters, the rate."""
+        tag = self.vlan or None
+        rate = None
+        if metered and self.rate_bps is not None:
+            overhead = self.overhead_bytes - (TAG_BYTES if tag is not None else 0)  # the wire's frames carry the tag
+            rate = Rate(self.rate_bps, self.queue_ns, self.policer_bytes, overhead)
+        line = LineSpec(delay_ns=self.rtt_ns // 2, rate=rate, vlan_push=tag, vlan_expect=tag)
         return {Direction.A_Z: line, Direction.Z_A: line}
 
     def to_json(self) -> dict[str, Any]:
@@ -89,12 +128,16 @@ class LabSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabSpec:
-        fields = {**data, "onprem": Host(**data["onprem"]), "ecs": Host(**data["ecs"])}
-        return cls(**{**fields, "rate_layer": Layer(data["rate_layer"])})
+        """Raises TypeError for what it does not know."""
+        hosts = {key: Host(**data[key]) for key in ("onprem", "ecs", "onprem_b", "ecs_b") if data[key] is not None}
+        return cls(**{**data, **hosts, "rate_layer": Layer(data["rate_layer"])})
 
     @classmethod
     def from_circuit(cls, circuit: Circuit) -> LabSpec:
-        """The lab that plays this order: its first pair of hosts, over that pair's VBR."""
+        """The lab that plays this order: its first pair of hosts, over that pair's VBR.
+
+        And beside each of the two the first other host of the order whose address is on the same LAN.
+        """
         by_name = {endpoint.name: endpoint for endpoint in circuit.hosts}
         pair = next((pair for pair in circuit.pairs if set(pair) <= set(by_name)), None)
         if pair is None:
@@ -113,6 +156,8 @@ class LabSpec:
             mtu=vbr.mtu,
             rate_bps=vbr.bandwidth_bps,
             rate_layer=circuit.rate_layer or Layer.L2,
+            onprem_b=_beside(a, circuit.hosts),
+            ecs_b=_beside(z, circuit.hosts),
         )
 
 
@@ -125,6 +170,12 @@ def _ipv4(text: str) -> IPv4Interface:
 
 def _host(endpoint: Endpoint) -> Host:
     return Host(endpoint.ssh.host, str(endpoint.address), endpoint.interface)
+
+
+def _beside(first: Endpoint, hosts: Iterable[Endpoint]) -> Host | None:
+    others = (_host(host) for host in hosts if host.site == first.site and host.name != first.name)
+    lan = _host(first).network
+    return next((host for host in others if ip_interface(host.address).ip in lan), None)
 
 
 def _prefix_of(endpoint: Endpoint, prefixes: tuple[Any, ...]) -> str:

@@ -34,6 +34,8 @@ class State:
     namespaces: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    """``Wish`` as JSON, in the order in which they began."""
 
     def save(self) -> None:
         write_json(FOLDER / "state.json", {"format_version": FORMAT_VERSION, **asdict(self)})
@@ -44,6 +46,10 @@ class State:
 
     def add_folder(self, path: str) -> None:
         self.folders.append(path)
+        self.save()
+
+    def add_fault(self, wish: dict[str, Any]) -> None:
+        self.faults.append(wish)
         self.save()
 
     def add_process(self, process: Process) -> None:

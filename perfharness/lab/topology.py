@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from perfharness.lab import namespaces
-from perfharness.lab.spec import LabSpec
+from perfharness.lab.spec import Host, LabSpec
 
 ONPREM, CORE, CE, VBR, VPC, ECS = ("ph-onprem", "ph-core", "ph-ce-a", "ph-vbr-a", "ph-vpc", "ph-ecs")
 NAMES = (ONPREM, CORE, CE, VBR, VPC, ECS)
+ONPREM_B, ECS_B = ("ph-onprem-b", "ph-ecs-b")
+"""Of the second hosts, where there are any."""
 ROUTERS = (CORE, CE, VBR, VPC)
 WAN = "wan"
 TAP_QUEUE = 4096
 """Frames that a TAP holds while the wire is busy: about 50 ms at 1 Gbit/s of full-size frames."""
+TCP_OFFLOADS = tuple(f"tx-tcp{kind}-segmentation" for kind in ("", "-ecn", "-mangleid", "6"))
 EVERYWHERE = "0.0.0.0/0"
 
 SYSCTLS = {
@@ -43,27 +46,43 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """Several hosts on one LAN: ``gateway`` is the router's interface, a bridge with a port for each."""
+
+    gateway: End
+    hosts: tuple[End, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
+    namespaces: tuple[str, ...]
     mtu: int
     circuit: tuple[End, End]
     """The CE's end, the VBR's end."""
     links: tuple[tuple[End, End], ...]
-    """The others."""
+    """The others; where there is a switch, this is its first host and the gateway."""
+    switches: tuple[Switch, ...]
     routes: tuple[Route, ...]
 
     @property
-    def hosts(self) -> tuple[End, End]:
-        return self.links[0][0], self.links[-1][1]
+    def hosts(self) -> tuple[End, ...]:
+        """The pair first."""
+        return (self.links[0][0], self.links[-1][1], *(host for switch in self.switches for host in switch.hosts[1:]))
 
     @property
     def ce_lan(self) -> End:
         """Where the CE is reached from on-prem."""
         return self.links[1][1]
 
+    @property
+    def before_circuit(self) -> tuple[End, End]:
+        """The last interface that packets leave before those of the circuit, in each direction."""
+        return self.links[1][0], self.links[2][1]
+
 
 def plan(spec: LabSpec) -> Plan:
-    onprem, core_lan = _site(spec.onprem.network, spec.onprem.address)
-    ecs, vpc_lan = _site(spec.ecs.network, spec.ecs.address)
+    onprem, core_lan = _site(spec.onprem, spec.onprem_b)
+    ecs, vpc_lan = _site(spec.ecs, spec.ecs_b)
     core_up, ce_down = _transit(IPv4Network(spec.onprem_prefix))
     vpc_up, vbr_down = _transit(IPv4Network(spec.cloud_prefix))
     lan = (End(ONPREM, spec.onprem.interface, onprem), End(CORE, "onprem", core_lan))
@@ -71,10 +90,17 @@ def plan(spec: LabSpec) -> Plan:
     circuit = (End(CE, WAN, spec.customer), End(VBR, WAN, spec.cloud))
     south = (End(VBR, "vpc", vbr_down), End(VPC, "vbr-a", vpc_up))
     vpc = (End(VPC, "ecs", vpc_lan), End(ECS, spec.ecs.interface, ecs))
+    switches = tuple(
+        Switch(gateway, (first, End(name, second.interface, _on(gateway.address.network, second.address))))
+        for first, gateway, name, second in ((*lan, ONPREM_B, spec.onprem_b), (*vpc[::-1], ECS_B, spec.ecs_b))
+        if second is not None
+    )
     return Plan(
+        namespaces=(*NAMES, *(switch.hosts[1].namespace for switch in switches)),
         mtu=spec.mtu,
         circuit=circuit,
         links=(lan, north, south, vpc),
+        switches=switches,
         routes=(
             Route(ONPREM, EVERYWHERE, lan[1]),
             Route(CORE, spec.cloud_prefix, north[1]),
@@ -86,19 +112,24 @@ def plan(spec: LabSpec) -> Plan:
             Route(VPC, spec.onprem_prefix, south[0]),
             Route(VPC, str(spec.link), south[0]),
             Route(ECS, EVERYWHERE, vpc[0]),
+            *(Route(switch.hosts[1].namespace, EVERYWHERE, switch.gateway) for switch in switches),
         ),
     )
 
 
 def build(topology: Plan, *, taps: bool) -> None:
     """Into namespaces that exist and are empty; ``taps``: the circuit's ends are left to a wire."""
-    netlink = {name: _netlink(name) for name in NAMES}
+    netlink = {name: _netlink(name) for name in topology.namespaces}
     try:
-        for name in NAMES:
+        for name in topology.namespaces:
             _configure(name)
             _up(netlink[name], "lo")
+        for switch in topology.switches:
+            _switch(netlink[switch.gateway.namespace], switch, topology.mtu)
+        gateways = {switch.gateway for switch in topology.switches}
         for a, z in topology.links + (() if taps else (topology.circuit,)):
-            _veth(netlink[a.namespace], a, z)
+            if not gateways & {a, z}:
+                _veth(netlink[a.namespace], a, z)
         for end in topology.circuit if taps else ():
             _tap(end)
         for end in _ends(topology):
@@ -123,21 +154,41 @@ def keep_datagrams_apart(ends: Iterable[End]) -> None:
 
     TCP keeps its offload: one by one at 1 Gbit/s, its packets overtake each other between two processors.
     """
+    for end in ends:
+        _offload(end, ("tx-udp-segmentation",), False)
+
+
+def segment(ends: Iterable[End], apart: bool) -> None:
+    """Whether what leaves these ends is one packet each, or TCP's pieces of up to 64 KiB as they come.
+
+    A device's own offloads are used after its queue, too late for a meter there: it takes those of the one before.
+    """
+    for end in ends:
+        _offload(end, TCP_OFFLOADS, not apart)
+
+
+def _offload(end: End, names: Iterable[str], enable: bool) -> None:
     from pyroute2.ethtool import Ethtool
 
-    for end in ends:
-        with namespaces.entered(end.namespace), Ethtool() as ethtool:
-            features = ethtool.get_features(end.interface)
-            if offload := features.features.get("tx-udp-segmentation"):
-                offload.enable = False
-                ethtool.set_features(end.interface, features)
+    with namespaces.entered(end.namespace), Ethtool() as ethtool:
+        features = ethtool.get_features(end.interface)
+        changed = [offload for name in names if (offload := features.features.get(name)) and offload.enable != enable]
+        for offload in changed:
+            offload.enable = enable
+        if changed:
+            ethtool.set_features(end.interface, features)
 
 
-def _site(network: IPv4Network, host: str) -> tuple[IPv4Interface, IPv4Interface]:
-    """The host and its gateway: the first address, or the second if that is the host's."""
-    first, second = network[1], network[2]
-    gateway = first if str(first) != host else second
-    return IPv4Interface(f"{host}/{network.prefixlen}"), IPv4Interface(f"{gateway}/{network.prefixlen}")
+def _site(host: Host, other: Host | None) -> tuple[IPv4Interface, IPv4Interface]:
+    """The host and its gateway: the first address of the network that is no host's."""
+    network = host.network
+    taken = {host.address, other.address if other else None}
+    gateway = next(address for address in network.hosts() if str(address) not in taken)
+    return _on(network, host.address), _on(network, str(gateway))
+
+
+def _on(network: IPv4Network, address: str) -> IPv4Interface:
+    return IPv4Interface(f"{address}/{network.prefixlen}")
 
 
 def _transit(prefix: IPv4Network) -> tuple[IPv4Interface, IPv4Interface]:
@@ -147,7 +198,8 @@ def _transit(prefix: IPv4Network) -> tuple[IPv4Interface, IPv4Interface]:
 
 
 def _ends(topology: Plan) -> tuple[End, ...]:
-    return tuple(end for link in (*topology.links, topology.circuit) for end in link)
+    others = tuple(host for switch in topology.switches for host in switch.hosts[1:])
+    return tuple(end for link in (*topology.links, topology.circuit) for end in link) + others
 
 
 def _configure(name: str) -> None:
@@ -170,6 +222,18 @@ def _netlink(namespace: str) -> Any:
 
 def _veth(netlink: Any, a: End, z: End) -> None:
     netlink.link("add", kind="veth", ifname=a.interface, peer={"ifname": z.interface, "net_ns_fd": z.namespace})
+
+
+def _switch(netlink: Any, switch: Switch, mtu: int) -> None:
+    """Its ports forward at once, for a bridge speaks no spanning tree unless it is told to."""
+    netlink.link("add", kind="bridge", ifname=switch.gateway.interface)
+    (bridge,) = netlink.link_lookup(ifname=switch.gateway.interface)
+    for letter, host in zip("ab", switch.hosts, strict=True):
+        name = f"{switch.gateway.interface}-{letter}"
+        peer = {"ifname": host.interface, "net_ns_fd": host.namespace}
+        netlink.link("add", kind="veth", ifname=name, peer=peer)
+        (port,) = netlink.link_lookup(ifname=name)
+        netlink.link("set", index=port, master=bridge, mtu=mtu, state="up")
 
 
 def _tap(end: End) -> None:

@@ -15,43 +15,52 @@ from typing import Any
 from perfharness.errors import LabFault
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.shaping import discipline
+from perfharness.lab.spec import LabSpec
 from perfharness.lab.topology import End, Plan, counters
 from perfharness.model import Direction
 
 FORMAT_VERSION = 1
 PATIENCE_S = 5.0
-VETH_CANNOT = (
-    "no VLAN tag is on the wire: its bytes are counted in the rate, but no end compares it",
-    "no delay, jitter, random loss, duplication or reordering: only the rate and the MTU are played",
-    "a rate is shaped, not policed",
-    "TCP crosses in segments of up to 64 KiB: each counts as one packet, and its tag once",
-)
+NO_TAG = "no VLAN tag is on the wire: its bytes are counted in the rate, but no end compares it"
+NO_DELAY = "no delay, jitter, random loss, duplication or reordering: only the rate and the MTU are played"
+IN_PIECES = "TCP crosses in segments of up to 64 KiB: each counts as one packet, and its tag once"
+NO_DROPPED_BYTES = "of what the kernel's meter drops it counts the packets, not their bytes"
 
 
-def of_veth(plan: Plan) -> dict[str, Any]:
+def of_veth(plan: Plan, spec: LabSpec) -> dict[str, Any]:
     customer, cloud = plan.circuit
+    policed = spec.policer_bytes is not None
+    cannot = ([NO_TAG] if spec.vlan else []) + [NO_DELAY, NO_DROPPED_BYTES] + ([] if policed else [IN_PIECES])
     return {
         "format_version": FORMAT_VERSION,
         "mode": "veth",
         "directions": {
-            str(Direction.A_Z): _kernel(customer, cloud),
-            str(Direction.Z_A): _kernel(cloud, customer),
+            str(Direction.A_Z): _kernel(customer, cloud, spec),
+            str(Direction.Z_A): _kernel(cloud, customer, spec),
         },
-        "cannot": list(VETH_CANNOT),
+        "cannot": cannot,
     }
 
 
-def of_wire(plan: Plan, path: Path) -> dict[str, Any]:
-    """The wire's own account, and what the kernel dropped because the wire did not read it in time."""
+def of_wire(plan: Plan, path: Path, spec: LabSpec, mode: str) -> dict[str, Any]:
+    """The wire's own account, and what the kernel dropped because the wire did not read it in time.
+
+    Where the kernel meters (``metered-wire``), its ``meter`` is told too: it comes before the wire's ``in``.
+    """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise LabFault("The wire has not written its truth yet.", "Try again in a second.") from error
     if told["format_version"] != FORMAT_VERSION:
         raise LabFault(f"{path} has format version {told['format_version']}, not {FORMAT_VERSION}.")
+    kernel_meters = mode == "metered-wire"
     for direction, end in zip((Direction.A_Z, Direction.Z_A), plan.circuit, strict=True):
-        told["directions"][direction]["dropped"]["unread"] = _egress_drops(end)
-    return {**told, "mode": "wire", "cannot": []}
+        here = told["directions"][direction]
+        qdisc = discipline(end)
+        if kernel_meters:
+            here["meter"] = _meter(qdisc, spec)
+        here["dropped"]["unread"] = counters(end)["tx_dropped"] + (0 if kernel_meters else qdisc.get("drops", 0))
+    return {**told, "mode": mode, "cannot": [NO_DROPPED_BYTES] if kernel_meters else []}
 
 
 def await_lines(path: Path, lines: Mapping[Direction, LineSpec]) -> None:
@@ -66,17 +75,31 @@ def await_lines(path: Path, lines: Mapping[Direction, LineSpec]) -> None:
     raise LabFault(f"The wire does not play what it was asked to: {told['refused_config'] or 'it says nothing'}.")
 
 
-def _kernel(source: End, target: End) -> dict[str, Any]:
+def _kernel(source: End, target: End, spec: LabSpec) -> dict[str, Any]:
     left, arrived, qdisc = counters(source), counters(target), discipline(source)
-    waiting, queue = qdisc.get("qlen", 0), qdisc.get("drops", 0)
+    waiting, dropped = qdisc.get("qlen", 0), qdisc.get("drops", 0)
+    cause = "queue" if spec.policer_bytes is None else "policer"
     return {
-        "in": {"packets": left["tx_packets"] + left["tx_dropped"] + waiting + queue},
+        "in": {"packets": left["tx_packets"] + left["tx_dropped"] + waiting + dropped},
         "out": {"packets": arrived["rx_packets"], "bytes": arrived["rx_bytes"]},
         "waiting": waiting,
-        "dropped": {"queue": queue, "device": left["tx_dropped"]},
+        "dropped": {cause: dropped, "device": left["tx_dropped"]},
         "rate_bps": qdisc["rate_bps"],
+        "meter": _meter(qdisc, spec),
     }
 
 
-def _egress_drops(end: End) -> int:
-    return int(counters(end)["tx_dropped"] + discipline(end).get("drops", 0))
+def _meter(qdisc: Mapping[str, Any], spec: LabSpec) -> dict[str, Any] | None:
+    """What the kernel's token bucket passed and dropped since it was made; bytes as it counts them."""
+    if qdisc["rate_bps"] is None:
+        return None
+    policed = spec.policer_bytes is not None
+    return {
+        "kind": "policer" if policed else "shaper",
+        "rate_bps": qdisc["rate_bps"],
+        "layer": spec.rate_layer,
+        **({"bucket_bytes": spec.policer_bytes} if policed else {"queue_ns": spec.queue_ns}),
+        "passed": {"packets": qdisc["packets"], "bytes": qdisc["bytes"]},
+        "dropped": {"packets": qdisc["drops"]},
+        "waiting": {"packets": qdisc["qlen"], "bytes": qdisc["backlog"]},
+    }

@@ -26,7 +26,8 @@ def gone() -> Iterator[None]:
     yield
     control.down()
     assert not FOLDER.exists()
-    assert not [name for name in topology.NAMES if namespaces.exists(name)]
+    names = (*topology.NAMES, topology.ONPREM_B, topology.ECS_B)
+    assert not [name for name in names if namespaces.exists(name)]
 
 
 def ssh(host: str, command: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +57,30 @@ def send(count: int) -> list[int]:
             receive(receiver, arrived, patience_s=0.0002)
         receive(receiver, arrived, patience_s=0.5)
     return arrived
+
+
+def train(count: int, payload: bytes) -> float:
+    """Datagrams from on-prem to cloud, one after the other; how long that took, in seconds."""
+    with bound(topology.ONPREM, LabSpec().onprem.address) as sender:
+        begun_s = time.monotonic()
+        for _ in range(count):
+            sender.sendto(payload, (ECS, PORT))
+        return time.monotonic() - begun_s
+
+
+def transfer(count: int) -> int:
+    """So many bytes by TCP from on-prem to cloud; how many arrived."""
+    with namespaces.entered(topology.ECS):
+        server = socket.create_server((ECS, PORT))
+    with namespaces.entered(topology.ONPREM):
+        client = socket.socket()
+    with server, client:
+        client.connect((ECS, PORT))
+        receiver, _ = server.accept()
+        with receiver:
+            client.sendall(bytes(count))  # well below what both buffers hold
+            client.shutdown(socket.SHUT_WR)
+            return sum(len(piece) for piece in iter(lambda: receiver.recv(65_536), b""))
 
 
 def receive(receiver: socket.socket, arrived: list[int], patience_s: float) -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from perfharness.errors import LabFault
-from perfharness.lab import control, namespaces, topology
+from perfharness.lab import control, namespaces, shaping, topology
+from perfharness.lab.faults import Wish
 from perfharness.lab.hosts import PRIVILEGE_SEPARATION, other_sshd_runs
 from perfharness.lab.processes import identify
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER
+from perfharness.lab.trouble import TCP_BYTES
+from perfharness.order.circuit import load_circuit
 from tests.integration.lab_traffic import ECS, gone, ping, shape_by_hand, ssh
 
 HOME = Path(__file__).parents[2]
@@ -122,6 +125,62 @@ def test_up_replaces_a_host_that_died() -> None:
     assert ssh("ecs-a", "true").returncode == 0
 
 
+BUFFERS = """
+import socket
+def force(number, size=4_000_000):
+    try: return udp.setsockopt(socket.SOL_SOCKET, number, size)
+    except OSError as error: return error.errno
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+usual = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+print(force(socket.SO_RCVBUF), force(33), udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == usual)
+"""
+
+
+def test_faults_of_hosts_begin_and_end() -> None:
+    """Each does what it says, status names it, clear leaves a healthy lab, and so does up."""
+    healthy = control.up()
+    buffers = f"python3 -c '{BUFFERS.replace(chr(39), chr(34))}'; cat /proc/sys/net/ipv4/tcp_rmem"
+    before = ssh("ecs-a", buffers).stdout
+    assert before.startswith("None None False")
+    control.fault(Wish("host-small-buffers"))
+    control.fault(Wish("host-cpu", at="onprem-a", share=0.05))
+    status = control.fault(Wish("host-slow-nic", at="onprem-a", rate_bps=1_000_000))
+    assert status["problems"] == [
+        f"Fault {name} is on." for name in ("host-small-buffers", "host-cpu", "host-slow-nic")
+    ]
+    said, limits = ssh("ecs-a", buffers).stdout.splitlines()
+    assert (said, limits.split()[2]) == ("None 1 True", str(TCP_BYTES))
+    end = topology.plan(LabSpec()).hosts[0]
+    assert shaping.discipline(end)["rate_bps"] == 1_000_000
+    hogs = [process for process in namespaces.members(topology.ONPREM) if policy(process) == os.SCHED_FIFO]
+    assert len(hogs) == len(os.sched_getaffinity(0))
+    assert control.clear() == healthy
+    assert ssh("ecs-a", buffers).stdout == before
+    assert shaping.discipline(end)["rate_bps"] is None
+    assert not set(hogs) & set(namespaces.members(topology.ONPREM))
+    control.fault(Wish("host-cpu", share=0.05))
+    assert control.up()["problems"] == []
+    assert [process for process in namespaces.members(topology.ECS) if policy(process) == os.SCHED_FIFO] == []
+
+
+def policy(process: int) -> int | None:
+    try:
+        return os.sched_getscheduler(process)
+    except ProcessLookupError:
+        return None
+
+
+@pytest.mark.usefixtures("no_lab")
+def test_two_hosts_on_a_side() -> None:
+    """The second pair crosses the same circuit, each host has a door of its own, and down leaves none of them."""
+    order = load_circuit(HOME / "scenarios/circuits/lab-pairs.yaml")
+    assert control.up(LabSpec.from_circuit(order))["problems"] == []
+    for host, target in (("onprem-b", "192.168.10.20"), ("ecs-b", "10.10.0.10"), ("onprem-b", "10.10.0.10")):
+        answer = ssh(host, f"ping -qc1 -W1 {target} >/dev/null && hostname")
+        assert (answer.returncode, answer.stdout.strip()) == (0, host), target
+    assert control.truth()["directions"]["a-z"]["out"]["packets"] >= 4
+
+
 @pytest.mark.usefixtures("no_lab")
 def test_down_ends_what_was_started_inside() -> None:
     """A session, and a daemon that it left behind."""
@@ -185,7 +244,7 @@ CRASHES = {
         "veth",
     ),
     "without links": ("topology.build = die", "veth"),
-    "before shaping": ("shaping.shape = die", "veth"),
+    "before shaping": ("shaping.meter = die", "veth"),
     "with one sshd that is not on record": ("state.State.add_process = die", "veth"),
     "with a wire that is not on record": ("state.State.add_process = die", "wire"),
     "with a wire and no sshd": ("hosts.serve = die", "wire"),

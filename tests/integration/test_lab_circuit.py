@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from perfharness.lab import control
+from perfharness.lab.faults import Wish
 from perfharness.lab.linespec import LineSpec, LinkSpec, Loss, Rate
 from perfharness.lab.spec import LabSpec
-from perfharness.model import Direction
+from perfharness.model import Direction, Layer
 from tests.integration.lab_traffic import (
     ECS,
     PORT,
@@ -25,6 +27,8 @@ from tests.integration.lab_traffic import (
     settled,
     shape_by_hand,
     ssh,
+    train,
+    transfer,
 )
 
 
@@ -58,6 +62,42 @@ def test_the_kernel_tells_what_its_shaper_dropped() -> None:
     there = settled()["a-z"]
     assert 0 < len(arrived) < 1000
     assert there["dropped"]["queue"] == 1000 - len(arrived)
+
+
+@pytest.mark.parametrize(("mtu", "layer"), [(1500, Layer.L2), (8500, Layer.L3)])
+def test_the_kernel_polices_with_exactly_its_bucket(mtu: int, layer: Layer) -> None:
+    """A train passes for as much as the bucket and what it earns meanwhile, to a packet; TCP comes packet by packet."""
+    spec = LabSpec(rate_bps=20_000_000, policer_bytes=300_000, mtu=mtu, rate_layer=layer)
+    control.up(spec)
+    assert ping() and transfer(60_000) == 60_000
+    before = settled()["a-z"]["meter"]
+    assert before["dropped"]["packets"] == 0, "TCP's pieces of up to 64 KiB would not pass"
+    time.sleep(0.15)  # the bucket fills up in 120 ms
+    took_s = train(1_000_000 // mtu, bytes(mtu - 28))
+    there = settled()["a-z"]
+    passed = there["meter"]["passed"]["bytes"] - before["passed"]["bytes"]
+    assert 300_000 - spec.metered_bytes <= passed <= 300_000 + took_s * spec.rate_bps / 8 + spec.metered_bytes
+    assert (
+        abs(there["dropped"]["policer"] - (1_000_000 // mtu - passed / spec.metered_bytes)) < 1
+    )  # an ARP may pass too
+
+
+def test_the_wire_delays_behind_the_kernels_meter() -> None:
+    """What the meter passed enters the wire, each direction takes half of the round trip, and faults come and go."""
+    spec = LabSpec(rate_bps=50_000_000, rtt_ns=10_000_000)
+    assert control.up(spec)["mode"] == "metered-wire"
+    assert send(200) == list(range(200))
+    for told in settled().values():
+        assert told["meter"]["passed"]["packets"] == told["in"]["packets"] == told["out"]["packets"] > 0
+        assert told["delay_ns"]["min"] >= 5_000_000
+    control.fault(Wish("policed-below-order", rate_bps=100_000, bucket_bytes=6_000))
+    arrived = send(200)
+    there = settled()["a-z"]
+    assert there["meter"]["kind"] == "policer"
+    assert there["meter"]["dropped"]["packets"] == 200 - len(arrived) > 0
+    assert there["out"]["packets"] == there["meter"]["passed"]["packets"]
+    assert control.clear()["problems"] == []
+    assert send(200) == list(range(200))
 
 
 # --- the circuit as a wire --------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -12,14 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from perfharness.errors import LabFault
-from perfharness.lab import control, processes, shaping, state, topology, truth
+from perfharness.errors import LabFault, Refused
+from perfharness.lab import control, faults, processes, shaping, state, topology, truth
+from perfharness.lab.faults import Wish
+from perfharness.lab.linespec import Rate
+from perfharness.lab.options import Asked
 from perfharness.lab.processes import Process
 from perfharness.lab.spec import Host, LabSpec
 from perfharness.model import Direction, Layer
 from perfharness.order.circuit import load_circuit
 
-LAB_YAML = Path(__file__).parents[2] / "scenarios/circuits/lab.yaml"
+CIRCUITS = Path(__file__).parents[2] / "scenarios/circuits"
+LAB_YAML, PAIRS_YAML = CIRCUITS / "lab.yaml", CIRCUITS / "lab-pairs.yaml"
 
 
 @pytest.fixture
@@ -66,11 +71,115 @@ def test_a_change_of_the_wire_is_awaited(tmp_path: Path, monkeypatch: pytest.Mon
         truth.await_lines(tmp_path / "truth.json", {**lines, Direction.Z_A: other[Direction.Z_A]})
 
 
-def test_the_kernel_cannot_meter_ip_packets() -> None:
-    """Refused with a way out, not approximated."""
-    spec = LabSpec(rate_layer=Layer.L3)
-    with pytest.raises(LabFault, match="cannot meter at L3"):
-        shaping.shape(topology.plan(spec).circuit[0], spec)
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (LabSpec(), "stab overhead 4 tbf rate 1000000000bit burst 250000 latency 50000us"),
+        (LabSpec(vlan=0), "tbf rate 1000000000bit burst 250000 latency 50000us"),
+        (LabSpec(rate_layer=Layer.L1), "stab overhead 28 tbf rate 1000000000bit burst 250000 latency 50000us"),
+        (LabSpec(rate_layer=Layer.L3), "stab overhead -14 tbf rate 1000000000bit burst 250000 latency 50000us"),
+        (
+            LabSpec(rate_bps=50_000_000, mtu=8500, vlan=0, queue_ns=10_000_000),
+            "tbf rate 50000000bit burst 17028 latency 10000us",
+        ),
+        (
+            LabSpec(rate_bps=50_000_000, policer_bytes=150_000, vlan=0, rate_layer=Layer.L2_FCS),
+            "stab overhead 4 tbf rate 50000000bit burst 148438 limit 1562",
+        ),
+    ],
+    ids=["tagged", "untagged", "L1", "L3", "slow and large", "policer"],
+)
+def test_what_the_kernel_is_told(spec: LabSpec, words: str) -> None:
+    """Every layer by what a packet counts besides its frame; a policer's tokens and queue are its bucket."""
+    assert spec.rate_bps is not None
+    assert shaping.words(spec, spec.rate_bps) == words
+
+
+def test_a_bucket_without_room_for_packets_is_refused() -> None:
+    """It would drop everything."""
+    with pytest.raises(LabFault, match="bucket of 20000 bytes is too small for packets of 8500") as caught:
+        LabSpec(mtu=8500, policer_bytes=20_000)
+    LabSpec(mtu=8500, policer_bytes=int(caught.value.remedy.split()[3].rstrip(":")))
+
+
+@pytest.mark.parametrize(("layer", "tagged", "untagged"), [(Layer.L1, 24, 24), (Layer.L2, 0, 0), (Layer.L3, -18, -14)])
+def test_the_wire_meters_the_layer_of_the_order(layer: Layer, tagged: int, untagged: int) -> None:
+    """Its frames carry the tag, if there is one, and nothing is pushed or compared where there is none."""
+    for vlan, overhead in ((100, tagged), (0, untagged)):
+        line = LabSpec(rate_layer=layer, vlan=vlan, policer_bytes=30_000, rtt_ns=10_000_000).lines()[Direction.A_Z]
+        assert line.rate == Rate(10**9, bucket_bytes=30_000, overhead_bytes=overhead)
+        assert (line.vlan_push, line.vlan_expect, line.delay_ns) == (vlan or None, vlan or None, 5_000_000)
+
+
+def test_an_order_with_two_hosts_on_a_side_gets_both() -> None:
+    """On the same LAN, each with an address of its own, and the first pair is the circuit's."""
+    spec = LabSpec.from_circuit(load_circuit(PAIRS_YAML))
+    assert replace(spec, onprem_b=None, ecs_b=None) == LabSpec()
+    assert LabSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    plan = topology.plan(spec)
+    assert plan.namespaces == (*topology.NAMES, topology.ONPREM_B, topology.ECS_B)
+    assert [str(host.address) for host in plan.hosts[2:]] == ["10.10.0.20/24", "192.168.10.20/24"]
+    for switch in plan.switches:
+        addresses = {switch.gateway.address.ip, *(host.address.ip for host in switch.hosts)}
+        assert len(addresses) == 3
+        assert all(address in switch.gateway.address.network for address in addresses)
+
+
+def test_what_is_asked_besides_changes_the_order() -> None:
+    """Each option its own value, in the units of an order; the rest stays as ordered."""
+    asked = Asked(PAIRS_YAML, "200Mbps", "L3", "1.5MB", None, "10ms", 8500, untagged=True)
+    order = LabSpec.from_circuit(load_circuit(PAIRS_YAML))
+    assert asked.spec() == replace(
+        order,
+        rate_bps=200_000_000,
+        rate_layer=Layer.L3,
+        policer_bytes=1_500_000,
+        rtt_ns=10_000_000,
+        mtu=8500,
+        vlan=0,
+    )
+    assert Asked(queue="5ms").spec() == LabSpec(queue_ns=5_000_000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Asked(rate="200"), "--rate 200: '200' is a number without a unit"),
+        (Asked(meter="L4"), "--meter L4 is no layer that a circuit meters. Choose L1, L2"),
+        (Asked(policer="1MB", queue="5ms"), "exclude each other"),
+        (Asked(mtu=100), "--mtu 100 is no MTU of a circuit. Choose 576 to 9216"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_a_way_out(asked: Asked, said: str) -> None:
+    """One sentence, before anything is built."""
+    with pytest.raises(Refused, match=re.escape(said)):
+        asked.spec()
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Wish("gremlins"), "knows no fault gremlins. It knows host-slow-nic"),
+        (Wish("host-cpu", rate_bps=5), "host-cpu takes no --rate. It takes --at, --share."),
+        (Wish("host-cpu", share=1.0), "cannot take 1 of a CPU"),
+        (Wish("host-slow-nic", at="ecs-b"), "no host ecs-b. It has onprem-a, ecs-a."),
+        (Wish("policer-small-burst", bucket_bytes=1000), "bucket of 1000 bytes is too small"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(wish: Wish, said: str) -> None:
+    """Before it is noted or made."""
+    with pytest.raises(LabFault, match=re.escape(said)):
+        faults.check(wish, LabSpec())
+
+
+def test_faults_of_the_circuit_add_up() -> None:
+    """The later one changes what the earlier one left; those of hosts change nothing of the circuit."""
+    both = [Wish("policed-below-order"), Wish("host-cpu"), Wish("policer-small-burst", bucket_bytes=30_000)]
+    assert faults.circuit_with(both[:2], LabSpec()) == LabSpec(rate_bps=500_000_000, policer_bytes=1_250_000)
+    assert faults.circuit_with(both, LabSpec()) == LabSpec(rate_bps=500_000_000, policer_bytes=30_000)
+    assert faults.circuit_with([Wish("shaped-below-order", rate_bps=10**6)], LabSpec(policer_bytes=9_000)) == LabSpec(
+        rate_bps=10**6
+    )
 
 
 def test_every_gateway_is_a_neighbour() -> None:
@@ -171,7 +280,12 @@ def test_a_missing_tool_is_named_with_its_package(tool: str, package: str, monke
     assert package in caught.value.remedy
 
 
-def test_a_line_needs_a_wire() -> None:
-    """Impairments asked for and not played would be a lie."""
+def test_a_line_needs_a_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Impairments asked for and not played would be a lie, and a rate played twice another."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(LabFault, match="cannot play this circuit as veth"):
         control.up(lines=LabSpec().lines())
+    with pytest.raises(LabFault, match="cannot play this circuit as veth"):
+        control.up(LabSpec(rtt_ns=10**6), "veth")
+    with pytest.raises(LabFault, match="has no rate of its own"):
+        control.up(mode="metered-wire", lines=LabSpec().lines())
