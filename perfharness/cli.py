@@ -188,29 +188,39 @@ def clean(circuit: CircuitArgument) -> None:
 @lab_app.command("up")
 def lab_up(
     circuit: Annotated[Path | None, typer.Option("--circuit", help="Build the lab for this order.")] = None,
-    rate: Annotated[str | None, typer.Option("--rate", help="Other than ordered, as 200Mbps.")] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="In place of the ordered one, as 200Mbps.", metavar="RATE")
+    ] = None,
     meter: Annotated[
-        str | None, typer.Option("--meter", help="Which bits the rate counts: L1, L2+FCS, L2 or L3.", metavar="LAYER")
+        str | None, typer.Option("--meter", help="What the rate counts: L1, L2+FCS, L2 or L3.", metavar="LAYER")
     ] = None,
     policer: Annotated[
         str | None,
-        typer.Option("--policer", help="Drop what is above the rate, with a bucket of this size, as 1.5MB."),
+        typer.Option("--policer", help="Drop what is above the rate; its bucket, as 1.5MB.", metavar="SIZE"),
     ] = None,
     queue: Annotated[
-        str | None, typer.Option("--queue", help="Without --policer: how long what is above waits; 50ms by default.")
+        str | None,
+        typer.Option("--queue", help="Of a shaper, which is the default: what may wait there, 50ms.", metavar="TIME"),
     ] = None,
     rtt: Annotated[
-        str | None, typer.Option("--rtt", help="What the circuit adds to a round trip, half each way, as 10ms.")
+        str | None,
+        typer.Option("--rtt", help="Added to every round trip by the circuit, half each way, as 10ms.", metavar="TIME"),
     ] = None,
-    mtu: Annotated[int | None, typer.Option("--mtu", help="End to end, as 8500.")] = None,
-    untagged: Annotated[bool, typer.Option("--untagged", help="No VLAN tag, which the rate would count.")] = False,
+    mtu: Annotated[
+        int | None, typer.Option("--mtu", help="Of every link from end to end, as 8500.", metavar="BYTES")
+    ] = None,
+    untagged: Annotated[
+        bool, typer.Option("--untagged", help="No VLAN tag; else a rate counts its 4 bytes, but for L3.")
+    ] = False,
     wire: Annotated[
-        bool, typer.Option("--wire", help="Play all by the user-space wire: real tags, exact truth, low rates only.")
+        bool,
+        typer.Option("--wire", help="All by the user-space wire: real tags, truth of every packet, but low rates."),
     ] = False,
 ) -> None:
-    """Build the lab; harmless when it is up as asked. The options make a lab that is other than its order.
+    """Build the lab; harmless when it is up as asked. What is not said is as ordered.
 
-    The kernel meters, at any rate up to 1 Gbit/s; with --rtt a user-space wire delays behind it.
+    The kernel meters, at any rate up to 1 Gbit/s; with --rtt a user-space wire delays behind it. `lab truth` tells
+    what was passed and dropped.
     """
     from perfharness.lab import control
     from perfharness.lab.options import Asked
@@ -255,15 +265,22 @@ def lab_faults() -> None:
 @lab_app.command("fault")
 def lab_fault(
     name: Annotated[str, typer.Argument(help="One that `lab faults` lists.")],
-    at: Annotated[str | None, typer.Option("--at", help="Which host; the first ECS instance by default.")] = None,
-    rate: Annotated[str | None, typer.Option("--rate", help="Half of the order by default.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="Which host; ecs-a, or its alias in the order, by default.", metavar="HOST"),
+    ] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Half of the order by default.", metavar="RATE")] = None,
     bucket: Annotated[
         str | None,
-        typer.Option("--bucket", help="Of a policer; 20 ms of its rate by default, a small one three packets."),
+        typer.Option(
+            "--bucket", help="A policer's; 20 ms of its rate by default, a small one 3 packets.", metavar="SIZE"
+        ),
     ] = None,
-    share: Annotated[str | None, typer.Option("--share", help="Of each CPU, up to 90%; 80% by default.")] = None,
+    share: Annotated[
+        str | None, typer.Option("--share", help="Of each CPU, up to 90%; 80% by default.", metavar="SHARE")
+    ] = None,
 ) -> None:
-    """Make something wrong, besides what is already."""
+    """Make something wrong, besides what is already, until `lab clear`. Options that mean nothing to it are refused."""
     from perfharness.lab import control, options
 
     _print_json(control.fault(options.wish(name, at, rate, bucket, share)))

@@ -125,7 +125,7 @@ def tune(lines: Mapping[Direction, LineSpec]) -> None:
 
 
 def fault(wish: Wish) -> dict[str, Any]:
-    """Play a fault besides those that are played already, until ``clear``; returns the status. Raises LabFault."""
+    """Play a fault besides those that are on, until ``clear``; returns the status. Raises Refused, LabFault."""
     with _changed() as (current, spec):
         told = faults.check(wish, _played(current))
         current.add_fault(wish.to_json())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from perfharness.errors import LabFault
+from perfharness.errors import LabFault, Refused
 from perfharness.lab import topology, trouble
 from perfharness.lab.spec import Host, LabSpec
 from perfharness.lab.trouble import Trouble
@@ -42,19 +42,21 @@ class Fault:
 
 
 def check(wish: Wish, spec: LabSpec) -> Fault:
-    """Raises LabFault for what this lab cannot play, with what it could."""
+    """Raises Refused for what this lab cannot play, with what it could."""
     fault = FAULTS.get(wish.name)
     if fault is None:
-        raise LabFault(f"The lab knows no fault {wish.name}.", f"It knows {', '.join(FAULTS)}.")
+        raise Refused(f"The lab knows no fault {wish.name}.", f"It knows {', '.join(FAULTS)}.")
     given = {key for key, value in wish.to_json().items() if value is not None} - {"name"}
     if senseless := sorted(given - set(fault.takes)):
-        raise LabFault(f"{wish.name} takes no {_option(senseless[0])}.", f"It takes {_options(fault)}.")
+        raise Refused(f"{wish.name} takes no {_option(senseless[0])}.", f"It takes {_options(fault)}.")
     if spec.rate_bps is None and (fault.on_circuit or (wish.name == "host-slow-nic" and wish.rate_bps is None)):
-        raise LabFault(f"{wish.name} needs a rate, and this circuit has none.", "Bring the lab up with --rate.")
-    if fault.on_host:
-        troubled(wish, spec)
-    else:
+        raise Refused(f"{wish.name} needs a rate, and this circuit has none.", "Bring the lab up with --rate.")
+    try:
+        if fault.on_host:
+            troubled(wish, spec)
         circuit_with([wish], spec)
+    except LabFault as error:
+        raise Refused(error.message, error.remedy) from None
     return fault
 
 

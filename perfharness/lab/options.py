@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perfharness.errors import Refused
+from perfharness.errors import LabFault, Refused
 from perfharness.lab.faults import Wish
 from perfharness.lab.spec import BEYOND_L2_BYTES, LabSpec
 from perfharness.model import Layer
@@ -48,7 +48,10 @@ class Asked:
             "mtu": self.mtu,
             "vlan": 0 if self.untagged else None,
         }
-        return replace(order, **{key: value for key, value in changes.items() if value is not None})
+        try:
+            return replace(order, **{key: value for key, value in changes.items() if value is not None})
+        except LabFault as error:
+            raise Refused(error.message, error.remedy) from None
 
 
 def wish(name: str, at: str | None, rate: str | None, bucket: str | None, share: str | None) -> Wish:

@@ -26,7 +26,7 @@ HOG_SECONDS = 900
 """A hog ends by itself, if nobody ends it."""
 MOST_SHARE = 0.9
 """The kernel takes 5 % of each second from real-time processes."""
-RESTART_S = 5.0
+START_S = 5.0
 TCP_BYTES = 212_992
 """What Linux gives a socket that asks for nothing (``net.core.rmem_default``)."""
 TCP_RMEM = "/proc/sys/net/ipv4/tcp_rmem"
@@ -68,7 +68,15 @@ def busy_cpu(namespace: str, share: float) -> Trouble:
         hog = [sys.executable, "-m", HOG, str(share), str(HOG_SECONDS)]
         home = str(Path(perfharness.__file__).parent.parent)
         argv = ["ip", "netns", "exec", namespace, *hog]
-        processes.launch("hog", argv, FOLDER / "hog.log", lambda _: None, {"PYTHONPATH": home})
+        log = FOLDER / "hog.log"
+        process = processes.launch("hog", argv, log, lambda _: None, {"PYTHONPATH": home})
+        deadline = time.monotonic() + START_S
+        while process.pid not in namespaces.members(namespace):  # before that, undoing would not find it
+            if not process.alive or time.monotonic() > deadline:
+                raise LabFault(
+                    f"The hog did not start: {log.read_text(encoding='utf-8').strip() or 'it says nothing'}."
+                )
+            time.sleep(0.01)
 
     def undo() -> None:
         found = (processes.identify("hog", pid) for pid in namespaces.members(namespace) if HOG in _words(pid))
@@ -120,7 +128,7 @@ def _restart(alias: str) -> None:
     before = log.read_text(encoding="utf-8").count(hosts.LISTENING) if sshd else 0
     if sshd is None or not sshd.signal(signal.SIGHUP):
         raise LabFault(f"The sshd of {alias} has gone.", "Bring the lab up again.")
-    deadline = time.monotonic() + RESTART_S
+    deadline = time.monotonic() + START_S
     while log.read_text(encoding="utf-8").count(hosts.LISTENING) == before:
         if time.monotonic() > deadline:
             raise LabFault(f"The sshd of {alias} did not start again.", f"See {log}.")

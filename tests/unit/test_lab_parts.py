@@ -147,6 +147,7 @@ def test_what_is_asked_besides_changes_the_order() -> None:
         (Asked(rate="200"), "--rate 200: '200' is a number without a unit"),
         (Asked(meter="L4"), "--meter L4 is no layer that a circuit meters. Choose L1, L2"),
         (Asked(policer="1MB", queue="5ms"), "exclude each other"),
+        (Asked(policer="1kB"), "bucket of 1000 bytes is too small for packets of 1500 bytes"),
         (Asked(mtu=100), "--mtu 100 is no MTU of a circuit. Choose 576 to 9216"),
     ],
 )
@@ -168,7 +169,7 @@ def test_what_cannot_be_played_is_refused_with_a_way_out(asked: Asked, said: str
 )
 def test_a_fault_that_makes_no_sense_is_refused(wish: Wish, said: str) -> None:
     """Before it is noted or made."""
-    with pytest.raises(LabFault, match=re.escape(said)):
+    with pytest.raises(Refused, match=re.escape(said)):
         faults.check(wish, LabSpec())
 
 
