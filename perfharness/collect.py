@@ -2,6 +2,7 @@
 
 For each task: watchers, then servers until they are ready, then the drivers; a task is over when its
 drivers are. Whatever happens, every job is stopped and its files are fetched before the next task.
+On a circuit in service ``care`` says when a load must end or must not begin: what carries load is then ended first.
 A spare host (``plan.spare``) that is lost ends nothing: the run goes on without it, and says so.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from perfagent.wire import Code
 from perfharness import recording
+from perfharness.care import Care, Harm
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import MAX_PARALLEL, Fleet
@@ -27,6 +29,8 @@ from perfharness.plan import attempt, spare
 
 READY_S = 10.0
 """A server or watcher that is not ready by then will not be."""
+LOOK_S = 0.1
+"""Between two looks whether the circuit suffers."""
 GRACE_S = 10.0
 """Beyond a job's own deadline: for the agent to end it and to say so."""
 
@@ -66,6 +70,7 @@ class Outcome:
     spare: frozenset[str] = frozenset()
     """Hosts without which the task goes on."""
     notes: list[str] = field(default_factory=list)
+    care: Care = field(default_factory=Care)
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""
@@ -77,6 +82,8 @@ KEY_BYTES = 32
 """Of a secret: as long as the digest that it makes (RFC 2104, section 3)."""
 LEFT_OUT = "left out by --only"
 STARTED = "started"
+ENDED_FOR: Mapping[int, Status] = {Code.GUARD: Status.ABORTED, Code.WINDOW: Status.ABORTED}
+"""Why an agent ends what it was asked to do: the circuit's users suffer, or their window is over."""
 INTERRUPTED = "interrupted by the user"
 
 
@@ -92,6 +99,7 @@ def collect(
     folder: RunFolder,
     progress: Progress,
     why_again: Callable[[Task], str] = lambda _: "",
+    care: Care | None = None,
 ) -> Ending:
     """Run these tasks of the plan; says how it ended. A lost host or an interrupt ends it early.
 
@@ -101,14 +109,15 @@ def collect(
     for task in plan.tasks:
         if task not in tasks:
             _write_outcome(task, folder, Outcome(Status.SKIPPED, LEFT_OUT), None, None)
-    ending, extra = Ending(), spare(tasks)
+    care = care or Care()
+    ending, extra = Ending(notes=care.notes(tasks)), spare(tasks)
     lost = set(extra.difference(fleet))
     try:
         for index, task in enumerate(tasks, 1):
             for number in range(1, task.attempts + 1):
                 this = attempt(task, number)
                 progress.task_started(this, index, len(tasks))
-                outcome = _run(this, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes))
+                outcome = _run(this, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes, care=care))
                 done = outcome.status is Status.COMPLETED
                 again = why_again(this) if done and number < task.attempts else ""
                 progress.task_ended(this, outcome.status, f"again, since {again}" if again else outcome.reason)
@@ -127,6 +136,10 @@ def collect(
 
 
 def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outcome:
+    if refused := outcome.care.refuses(task):
+        outcome.fail(Status.SKIPPED, refused)
+        _write_outcome(task, folder, outcome, None, None)
+        return outcome
     started_ns = time.time_ns()
     try:
         with _fetched(task, fleet, folder, outcome):
@@ -139,6 +152,8 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outco
             except KeyboardInterrupt:
                 outcome.fail(Status.ABORTED, INTERRUPTED)
                 raise
+            finally:
+                _end_load(task, fleet, outcome)
     except BaseException as error:  # also while its files were fetched: with some missing it must not look complete
         said = INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"it was cut short: {error}"
         outcome.fail(Status.ABORTED, said)
@@ -166,6 +181,7 @@ def _write_outcome(
 def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     # Made here, used here: nothing that is written down knows more of a secret than its name.
     keys = {name: secrets.token_bytes(KEY_BYTES) for name in {job.secret for job in task.jobs} if name}
+    outcome.care.begin(task)
     try:
         for role in (Role.WATCH, Role.SERVE):
             asked_ns = {}
@@ -183,11 +199,31 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
         drivers = sorted(_of(task, Role.DRIVE, outcome), key=lambda job: job.after_s)
         for job in drivers:
             time.sleep(max(0.0, began + job.after_s - time.monotonic()))
+            outcome.care.before(job)
             _start(fleet, task, job, keys, outcome)
         for job in drivers:
-            _note(task, job, _wait_done(fleet[job.endpoint], task, job, job.deadline_s), outcome)
+            _note(task, job, _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check), outcome)
+    except Harm as harm:
+        outcome.fail(Status.ABORTED, str(harm))
     except AgentError as error:
-        outcome.fail(Status.FAILED, error.message)
+        outcome.fail(ENDED_FOR.get(error.code, Status.FAILED), error.message)
+    if blind := outcome.care.blind():
+        outcome.notes.append(blind)
+
+
+def _end_load(task: Task, fleet: Fleet, outcome: Outcome) -> None:
+    """Whatever ended the task: first the load, on all hosts at once, and without waiting for any of it to be over."""
+
+    def end(host: str) -> None:
+        for job in loads:
+            if job.endpoint == host:
+                _quietly(job, outcome, fleet[host].stop, name(task, job))
+
+    loads = [job for job in task.jobs if job.load and _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED]
+    hosts = dict.fromkeys(job.endpoint for job in loads)
+    if outcome.status is not Status.COMPLETED and hosts:
+        with ThreadPoolExecutor(max_workers=MAX_PARALLEL) as pool:
+            list(pool.map(end, hosts))
 
 
 @contextmanager
@@ -268,12 +304,23 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
         folder.register(str(kept.relative_to(folder.path)), task.id, job.endpoint)
 
 
-def _wait_done(session: Session, task: Task, job: Job, patience_s: float) -> Mapping[str, Any]:
-    """The job's last state. A lost channel is taken up again: the job runs on under its lease."""
+def _wait_done(
+    session: Session, task: Task, job: Job, patience_s: float, look: Callable[[], None] = lambda: None
+) -> Mapping[str, Any]:
+    """The job's last state; ``look`` is called all the while. A lost channel is taken up again: the job runs on under
+    its lease."""
     until = time.monotonic() + patience_s + GRACE_S
     while True:
+        look()
+        left_s = until - time.monotonic()
         try:
-            return session.wait_done(name(task, job), max(0.1, until - time.monotonic()))
+            return session.wait_done(name(task, job), min(LOOK_S, max(0.0, left_s)))
+        except AgentError as error:
+            if error.code != Code.DEADLINE:
+                raise
+            if left_s <= 0:
+                said = f"the job {name(task, job)} goes on after {patience_s + GRACE_S:g} s"
+                raise AgentError(session.host, Code.DEADLINE, said) from error
         except HostLost:
             session.reattach(max(0.1, until - time.monotonic()))
 
@@ -291,11 +338,16 @@ def _start(fleet: Fleet, task: Task, job: Job, keys: Mapping[str, bytes], outcom
     """Raises AgentError when the agent refuses it, HostLost."""
     session = fleet[job.endpoint]
     try:
-        _persist(session, session.start, replace(job, id=name(task, job)), keys.get(job.secret, b""))
+        _persist(session, _start_in_time, session, task, job, keys.get(job.secret, b""), outcome.care)
     except AgentError as error:
         if error.code != Code.JOB_EXISTS:  # it was started, only the answer was lost with the connection
             raise
     outcome.jobs[_key(job)] = STARTED
+
+
+def _start_in_time(session: Session, task: Task, job: Job, secret: bytes, care: Care) -> None:
+    """How long it may run is told afresh each time: what is left of the window is less by then."""
+    session.start(replace(job, id=name(task, job)), secret, task.id, care.window_s(task))
 
 
 def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> None:
@@ -303,7 +355,12 @@ def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> N
     if state["state"] in ("failed", "aborted") and not job.optional:
         words = (state["error"] or {}).get("message", "it ended without saying why")
         status = Status.ABORTED if state["state"] == "aborted" else Status.FAILED
-        outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
+        if (state["error"] or {}).get("code") in ENDED_FOR:  # nothing that this job did
+            if state["error"]["code"] == Code.GUARD:
+                outcome.care.ended_by_guard()
+            outcome.fail(status, words)
+        else:
+            outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
 
 
 def _of(task: Task, role: Role, outcome: Outcome) -> Iterator[Job]:

@@ -127,6 +127,8 @@ class Job:
     """At most, on its host's disk until its files are fetched."""
     secret: str = ""
     """A random key goes to its standard input; jobs of a task that name it alike share it. Only its name is planned."""
+    load: bool = False
+    """It loads the circuit, and is ended at once where users of it suffer. Ending one end must end the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,27 @@ class PortUse:
     """``tcp``, ``udp`` or ``icmp``."""
     port: int | None
     purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What ends the load of a task at once, on a circuit in service."""
+
+    loss: float
+    """Share of the guard's probes that may be lost, ..."""
+    delay_ns: int
+    """... and by how much they may take longer than before the load."""
+    background: float
+    """Share of others' traffic that the load may displace."""
+    ordered_bps: int
+    offered_bps: int | None
+    """Of a load that is paced, in each of its directions; both rates at the ordered layer."""
+    frame_bytes: int
+    """What that layer counts of a packet beyond what an interface counts (less: negative)."""
+    own: str
+    """The endpoint through whose interface all of our load goes, ..."""
+    wan: str = ""
+    """... and the CE, whose WAN interface everybody's goes through; empty where its counters cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +189,8 @@ class Task:
     """... and the classes of service for each of which it does, all of them at the same time."""
     attempts: int = 1
     """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
+    guard: Guard | None = None
+    """On a circuit in service, of a task that loads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Ends, Params, measurable
+from perfharness.measurements.guarding import guarded
 from perfharness.model import Plan, Task
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Reference, Scenario, Step
@@ -45,7 +46,7 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
                 own = kinds[step.measure].tasks(parameters[step.id], step.id, context)
                 if isinstance(context, Context):  # of a router the judge says what nobody can tell
                     _must_be_answered(step, own)
-                tasks += (replace(task, attempts=step.attempts) for task in own)
+                tasks += (replace(guarded(task, context), attempts=step.attempts) for task in own)
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
             except BadInput as error:
@@ -134,9 +135,8 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
     """Raises Refused when these tasks would load a circuit in service beyond what its owner agreed to (EC-002)."""
     if not circuit.in_service:
         return
-    change = circuit.change
-    share = change.allowed_share if change else DEFAULT_SHARE
-    heavy = [task for task in tasks if task.load_bps > share * circuit.committed_bps(_pair(task))]
+    change, share = circuit.change, _share(circuit)
+    heavy = [task for task in tasks if needs_window(task, circuit)]
     if not heavy:
         return
     names = ", ".join(task.id for task in heavy)
@@ -158,6 +158,15 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
     longest = duration_s(with_attempts(tasks))
     if longest > left:
         raise Refused(said, f"They need up to {longest:.0f} s; the window ends in {left:.0f} s.")
+
+
+def needs_window(task: Task, circuit: Circuit) -> bool:
+    """It loads a circuit in service beyond what may be without a change record."""
+    return circuit.in_service and task.load_bps > _share(circuit) * circuit.committed_bps(_pair(task))
+
+
+def _share(circuit: Circuit) -> float:
+    return circuit.change.allowed_share if circuit.change else DEFAULT_SHARE
 
 
 def disk_bytes(tasks: Sequence[Task], host: str) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness import __version__, evidence
+from perfharness.care import Care
 from perfharness.collect import Ending, collect, without
 from perfharness.evaluate import evaluate, why_again
 from perfharness.fleet.hosts import Fleet
@@ -53,7 +54,8 @@ def run(
     with view(console) as progress:
         progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
         everyone = [circuit.host(name) for name in names]
-        with Fleet(everyone, run_id, plan.lease_s, progress.event, extra) as fleet:
+        care = Care(circuit, progress.event)
+        with Fleet(everyone, run_id, plan.lease_s, care.heard, extra) as fleet:
             must_be_usable(fleet, ends, iperf3_hosts(tasks))
             must_have_room(fleet, tasks)
             reports.join()
@@ -74,7 +76,7 @@ def run(
             for name, session in fleet.items():
                 folder.write_json(f"hosts/{name}.json", session.hello, host=name)
             why = partial(why_again, folder=folder, circuit=circuit, scenario=scenario)
-            ending = collect(plan, tasks, fleet, folder, progress, why)
+            ending = collect(plan, tasks, fleet, folder, progress, why, care)
         _write_end(folder, ending, fleet)
     judged = _report(folder.path, None, console, as_pdf)
     if ending.lost is not None:

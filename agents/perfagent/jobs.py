@@ -33,7 +33,7 @@ class Job:
     """What a method is given: its folder, its deadline, and a voice."""
 
     def __init__(self, folder: Path, deadline_mono_ns: int, emit: Callable[[str, dict[str, Any]], None]) -> None:
-        """``emit(kind, data)`` takes the events ``ready`` and ``live``."""
+        """``emit(kind, data)`` takes the events ``ready``, ``live``, ``counted`` and ``tripped``."""
         self.folder = folder
         self.deadline_mono_ns = deadline_mono_ns
         self.stopping = False
@@ -52,6 +52,14 @@ class Job:
         if now >= self._next_live_ns:
             self._next_live_ns = now + LIVE_PERIOD_NS
             self._emit("live", data)
+
+    def counted(self, data: dict[str, Any]) -> None:
+        """Counters as they are now, for who compares them with another host's."""
+        self._emit("counted", data)
+
+    def tripped(self, reason: str) -> None:
+        """The circuit suffers: the worker ends what loads it."""
+        self._emit("tripped", {"reason": reason})
 
     def stop(self) -> None:
         """Ask the method to end: ``stopping`` turns true and ``stop_fd`` readable. Safe in a signal handler."""
@@ -113,7 +121,7 @@ def _result(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
     started_ns = time.time_ns()
     data, fault = _call(job, spec)
     if time.monotonic_ns() >= job.deadline_mono_ns:
-        status, fault = "aborted", fault or Fault(Code.DEADLINE, "the job ran into its deadline")
+        status, fault = "aborted", fault or past_deadline(spec, "the job ran into its deadline")
     else:
         status = "failed" if fault else "completed"
     try:
@@ -140,6 +148,11 @@ def _call(job: Job, spec: dict[str, Any]) -> tuple[dict[str, Any], Fault | None]
 
         traceback.print_exc(file=sys.stderr)
         return {}, Fault(Code.INTERNAL, f"{spec['method']} broke: {type(error).__name__}: {error}")
+
+
+def past_deadline(spec: dict[str, Any], says: str) -> Fault:
+    """Why a job is ended at its deadline: ``says``, unless that is the end of a change window."""
+    return Fault(Code.WINDOW, "the change window ended") if spec.get("window") else Fault(Code.DEADLINE, says)
 
 
 def write_result(

@@ -21,6 +21,7 @@ from perfagent.record_files import RecordsInPlace
 from perfagent.records import KERNEL, USER
 from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.sending import Sending, Stream
+from perfagent.watchman import Watchman
 from perfagent.wire import Code, Fault
 
 PRIORITY = 10
@@ -59,9 +60,10 @@ class Sender:
         form: Form = OPEN,
         flow_of: Callable[[int], int] | None = None,
         error_word: Callable[[], int] | None = None,
+        watchman: Watchman | None = None,
     ) -> None:
         """``flow_of(seq)`` is the flow, an index of ``socks``, of the packet of that number; without it, each in turn.
-        ``error_word`` tells the error estimate of the packets to come, at no cost.
+        ``error_word`` tells the error estimate of the packets to come, at no cost. A ``watchman`` is told of each.
 
         Raises Fault(BAD_ARGUMENT, TOOL_FAILED).
         """
@@ -71,6 +73,7 @@ class Sender:
         self._form = form
         self._flow_of = flow_of or (lambda seq: seq % len(socks))
         self._error_word = error_word
+        self._watchman = watchman
         self._reply = bytearray(max(stream.packet_bytes))
         self._buffers = (self._reply,)
         self._records = RecordsInPlace(job.folder / "sender.rec", stream.packets)
@@ -199,6 +202,8 @@ class Sender:
                 next(self._chores)
             elif not self._read_round():
                 self._put_off = 0
+                if self._watchman is not None:
+                    self._watchman.look()
                 return
             owed -= 1
             self._put_off = max(self._put_off - 1, 0)
@@ -254,6 +259,8 @@ class Sender:
         else:
             self.session.sent(seq, now_ns)
             self.sent += 1
+            if self._watchman is not None:
+                self._watchman.sent(seq, monotonic_ns())
 
     def _join_transmit_stamp(self, flow: int) -> None:
         joined = self._stamps[flow].read()
@@ -284,6 +291,8 @@ class Sender:
             self._keep_duplicate(duplicate)
         elif self.session.received > before:
             self._rtts.append(self.session.last_rtt_ns)
+            if self._watchman is not None:
+                self._watchman.answered(self.session.last_seq, self.session.last_rtt_ns)
             if self._card.on and (card_ns := self._card.unix_ns(timestamps.of_card(ancillary))):
                 self.session.stamped_by_card(self.session.last_seq, t4_ns=card_ns, error_ns=self._card.error_ns)
 

@@ -6,9 +6,12 @@ processes are something handed in that can be asked to end. Rules:
 - Any request renews the lease; when it has run out, or after ``bye``, the agent is ``leaving``.
 - A job is running → ready (serving jobs) → completed, failed or aborted; it ends when its process is gone,
   not when it says so, so that its ports are free again.
-- A job asked to end has ``GRACE_NS`` to do so tidily, then its whole process group is killed.
+- A job asked to end has ``GRACE_NS`` to do so tidily, then its whole process group is killed; ``LOAD_GRACE_NS`` where
+  the circuit suffers or the change window is over.
 - A job past its deadline is asked to end in the same way, and is then aborted. So are all of them when the host's
   disk is down to its reserve (``room``); a job that says it will write more than there is room for is not begun.
+- When a guard trips, the jobs of its task that carry load are aborted, whether or not anybody is connected. So they are
+  when the guard itself ends: no load without one that was begun with one.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from perfagent import methods, wire
-from perfagent.jobs import write_result
+from perfagent.jobs import past_deadline, write_result
 from perfagent.wire import Code, Event, Fault
 
 GRACE_NS = 5_000_000_000
+LOAD_GRACE_NS = 400_000_000
+"""What loads a circuit is gone within a second of the harm, and seeing that takes half of it."""
 ROOM_PERIOD_NS = 10_000_000_000
 """Between looks at the disk."""
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -103,14 +108,16 @@ class Service:
         self._renew()
         return handler(self, **request.args)
 
-    def heard(self, event: Event) -> Event | None:
-        """Something a job's process said: keep what matters; the event to pass on, if any."""
+    def heard(self, event: Event, now_ns: int) -> Event | None:
+        """Something a job's process said: do and keep what matters; the event to pass on, if any."""
         entry = self._table[event.job]
         if event.kind == "done":
             entry.last_words = event.data
             return None
         if event.kind == "ready":
             entry.state, entry.data = "ready", event.data
+        if event.kind == "tripped":
+            self._end_load(entry.spec["task"], str(event.data["reason"]), now_ns)
         return event
 
     def ended(self, job: str, exit_code: int, now_ns: int) -> Event:
@@ -121,6 +128,8 @@ class Service:
         if entry.ended_for is not None:
             words = {"state": "aborted", "error": entry.ended_for.as_json()}
         entry.state, entry.error = words["state"], words["error"]
+        if entry.spec["guards"]:
+            self._end_load(entry.spec["task"], "the load was ended, since the guard beside it had ended", now_ns)
         return Event("done", job, {"state": entry.state, "error": entry.error})
 
     def tick(self, now_ns: int) -> None:
@@ -138,7 +147,7 @@ class Service:
                     entry.process.kill()
                     entry.kill_at_ns = now_ns + GRACE_NS  # a process stuck in the kernel dies when it gets out of there
             elif now_ns >= entry.spec["deadline_mono_ns"]:
-                self._end(entry, now_ns)
+                self._end(entry, now_ns, LOAD_GRACE_NS if entry.spec["window"] else GRACE_NS)
 
     def next_due_ns(self) -> int:
         """When ``tick`` has something to do."""
@@ -170,12 +179,23 @@ class Service:
         deadline_s: float,
         writes_bytes: int = 0,
         secret: Any = "",
+        task: str = "",
+        load: bool = False,
+        guards: bool = False,
+        window_s: float | None = None,
     ) -> dict[str, Any]:
+        """``load``: it loads the circuit; ``guards``: it watches what the loads of the same ``task`` do to it;
+        ``window_s``: how long it may run at most, by a change window."""
         key = _secret(secret)
         if not _JOB_ID.fullmatch(job):
             raise Fault(Code.BAD_ARGUMENT, f"{job!r:.80} is no job id")
         if not deadline_s > 0:
             raise Fault(Code.BAD_ARGUMENT, f"a deadline of {deadline_s} s leaves no time")
+        if window_s is not None and not window_s > 0:
+            raise Fault(Code.WINDOW, "the change window is over")
+        if load and any(entry.spec["guards"] and entry.process is None for entry in self._of(task)):
+            raise Fault(Code.GUARD, "the guard of this load has ended")
+        window = window_s is not None and window_s < deadline_s
         if job in self._table:
             raise Fault(Code.JOB_EXISTS, f"there is a job {job} already")
         wire.check_arguments(method, methods.load(method), args)
@@ -188,7 +208,11 @@ class Service:
             "job": job,
             "method": method,
             "args": args,
-            "deadline_mono_ns": self._now_ns + int(deadline_s * 1e9),
+            "deadline_mono_ns": self._now_ns + int((window_s if window and window_s else deadline_s) * 1e9),
+            "window": window,
+            "task": task,
+            "load": load,
+            "guards": guards,
             "worker_pid": self._worker_pid,
         }
         folder = self._jobs / job
@@ -250,15 +274,25 @@ class Service:
                 entry.ended_for = Fault(Code.PLATFORM, "it was ended since this host's disk has nothing more to spare")
                 self._end(entry, now_ns)
 
-    def _end(self, entry: _Entry, now_ns: int) -> None:
-        entry.kill_at_ns = now_ns + GRACE_NS
+    def _of(self, task: str) -> list[_Entry]:
+        return [entry for entry in self._table.values() if entry.spec["task"] == task]
+
+    def _end_load(self, task: str, why: str, now_ns: int) -> None:
+        for entry in self._of(task):
+            if entry.spec["load"] and entry.process is not None and entry.ended_for is None:
+                entry.ended_for = Fault(Code.GUARD, why)
+                self._end(entry, now_ns, LOAD_GRACE_NS)
+
+    def _end(self, entry: _Entry, now_ns: int, grace_ns: int = GRACE_NS) -> None:
+        """Ask it to end, and kill it when it has not after this; the shorter of two counts."""
+        entry.kill_at_ns = min(entry.kill_at_ns or now_ns + grace_ns, now_ns + grace_ns)
         if entry.process is not None:
             entry.process.terminate()
 
     def _post_mortem(self, entry: _Entry, exit_code: int, now_ns: int) -> dict[str, Any]:
         """Write the result of a job that could not: killed, crashed, or out of disk."""
         if now_ns >= entry.spec["deadline_mono_ns"]:
-            state, fault = "aborted", Fault(Code.DEADLINE, "the job was killed at its deadline")
+            state, fault = "aborted", past_deadline(entry.spec, "the job was killed at its deadline")
         else:
             how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
             state, fault = "failed", Fault(Code.INTERNAL, f"the job ended without a result ({how})")

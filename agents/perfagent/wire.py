@@ -3,7 +3,7 @@
     request  {"v":1,"id":7,"method":"start","args":{...}}
     reply    {"id":7,"result":...}
     failure  {"id":7,"error":{"code":20,"message":"..."}}     id 0 = the whole session has failed
-    event    {"event":"ready"|"live"|"done","job":"...","data":{...}}
+    event    {"event":"ready"|"live"|"counted"|"tripped"|"done","job":"...","data":{...}}
 
 Rules held here: a line is UTF-8 JSON of at most ``MAX_LINE`` bytes with exactly these fields; NaN and
 infinity are no JSON; whatever the bytes are, decoding raises nothing but ``Fault``. A line that cannot be
@@ -30,7 +30,7 @@ MARKER = "perfharness-agent"
 MAX_SECRET = 4096
 """Bytes of a job's secret: any pipe takes so much at once (PIPE_BUF), whether or not the job reads it."""
 
-EVENTS = ("ready", "live", "done")
+EVENTS = ("ready", "live", "counted", "tripped", "done")
 
 
 class Code(IntEnum):
@@ -52,6 +52,8 @@ class Code(IntEnum):
     PEER_SILENT = 26
     DEADLINE = 27
     PLATFORM = 28
+    GUARD = 29
+    WINDOW = 30
     INTERNAL = 50
 
 

@@ -241,7 +241,7 @@ class Worker:
             for line in process.lines.feed(data):
                 event = wire.decode_answer(line)
                 if isinstance(event, wire.Event):
-                    self._broadcast(self._service.heard(event._replace(job=process.job)))
+                    self._broadcast(self._service.heard(event._replace(job=process.job), time.monotonic_ns()))
         except Fault:
             process.kill()  # a job that garbles its pipe cannot be followed
 

@@ -84,8 +84,9 @@ class Session:
 
     # --- jobs ---
 
-    def start(self, job: Job, secret: bytes = b"") -> None:
-        """Start a job, with ``secret`` on its standard input and nowhere else.
+    def start(self, job: Job, secret: bytes = b"", task: str = "", window_s: float | None = None) -> None:
+        """Start a job of a task, with ``secret`` on its standard input and nowhere else; after ``window_s`` a change
+        window is over, and the agent ends it whether or not we are still there.
 
         Raises AgentError (for an argument it refuses, too) or HostLost.
         """
@@ -94,7 +95,8 @@ class Session:
         self._set(job.id, {"state": "running", "data": {}, "error": None})  # before its first event can come
         try:
             args = {"job": job.id, "method": job.method, "args": dict(job.args), "deadline_s": job.deadline_s}
-            self._client.call("start", args | {"writes_bytes": job.writes_bytes, "secret": secret.hex()})
+            about = {"task": task, "load": job.load, "guards": "guard" in job.args, "window_s": window_s}
+            self._client.call("start", args | about | {"writes_bytes": job.writes_bytes, "secret": secret.hex()})
         except AgentError:
             with self._changed:
                 del self._states[job.id]

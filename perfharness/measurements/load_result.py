@@ -13,7 +13,7 @@ from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.statistics import FEW_RATES, effective_n, mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_figures, load_fitness, load_ledger, probe, probe_ledger
+from perfharness.measurements import guarding, load_figures, load_fitness, load_ledger, probe, probe_ledger
 from perfharness.measurements.base import Context, failed, window_of
 from perfharness.measurements.load_flow import SHORT, Carried, at_layer, carried, ip_bytes, loss_blocks
 from perfharness.model import (
@@ -80,7 +80,7 @@ def _rate(
     more TCP had carried if the hosts had not held it back, nobody knows."""
     value, interval = _carried_all(flow, found) or mean_rate(flow.rates_bps)
     said, short = "There are too few intervals for a statement.", ""
-    beside = found.stream.rate_bps(context.layer, context.tagged)
+    beside = found.stream.rate_bps(context.layer, context.tagged) + (guarding.rate_bps(context) if task.guard else 0)
     scale = at_layer(1.0, flow, context)
     if interval is not None:
         unoffered = flow.unoffered_bps > interval.hi - value

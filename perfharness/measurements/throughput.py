@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from perfharness.analysis.capacity import convert
 from perfharness.errors import BadInput
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_result, probe
+from perfharness.measurements import guarding, load_result, probe
 from perfharness.measurements.base import (
     COARSE_MS,
     FINE_MS,
@@ -163,6 +163,7 @@ class Throughput:
         if params.rate_bps is not None and wanted > speed:
             raise wrong(f"A port of {rate_text(speed)} cannot be offered {rate_text(wanted)}.", at=("rate",))
         probes = stream.rate_bps(context.layer, context.tagged)
+        probes += guarding.rate_bps(context) if context.circuit.in_service else 0
         if wanted <= probes:
             said = f"{rate_text(wanted)} are no more than the probes beside the load take, {rate_text(probes)}."
             raise wrong(said, "Raise the rate, or the interval of the probe stream.", at=("rate",))
@@ -224,11 +225,11 @@ def _ports(context: Context, wanted: int, least: int) -> list[int]:
 def _server(context: Context, name: str, common: dict[str, Any], deadline_s: float) -> Job:
     ends = {"address": str(context.z.address), "peer": str(context.a.address)}
     args = {"iperf3": context.z.iperf3, **ends, **common}
-    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s)
+    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s, load=True)
 
 
 def _client(context: Context, name: str, load: dict[str, Any], deadline_s: float) -> Job:
     ends = {"peer": str(context.z.address), "source": str(context.a.address)}
     unused = {"bidir": False, "window_bytes": None, "dscp": None, "mss": None}
     args = {"iperf3": context.a.iperf3, **ends, **unused, **load}
-    return Job(name, context.a.name, "iperf3.drive", args, Role.DRIVE, deadline_s, after_s=LEAD_S)
+    return Job(name, context.a.name, "iperf3.drive", args, Role.DRIVE, deadline_s, after_s=LEAD_S, load=True)

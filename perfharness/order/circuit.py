@@ -73,6 +73,17 @@ class Carrier(Strict):
     """Role in `contacts` of the carrier's fault desk."""
 
 
+class Guard(Strict):
+    """When a load on a circuit in service is ended at once, because its users suffer."""
+
+    loss: Ratio = 0.05
+    """Share of the guard's probes lost within half a second."""
+    delay_ns: Duration = Field(default=20_000_000, alias="delay", gt=0)
+    """How much longer than before the load these probes take, the median of half a second."""
+    background: Ratio = 0.3
+    """Share by which others' traffic may fall from what it was before the load; seen where the CE's counters are."""
+
+
 class Change(Strict):
     """The change record that allows load on a circuit in service (EC-002)."""
 
@@ -84,6 +95,8 @@ class Change(Strict):
     """Load must have ended."""
     allowed_share: Ratio = 0.1
     """Share of the ordered rate that may be loaded outside the window."""
+    guard: Guard = Guard()
+    """What ends any load at once, whatever the window allows."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -261,6 +274,11 @@ class Circuit(Strict):
     @property
     def ce_name(self) -> str | None:
         return self.ce.name if isinstance(self.ce, Ce) else self.ce
+
+    @property
+    def guard(self) -> Guard:
+        """What ends a load while the circuit is in service."""
+        return self.change.guard if self.change else Guard()
 
     def host(self, name: str) -> Endpoint | Ce:
         """The endpoint of this name, or the CE. Raises KeyError."""

@@ -104,8 +104,8 @@ def test_a_spec_is_written_before_the_process_starts(bench: Bench) -> None:
 def test_a_job_ends_when_its_process_is_gone(bench: Bench) -> None:
     """Its own word is kept until then, so that its ports are free when the coordinator hears of it."""
     bench.start()
-    assert bench.service.heard(Event("ready", "j", {"port": 1})) == Event("ready", "j", {"port": 1})
-    assert bench.service.heard(Event("done", "j", {"state": "completed", "error": None})) is None
+    assert bench.service.heard(Event("ready", "j", {"port": 1}), 0) == Event("ready", "j", {"port": 1})
+    assert bench.service.heard(Event("done", "j", {"state": "completed", "error": None}), 0) is None
     assert bench.state()["state"] == "ready"
     assert bench.service.ended("j", 0, SECOND) == Event("done", "j", {"state": "completed", "error": None})
     assert bench.state() == {"state": "completed", "data": {"port": 1}, "error": None}
@@ -236,7 +236,7 @@ def test_a_disk_that_others_fill_ends_the_jobs(bench: Bench) -> None:
     bench.room_bytes = -1
     bench.service.tick(11 * SECOND)
     assert process.signals == ["term"]
-    bench.service.heard(Event("done", "j", {"state": "completed", "error": None}))
+    bench.service.heard(Event("done", "j", {"state": "completed", "error": None}), 0)
     bench.service.ended("j", 0, 12 * SECOND)
     assert bench.state()["state"] == "aborted"
     assert "nothing more to spare" in bench.state()["error"]["message"]

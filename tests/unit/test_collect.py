@@ -26,7 +26,7 @@ class FakeSession:
         self.log, self.host, self.ends = log, host, dict(ends)
         self.secrets: dict[str, bytes] = {}
 
-    def start(self, job: Job, secret: bytes) -> None:
+    def start(self, job: Job, secret: bytes, task: str, window_s: float | None) -> None:
         self.secrets[job.id] = secret
         if self.ends.get(job.id) == "lost at start":
             self.ends[job.id] = "completed"

@@ -45,6 +45,7 @@ _SNMP_TABLES = ("Ip", "Udp", "Tcp")
 _SNMP6_TABLES = ("Ip6", "Udp6")
 _DRIVER_NS = 1_000_000_000
 """Between looks at the driver's statistics: some drivers ask the card's firmware for them."""
+_TOLD = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets")
 _NETSTAT_FIELDS = (
     "IPReversePathFilter",
     "PruneCalled",
@@ -185,8 +186,8 @@ def _lines(path: str) -> list[str]:
 # --- counters ---------------------------------------------------------------------------------
 
 
-def counters(job: Job, *, interface: str, period_ms: int) -> dict[str, Any]:
-    """Write ``counters.jsonl``: a row at the start, one each period, one at the end."""
+def counters(job: Job, *, interface: str, period_ms: int, tell: bool = False) -> dict[str, Any]:
+    """Write ``counters.jsonl``: a row at the start, one each period, one at the end; ``tell`` the interface's."""
     if period_ms < 10:
         raise Fault(Code.BAD_ARGUMENT, f"period_ms is {period_ms}; below 10 the sampler would disturb what it watches")
     try:
@@ -204,6 +205,8 @@ def counters(job: Job, *, interface: str, period_ms: int) -> dict[str, Any]:
             row = sampler.row(whole=last)
             out.write(json.dumps(row, separators=(",", ":")) + "\n")
             rows += 1
+            if tell and "nic" in row:
+                job.counted({name: row["nic"][name] for name in _TOLD})
             if rows == 1:
                 job.ready({})
             if last:

@@ -12,6 +12,7 @@ from typing import Any
 
 from perfagent import realtime, schedule, sockets
 from perfagent.clockword import ClockWord
+from perfagent.guard import Limits
 from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import PRIORITY, Sender
@@ -19,6 +20,7 @@ from perfagent.signing import UNSIGNED, form_of
 from perfagent.stamp.packet import OPEN
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
+from perfagent.watchman import Watchman
 from perfagent.wire import Code, Fault
 
 _LARGEST_PAYLOAD = 65_487
@@ -63,6 +65,7 @@ def send(
     follow_up: bool = False,
     zero_ssid: bool = False,
     every: list[int] | None = None,
+    guard: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Send ``count`` probes and read what comes back, up to ``wait_ns`` after the last one.
 
@@ -70,8 +73,9 @@ def send(
     number; ``every`` tells which of its turns each DSCP of a periodic stream uses (``schedule.slots``), where that is
     not all. Each DSCP has a socket, and so a source port, of its own. ``reply_dscp`` asks for the class of service of
     the path there, and for replies in this one; ``follow_up`` for true transmit times; ``zero_ssid`` takes replies of
-    reflectors that know no SSID. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
-    Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED).
+    reflectors that know no SSID. A ``guard`` (``perfagent.guard.Limits`` by name) says when what loads the circuit must
+    end. Writes ``sender.rec``, and ``duplicates.rec`` if there are any.
+    Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED, PEER_SILENT).
     """
     _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, reply_dscp=reply_dscp, wait_ns=wait_ns)
     sizes, dscps = _several("packet_bytes", packet_bytes), _several("dscp", dscp)
@@ -98,11 +102,17 @@ def send(
         socks = [stack.enter_context(sockets.bind_udp(source)) for _ in dscps]
         for sock, each in zip(socks, dscps):
             sockets.set_dscp(sock, each)
-        sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word)
+        watchman = None if guard is None else Watchman(job, _limits(guard))
+        sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word, watchman)
         stack.enter_context(closing(sender))
         drawn = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
         own = {} if every is None else {"every": every}
-        return sender.play({**drawn, **own}, patience_ns=interval_ns * len(dscps) * min(every or [1]))
+        data = sender.play({**drawn, **own}, patience_ns=interval_ns * len(dscps) * min(every or [1]))
+    if watchman is None:
+        return data
+    if watchman.fault is not None:
+        raise watchman.fault
+    return {**data, "tripped": watchman.tripped}
 
 
 def reflect(
@@ -152,6 +162,14 @@ def reflect(
             "unread": unread,
             "realtime": got,
         }
+
+
+def _limits(guard: dict[str, Any]) -> Limits:
+    """Raises Fault(BAD_ARGUMENT)."""
+    try:
+        return Limits(**guard)
+    except TypeError as error:
+        raise Fault(Code.BAD_ARGUMENT, f"a guard has {', '.join(Limits._fields)}: {error}") from None
 
 
 def _several(name: str, value: int | list[int]) -> tuple[int, ...]:
