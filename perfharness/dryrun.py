@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from perfharness.errors import BadInput, Problem, Refused
-from perfharness.measurements import TO_ROUTERS
+from perfharness.measurements import TO_ROUTERS, guarding
 from perfharness.model import Task
 from perfharness.order.circuit import Ce, Circuit, Router, load_circuit
 from perfharness.order.scenario import load_scenario
@@ -26,6 +26,7 @@ from perfharness.plan import (
     hosts,
     iperf3_hosts,
     make_plan,
+    needs_window,
     refuse_harm,
     step_parameters,
     with_attempts,
@@ -78,6 +79,7 @@ def show_plan(circuit_file: Path, scenario_name: str, only: Sequence[str], firew
     say(f"{scenario.id} on {circuit.id}\n")
     _show_tasks(tasks, circuit, say)
     _show_hosts(tasks, circuit, say)
+    _show_guard(tasks, circuit, say)
     try:
         refuse_harm(tasks, circuit, now)
     except Refused as refusal:
@@ -144,6 +146,17 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
             say(f"{target.name}: {target.address}, {target.told}; all that is measured to it: {', '.join(TO_ROUTERS)}")
     say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
     say("Nothing is installed and no setting of a host is changed.")
+
+
+def _show_guard(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
+    """What ends a load on a circuit in service while it runs, and what nobody would see."""
+    for clause in guarding.watched(tasks):
+        say(f"\na load is ended within a second when {clause}")
+    if any(needs_window(task, circuit) for task in tasks) and circuit.change and circuit.change.window_end:
+        end = circuit.change.window_end.isoformat()
+        say(f"\nat the end of the change window, {end}, the agents end it by themselves, and what is left is not begun")
+    for sentence in guarding.unwatched(tasks, circuit):
+        say(f"\n{sentence}")
 
 
 def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:

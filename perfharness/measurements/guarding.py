@@ -42,6 +42,7 @@ def guarded(task: Task, context: Ends) -> Task:
         task,
         # The guard comes last: what is found as a task's first stream is that of its measurement.
         jobs=(*(_told(job, context) for job in task.jobs), *_watch(task, context, stream, port, deadline_s)),
+        duration_s=task.duration_s + BASELINE_NS / 1e9,
         load_bps=load_bps,
         load_bytes=task.load_bytes + round(own_bps / 8 * task.duration_s) * 2,
         ports=(*task.ports, use),

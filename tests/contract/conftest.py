@@ -34,7 +34,7 @@ def agent() -> bundle.Bundle:
     """The real agent with a few methods for tests: the product's own table has none, and needs no way to add any."""
     files = bundle.sources()
     files["perfagent/methods/trial.py"] = TRIAL.read_bytes()
-    names = ("echo", "stubborn", "crash", "child", "tamper", "noisy", "confide")
+    names = ("echo", "stubborn", "crash", "child", "tamper", "noisy", "confide", "alarm")
     rows = "".join(f'METHODS["trial.{name}"] = ("perfagent.methods.trial", "{name}")\n' for name in names)
     files["perfagent/methods/__init__.py"] += rows.encode()
     return bundle.seal(bundle.pack(files))

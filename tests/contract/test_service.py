@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perfagent import methods, wire
-from perfagent.service import GRACE_NS, Service
+from perfagent.service import GRACE_NS, LOAD_GRACE_NS, Service
 from perfagent.wire import Code, Event, Fault, Request
 
 SECOND = 1_000_000_000
@@ -240,3 +240,54 @@ def test_a_disk_that_others_fill_ends_the_jobs(bench: Bench) -> None:
     bench.service.ended("j", 0, 12 * SECOND)
     assert bench.state()["state"] == "aborted"
     assert "nothing more to spare" in bench.state()["error"]["message"]
+
+
+# --- do no harm ---------------------------------------------------------------------------------
+
+
+def carry(bench: Bench, job: str, now_s: float = 0, **more: Any) -> FakeProcess:
+    what: dict[str, Any] = {"method": "trial.run", "args": {"text": "x"}, "deadline_s": 100.0}
+    bench.ask("start", now_s, **what, job=job, **more)
+    return bench.spawned[-1]
+
+
+def test_a_guard_that_trips_ends_the_load_of_its_task(bench: Bench) -> None:
+    """At once, and killed soon after if it has not ended; what carries none, and other tasks, go on."""
+    guard, heavy = carry(bench, "g", task="t", guards=True), carry(bench, "h", task="t", load=True)
+    others = [carry(bench, "light", task="t"), carry(bench, "u", task="u", load=True)]
+    event = Event("tripped", "g", {"reason": "probes lost 31 %"})
+    assert bench.service.heard(event, SECOND) == event
+    assert heavy.signals == ["term"]
+    assert bench.service.next_due_ns() == SECOND + LOAD_GRACE_NS
+    bench.service.tick(SECOND + LOAD_GRACE_NS)
+    assert heavy.signals == ["term", "kill"]
+    said = bench.service.ended("h", -9, 2 * SECOND).data
+    assert said == {"state": "aborted", "error": {"code": Code.GUARD, "message": "probes lost 31 %"}}
+    assert [each.signals for each in (guard, *others)] == [[], [], []]
+
+
+def test_no_load_begins_or_goes_on_when_its_guard_has_ended(bench: Bench) -> None:
+    """A guard that is gone watches nothing."""
+    carry(bench, "g", task="t", guards=True)
+    heavy = carry(bench, "h", task="t", load=True)
+    bench.service.ended("g", 0, SECOND)
+    assert heavy.signals == ["term"]
+    with pytest.raises(Fault) as fault:
+        carry(bench, "h2", task="t", load=True)
+    assert fault.value.code is Code.GUARD
+
+
+def test_a_window_ends_a_job_before_its_deadline(bench: Bench) -> None:
+    """And says so; one that is over lets nothing begin; one that is longer changes nothing."""
+    process = carry(bench, "h", task="t", load=True, window_s=5.0)
+    bench.service.tick(5 * SECOND)
+    assert process.signals == ["term"]
+    said = bench.service.ended("h", -9, 6 * SECOND).data
+    assert said == {"state": "aborted", "error": {"code": Code.WINDOW, "message": "the change window ended"}}
+    with pytest.raises(Fault) as fault:
+        carry(bench, "late", load=True, window_s=-0.1)
+    assert fault.value.code is Code.WINDOW
+    carry(bench, "free", 6, load=True, window_s=1000.0)
+    assert bench.ask("status", 6)["jobs"]["free"]["state"] == "running"
+    spec = json.loads((bench.spawned[-1].folder / "spec.json").read_bytes())
+    assert (spec["window"], spec["deadline_mono_ns"]) == (False, 106 * SECOND)

@@ -69,3 +69,13 @@ def confide(job: Job) -> dict[str, Any]:
     job.ready({"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
     select.select([job.stop_fd], [], [])
     return {}
+
+
+def alarm(job: Job, *, guard: dict[str, Any]) -> dict[str, Any]:
+    """Sees harm a moment after it is ready, and goes on."""
+    job.ready({})
+    select.select([job.stop_fd], [], [], guard["after_s"])
+    if not job.stopping:
+        job.tripped(guard["says"])
+    select.select([job.stop_fd], [], [])
+    return {}
