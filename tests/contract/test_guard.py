@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from perfagent.wire import Code
 from perfharness.fleet.session import Session
 from perfharness.model import Job
 from tests.contract.local_link import a_job
+from tests.contract.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("links")
 HARM = "the load was ended 0.4 s after it began to do harm: probes lost 31 % (limit 5 %)"
@@ -24,9 +24,9 @@ def carrying(name: str, kind: str = "echo", **args: Any) -> Job:
     return replace(a_job(kind, **args), id=name, load=True)
 
 
-def result(session: Session, job: str) -> dict[str, Any]:
+def result(sandbox: Sandbox, job: str) -> dict[str, Any]:
     """What lies on the host, whoever is connected."""
-    path = Path(session.hello["dir"], "jobs", job, "result.json")
+    path = sandbox.folders()[0] / "jobs" / job / "result.json"
     until = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < until, f"{job} goes on"
@@ -34,7 +34,7 @@ def result(session: Session, job: str) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes()))
 
 
-def test_a_guard_ends_the_load_of_its_task(session: Session) -> None:
+def test_a_guard_ends_the_load_of_its_task(session: Session, sandbox: Sandbox) -> None:
     """It takes the jobs that carry load with it, deaf ones too, of its own task and no other; and with the channel cut
     just as well."""
     session.start(carrying("heavy", text="x", seconds=60.0), task="t")
@@ -47,7 +47,7 @@ def test_a_guard_ends_the_load_of_its_task(session: Session) -> None:
     session.wait_ready("alarm", 10)
     session._client.close()  # the channel alone
     session._link.close()
-    assert result(session, "deaf")["status"] == "failed"
+    assert result(sandbox, "deaf")["status"] == "failed"
     session.reattach(10)
     for name in ("heavy", "deaf"):
         state = session.wait_done(name, 10)
@@ -68,11 +68,11 @@ def test_no_load_outlives_its_guard(session: Session) -> None:
     assert session.wait_done("heavy", 10)["error"]["code"] == Code.GUARD
 
 
-def test_the_end_of_the_window_is_kept_without_a_coordinator(session: Session) -> None:
+def test_the_end_of_the_window_is_kept_without_a_coordinator(session: Session, sandbox: Sandbox) -> None:
     """A job that was started with what is left of the window ends with it, though nobody is there any more."""
     session.start(carrying("heavy", text="x", seconds=60.0), task="t", window_s=1.5)
     session.wait_ready("heavy", 10)
     session._client.close()
     session._link.close()
-    said = result(session, "heavy")
+    said = result(sandbox, "heavy")
     assert (said["status"], said["error"]) == ("aborted", {"code": Code.WINDOW, "message": "the change window ended"})
