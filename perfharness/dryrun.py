@@ -150,13 +150,16 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
 
 def _show_guard(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
     """What ends a load on a circuit in service while it runs, and what nobody would see."""
-    for clause in guarding.watched(tasks):
-        say(f"\na load is ended within a second when {clause}")
+    clauses = list(guarding.watched(tasks))
     if any(needs_window(task, circuit) for task in tasks) and circuit.change and circuit.change.window_end:
         end = circuit.change.window_end.isoformat()
-        say(f"\nat the end of the change window, {end}, the agents end it by themselves, and what is left is not begun")
+        clauses.append(f"the change window ends, {end}: the agents see to that by themselves")
+    if clauses:
+        say("\nA load is ended at once, and no other is begun, when")
+    for clause in clauses:
+        say(f"  {clause}")
     for sentence in guarding.unwatched(tasks, circuit):
-        say(f"\n{sentence}")
+        say(sentence)
 
 
 def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:

@@ -122,8 +122,8 @@ def watched(tasks: Sequence[Task]) -> Iterator[str]:
     """What ends a load of these tasks at once; a clause each."""
     for guard in dict.fromkeys(replace(task.guard, offered_bps=None) for task in tasks if task.guard):
         yield (
-            f"of probes each {INTERVAL_NS / 1e6:g} ms from {guard.own}, within {WINDOW_NS / 1e9:g} s, more than "
-            f"{_percent(guard.loss)} are lost, or the median takes {guard.delay_ns / 1e6:g} ms longer than before"
+            f"within {WINDOW_NS / 1e9:g} s more than {_percent(guard.loss)} of the guard's probes are lost, one each "
+            f"{INTERVAL_NS / 1e6:g} ms from {guard.own}, or their median takes {guard.delay_ns / 1e6:g} ms longer"
         )
         if guard.wan:
             yield (

@@ -72,6 +72,14 @@ def test_less_delay_than_the_limit_is_none() -> None:
     assert play(lambda now_ns: RTT_NS + 15 * MS * (now_ns >= 3000 * MS), 6000 * MS)[2] is None
 
 
+def test_fewer_late_probes_than_half_are_no_queue() -> None:
+    """Two in five that take 30 ms more may be a host's: no queue of the path lets the others pass."""
+    assert (
+        play(lambda now_ns: RTT_NS + 30 * MS * (now_ns // EVERY_NS % 5 < 2 and now_ns >= 3000 * MS), 6000 * MS)[2]
+        is None
+    )
+
+
 def test_replies_that_are_late_by_a_program_are_not_lost() -> None:
     """A reflector that stalls for a tenth of a second answers later, and that is no loss of the path."""
 
