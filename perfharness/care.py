@@ -101,7 +101,7 @@ class Care:
             self._background = None
             if task.guard is not None and task.guard.wan:
                 self._background = Background(task.guard)
-                self._counting = ((task.guard.wan, WAN_COUNTERS), (task.guard.own, COUNTERS))
+                self._counting = ((task.guard.wan, WAN_COUNTERS), (task.scope.pair.partition(":")[0], COUNTERS))
 
     def before(self, job: Job) -> None:
         """Before a job of the task is started that drives it. Raises Harm."""

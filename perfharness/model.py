@@ -146,23 +146,16 @@ class PortUse:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What ends the load of a task at once, on a circuit in service."""
+    """What ends a load at once in service: limits of its probes, others' traffic that it may displace. ``frame_bytes`` a
+    packet are added to what an interface counts; unpaced has no ``offered_bps``, an unreadable CE no ``wan``."""
 
     loss: float
-    """Share of the guard's probes that may be lost, ..."""
     delay_ns: int
-    """... and by how much they may take longer than before the load."""
     background: float
-    """Share of others' traffic that the load may displace."""
     ordered_bps: int
     offered_bps: int | None
-    """Of a load that is paced, in each of its directions; both rates at the ordered layer."""
     frame_bytes: int
-    """What that layer counts of a packet beyond what an interface counts (less: negative)."""
-    own: str
-    """The endpoint through whose interface all of our load goes, ..."""
     wan: str = ""
-    """... and the CE, whose WAN interface everybody's goes through; empty where its counters cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +183,6 @@ class Task:
     attempts: int = 1
     """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
     guard: Guard | None = None
-    """On a circuit in service, of a task that loads it."""
 
 
 @dataclass(frozen=True, slots=True)

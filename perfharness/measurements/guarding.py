@@ -68,7 +68,6 @@ def _guard(context: Context, offered_bps: int | None) -> Guard:
         ordered_bps=context.committed_bps,
         offered_bps=offered_bps,
         frame_bytes=overhead_bytes(context.layer, tagged=context.tagged) - overhead_bytes(Layer.L2, tagged=False),
-        own=context.a.name,
         wan=ce.name if ce is not None else "",
     )
 
@@ -123,7 +122,7 @@ def watched(tasks: Sequence[Task]) -> Iterator[str]:
     for guard in dict.fromkeys(replace(task.guard, offered_bps=None) for task in tasks if task.guard):
         yield (
             f"within {WINDOW_NS / 1e9:g} s more than {_percent(guard.loss)} of the guard's probes are lost, one each "
-            f"{INTERVAL_NS / 1e6:g} ms from {guard.own}, or their median takes {guard.delay_ns / 1e6:g} ms longer"
+            f"{INTERVAL_NS / 1e6:g} ms, or their median takes {guard.delay_ns / 1e6:g} ms longer"
         )
         if guard.wan:
             yield (

@@ -19,7 +19,6 @@ GUARD = Guard(
     ordered_bps=100 * MBIT,
     offered_bps=50 * MBIT,
     frame_bytes=4,
-    own="a",
     wan="ce",
 )
 BEGAN_NS = 2 * S
