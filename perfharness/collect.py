@@ -182,6 +182,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     # Made here, used here: nothing that is written down knows more of a secret than its name.
     keys = {name: secrets.token_bytes(KEY_BYTES) for name in {job.secret for job in task.jobs} if name}
     outcome.care.begin(task)
+    said: dict[str, Mapping[str, Any]] = {}
     try:
         for role in (Role.WATCH, Role.SERVE):
             asked_ns = {}
@@ -192,7 +193,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
             for job in _of(task, role, outcome):
                 with _spared(job, outcome):
                     session = fleet[job.endpoint]
-                    _persist(session, session.wait_ready, name(task, job), READY_S)
+                    said[job.id] = _persist(session, session.wait_ready, name(task, job), READY_S) or {}
                     if role is Role.WATCH:
                         outcome.watched[_key(job)] = [(asked_ns[_key(job)], time.time_ns())]
         began = time.monotonic()
@@ -200,7 +201,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
         for job in drivers:
             time.sleep(max(0.0, began + job.after_s - time.monotonic()))
             outcome.care.before(job)
-            _start(fleet, task, job, keys, outcome)
+            _start(fleet, task, _told(job, said), keys, outcome)
         for job in drivers:
             _note(task, job, _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check), outcome)
     except Harm as harm:
@@ -224,6 +225,13 @@ def _end_load(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     if outcome.status is not Status.COMPLETED and hosts:
         with ThreadPoolExecutor(max_workers=MAX_PARALLEL) as pool:
             list(pool.map(end, hosts))
+
+
+def _told(job: Job, said: Mapping[str, Mapping[str, Any]]) -> Job:
+    """With the arguments that it was to hear from servers; what they did not say it does without."""
+    heard = {name: said.get(server, {}).get(value) for name, (server, value) in job.hears.items()}
+    known = {name: value for name, value in heard.items() if value is not None}
+    return replace(job, args={**job.args, **known}) if known else job
 
 
 @contextmanager

@@ -129,6 +129,9 @@ class Job:
     """A random key goes to its standard input; jobs of a task that name it alike share it. Only its name is planned."""
     load: bool = False
     """It loads the circuit, and is ended at once where users of it suffer. Ending one end must end the other."""
+    hears: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Of a DRIVE job: arguments that are known only when a server is ready, each with (the server's job id, the name of
+    the value among what it says then)."""
 
 
 @dataclass(frozen=True, slots=True)

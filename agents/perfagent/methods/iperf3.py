@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perfagent import sockets
+from perfagent import sockets, window
 from perfagent.child import Child
 from perfagent.jobs import Job
 from perfagent.program import Program, inspect
 from perfagent.wire import Code, Fault
 
 OUTPUT = "iperf3.json"
+MOST_WINDOW = 512 << 20
+"""What iperf3 takes for ``-w``."""
 _CONNECT_MS = 5000
 _GRACE_S = 15.0
 """After the last second of a test: control messages, a slow exchange of results over a lossy path."""
@@ -55,7 +57,7 @@ def serve(
         while child.running():
             if not ready and child.listens(address, port):
                 child.sockets.look()  # the listener hears the peer alone before anybody is told of it
-                job.ready({"address": address, "port": port})
+                job.ready({"address": address, "port": port, "window_bytes": clamp_window(MOST_WINDOW)[0]})
                 ready = True
             if child.sockets.control_peer not in (None, peer):
                 child.end(f"{child.sockets.control_peer} took the test that was {peer}'s")
@@ -84,16 +86,25 @@ def drive(
     interval_s: float = 1.0,
     receive_buffer_bytes: int | None = None,
     burst: int = 1,
+    bdp: dict[str, int] | None = None,
+    zerocopy: bool = False,
+    affinity: str | None = None,
+    pacing_bps: int | None = None,
+    peer_window_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Run one test against ``peer``, ``omit_s`` of warm-up and then ``duration_s``.
 
     Whoever reads the output leaves the warm-up out: iperf3's own ``-O`` stretches the first interval after it.
     ``rate_bps`` is the total of the streams in payload (L4), each way of ``bidir``; ``None`` = unlimited.
     ``receive_buffer_bytes`` is what the UDP sockets get, for a test that receives here. ``burst`` UDP packets are sent
-    for each look at the clock.
+    for each look at the clock. ``bdp`` = ``{"rate_bps", "streams"}`` asks for each stream's share of the window that
+    fills the path at this rate, with the round trip that is measured before the test (``window.measured``).
+    ``pacing_bps`` is the total that the kernel lets out evenly (``--fq-rate``), ``affinity`` as for ``-A``.
+    ``peer_window_bytes`` is the most that the server's host grants: iperf3 would abort there above it.
     """
     program = inspect(iperf3)
-    window, clamps = clamp_window(window_bytes)
+    filled = bdp and window.measured(sockets.canonical(peer), sockets.canonical(source), **bdp)
+    granted, clamps = clamp_window(filled["asked_bytes"] if filled else window_bytes, peer_window_bytes)
     argv = [
         program.path,
         *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port)),
@@ -103,17 +114,21 @@ def drive(
         *(["-R"] if reverse else []),
         *(["--bidir"] if bidir else []),
         *_option("-l", length),
-        *_option("-w", window),
+        *_option("-w", granted),
         *_option("-C", congestion),
         *_option("--dscp", dscp),
         *_option("-M", mss),
+        *_option("-A", affinity),
+        *_option("--fq-rate", pacing_bps and pacing_bps // streams),
+        *(["-Z"] if zerocopy else []),
     ]
     limit_s = duration_s + omit_s + _GRACE_S
     with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes) as child:
         while child.running():
             if time.monotonic() - child.started_mono_s > limit_s:
                 child.end(f"it had not ended {_GRACE_S:g} s after its test should have")
-        return _account(job, program, child, clamps)
+        account = _account(job, program, child, clamps)
+    return {**account, "window": {**filled, "got_bytes": granted}} if filled else account
 
 
 def load_options(
@@ -129,8 +144,11 @@ def load_options(
     return options
 
 
-def clamp_window(window_bytes: int | None) -> tuple[int | None, list[dict[str, Any]]]:
-    """What ``-w`` may be on this host, found out by asking: the sysctls are hidden in some namespaces."""
+def clamp_window(
+    window_bytes: int | None, peer_window_bytes: int | None = None
+) -> tuple[int | None, list[dict[str, Any]]]:
+    """What ``-w`` may be on this host, found out by asking (the sysctls are hidden in some namespaces), and on the
+    other one."""
     if window_bytes is None:
         return None, []
     granted = window_bytes
@@ -138,9 +156,12 @@ def clamp_window(window_bytes: int | None) -> tuple[int | None, list[dict[str, A
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             probe.setsockopt(socket.SOL_SOCKET, option, window_bytes)
             granted = min(granted, probe.getsockopt(socket.SOL_SOCKET, option) // 2)
+    whose = "of this host"
+    if peer_window_bytes is not None and peer_window_bytes < granted:
+        granted, whose = peer_window_bytes, "of the other host"
     if granted == window_bytes:
         return window_bytes, []
-    why = "above net.core.rmem_max or wmem_max of this host"
+    why = f"above net.core.rmem_max or wmem_max {whose}"
     return granted, [{"what": "window_bytes", "asked": window_bytes, "got": granted, "why": why}]
 
 
