@@ -38,6 +38,8 @@ SETUP_S = 5.0
 """Allowed on top of a job's own time for start, login and tidy end."""
 COUNTERS = "counters"
 """Job id of the counters beside a task."""
+TUNE = "tune"
+"""Job id of what changes a host's settings meanwhile."""
 LAN_COUNTERS, WAN_COUNTERS = "counters-lan", "counters-wan"
 """Of the CE's two interfaces."""
 FINE_MS, COARSE_MS = 100, 1000
@@ -186,6 +188,23 @@ def counters(context: Ends, deadline_s: float, period_ms: int | None = None) -> 
             optional=job != COUNTERS,
         )
         for job, host, interface in watched
+    )
+
+
+def tuned(context: Context, deadline_s: float) -> tuple[Job, ...]:
+    """Raises the limits of socket buffers beside a task, on the hosts whose owner agreed to it."""
+    return tuple(
+        Job(
+            id=TUNE,
+            endpoint=end.name,
+            method="tune.socket_buffers",
+            args={"size_bytes": end.tune.socket_buffers_bytes},
+            role=Role.WATCH,
+            deadline_s=deadline_s,
+            optional=True,
+        )
+        for end in context.agents
+        if end.tune.socket_buffers_bytes is not None
     )
 
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from perfharness.analysis import delay
+from perfharness.analysis.distribution import Held
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
-from perfharness.analysis.statistics import FEW_RATES, effective_n, mean_rate
+from perfharness.analysis.samples import BLOCK_NS, Samples
+from perfharness.analysis.statistics import FEW_RATES, Bools, effective_n, mean_rate
+from perfharness.analysis.summary import PDV_WINDOW_BLOCKS
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import guarding, load_figures, load_fitness, load_ledger, probe, probe_ledger
+from perfharness.measurements import guarding, load_figures, load_fitness, load_ledger, load_limits, probe, probe_ledger
 from perfharness.measurements.base import Context, failed, window_of
 from perfharness.measurements.load_flow import SHORT, Carried, at_layer, carried, ip_bytes, loss_blocks
 from perfharness.model import (
@@ -25,9 +29,12 @@ from perfharness.model import (
     Series,
     Status,
     Task,
+    Window,
 )
 
 LOADED_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+VARIED_QUANTILES = {"p50": 0.5, "p95": 0.95}
+WAYS = (Direction.A_Z, Direction.Z_A)
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -48,8 +55,9 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     excused = probe.excused(found, {way: host_loss(rows) for way, rows in probes.items()}, counted.late)
     rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, excused)]
+    observations += _varied_each_way(task, context, found)
     for flow in flows:
-        observations.append(_rate(flow, task, files, context, ledgers[flow.way], found))
+        observations.append(rate(flow, task, files, context, ledgers[flow.way], found))
         if flow.udp:
             observations.append(_loss(flow, task, context, ledgers[flow.way], found))
     return Measurement(
@@ -59,20 +67,39 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
-        series=(*(_series(flow, context) for flow in flows), *probe.series(found)),
+        series=(*(series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
             **probe.authenticity(found),
             "prober": probe.prober(found),
+            **_why(flows, task, files, context, found),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
     )
 
 
+def _why(
+    flows: Sequence[Carried], task: Task, files: TaskFiles, context: Context, found: probe.Probe
+) -> dict[str, Any]:
+    """Facts of a TCP load: what limited each way, how evenly its streams fared; nothing of a paced one."""
+    if any(flow.udp for flow in flows):
+        return {}
+    path = load_limits.Path(context.committed_bps, context.mtu)
+    limited = [
+        fact
+        for flow in flows
+        for fact in load_limits.facts(flow.way, load_limits.load(flow, task, files, context, found, path))
+    ]
+    return {
+        "limited_by": limited,
+        "fairness": {flow.way.value: load_limits.fair(flow, task, files, context) for flow in flows},
+    }
+
+
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def _rate(
+def rate(
     flow: Carried, task: Task, files: TaskFiles, context: Context, rows: Sequence[LedgerRow], found: probe.Probe
 ) -> Observation:
     """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
@@ -109,6 +136,43 @@ def _rate(
         hosts=context.hosts,
         short=short,
     )
+
+
+def loaded(
+    found: probe.Probe, samples: Samples, window: Window, task: Task, context: Context
+) -> tuple[Observation, ...]:
+    """Round trips beside a load that ran in this time, and each way's variation, which needs no clocks that agree."""
+    these, when = within(samples, window), (samples.t1 - window.start_ns) // BLOCK_NS
+    block = np.maximum.accumulate(when[these])
+    rtt = Held(delay.rtt_ns(samples)[these], block)
+    both = replace(task.scope, direction=Direction.ROUND_TRIP)
+    told = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, both, context, found)]
+    for way in WAYS:
+        raw = delay.one_way_raw_ns(samples, way)[these]
+        told += _varied(Held(delay.pdv(raw, block // PDV_WINDOW_BLOCKS), block), way, task, context, found)
+    return tuple(told)
+
+
+def within(samples: Samples, window: Window) -> Bools:
+    """(n,) which packets left in this time of the on-prem host's clock."""
+    return (samples.t1 >= window.start_ns) & (samples.t1 <= window.end_ns)
+
+
+def _varied(values: Held, way: Direction, task: Task, context: Context, found: probe.Probe) -> tuple[Observation, ...]:
+    scope = replace(task.scope, direction=way)
+    return probe.quantiles("variation.pdv", values, VARIED_QUANTILES, scope, context, found)
+
+
+def _varied_each_way(task: Task, context: Context, found: probe.Probe) -> list[Observation]:
+    """Of a stream that ran beside a load all the time; of a very long one from a part of its packets."""
+    told, block = found.summary.sampled, found.summary.sampled_block
+    if told is None:
+        return []
+    return [
+        observation
+        for way, raw in zip(WAYS, (told.forward, told.backward), strict=True)
+        for observation in _varied(Held(delay.pdv(raw, block // PDV_WINDOW_BLOCKS), block), way, task, context, found)
+    ]
 
 
 def _carried_all(flow: Carried, found: probe.Probe) -> tuple[float, Interval] | None:
@@ -179,7 +243,7 @@ def _short(flow: Carried, context: Context) -> str:
     return f"{sender.name} offered {flow.offered_bps / flow.intended_bps:.2%} of the load ({flow.way.value})"
 
 
-def _series(flow: Carried, context: Context) -> Series:
+def series(flow: Carried, context: Context) -> Series:
     label = f"{'UDP' if flow.udp else 'TCP'} {flow.way.value}"
     scale = at_layer(1.0, flow, context)
     return load_figures.rate_series(flow.received, scale, label, flow.way, flow.window.start_ns)

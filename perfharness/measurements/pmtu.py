@@ -25,6 +25,45 @@ MOST_BYTES = 500_000
 """Of a search in which nothing is told by ICMP; one on a path without a narrow link sends a tenth of it."""
 
 
+def pace_bps(context: Context) -> int:
+    return min(MOST_BPS, context.committed_bps // SHARE)
+
+
+def duration_s(context: Context) -> float:
+    """In which a search ends on any but a very lossy path."""
+    return max(2.0, MOST_BYTES * 8 / pace_bps(context))
+
+
+def jobs(context: Context, direction: Direction, port: int, beside_s: float = 0.0) -> tuple[Job, Job]:
+    """(who answers, who searches); the former stays for ``beside_s`` more where the task goes on without it."""
+    source, target = context.ends(direction)
+    deadline_s = DEADLINE_S + MOST_BYTES * 8 / pace_bps(context)
+    echo = Job(
+        id=ECHO,
+        endpoint=target.name,
+        method="pmtu.echo",
+        args={"address": str(target.address), "port": port, "peer": str(source.address)},
+        role=Role.SERVE,
+        deadline_s=deadline_s + SETUP_S + beside_s,
+    )
+    search = Job(
+        id=SEARCH,
+        endpoint=source.name,
+        method="pmtu.search",
+        args={
+            "peer": str(target.address),
+            "port": port,
+            "source": str(source.address),
+            "floor": FLOOR,
+            "ceiling": CEILING,
+            "pace_bps": pace_bps(context),
+        },
+        role=Role.DRIVE,
+        deadline_s=deadline_s,
+    )
+    return echo, search
+
+
 class PathMtu:
     name = "pmtu"
     parameters = Params
@@ -35,40 +74,15 @@ class PathMtu:
 
     def _task(self, step: str, context: Context, direction: Direction) -> Task:
         source, target = context.ends(direction)
-        pace_bps = min(MOST_BPS, context.committed_bps // SHARE)
-        deadline_s = DEADLINE_S + MOST_BYTES * 8 / pace_bps
         port = context.probe_port() if target is context.z else next(iter(context.a.ports))
-        echo = Job(
-            id=ECHO,
-            endpoint=target.name,
-            method="pmtu.echo",
-            args={"address": str(target.address), "port": port, "peer": str(source.address)},
-            role=Role.SERVE,
-            deadline_s=deadline_s + SETUP_S,
-        )
-        search = Job(
-            id=SEARCH,
-            endpoint=source.name,
-            method="pmtu.search",
-            args={
-                "peer": str(target.address),
-                "port": port,
-                "source": str(source.address),
-                "floor": FLOOR,
-                "ceiling": CEILING,
-                "pace_bps": pace_bps,
-            },
-            role=Role.DRIVE,
-            deadline_s=deadline_s,
-        )
         return Task(
             id=f"{step}-{direction.value}",
             step=step,
             measurement=self.name,
             scope=context.scope(direction),
-            jobs=(echo, search),
-            duration_s=max(2.0, MOST_BYTES * 8 / pace_bps),
-            load_bps=pace_bps,
+            jobs=jobs(context, direction, port),
+            duration_s=duration_s(context),
+            load_bps=pace_bps(context),
             load_bytes=MOST_BYTES,
             ports=(PortUse(source.name, target.name, "udp", port, "packets of growing size with DF"),),
             yields={"pmtu": (direction,)},

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from perfharness.analysis.capacity import convert
-from perfharness.errors import BadInput
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import guarding, load_result, probe
+from perfharness.measurements import guarding, load_jobs, load_result, probe
 from perfharness.measurements.base import (
     COARSE_MS,
     FINE_MS,
@@ -24,28 +23,19 @@ from perfharness.measurements.base import (
     counters,
     not_completed,
     probe_port_use,
+    tuned,
 )
-from perfharness.measurements.base import Params as Base
-from perfharness.model import Direction, Job, Layer, Measurement, PortUse, Role, Task
+from perfharness.measurements.load_options import OneWindow, window_arguments
+from perfharness.model import Direction, Job, Measurement, PortUse, Task
 from perfharness.order.units import Duration, Rate, Size, rate_text
 from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
-SERVER, CLIENT = "server", "client"
 PROBE_NS = {"tcp": 50_000_000, "udp": 5_000_000}
 """Between two probes beside a load. Each takes CPU that TCP wants, to fill whatever path there is; a paced load leaves
 some, and its bursts and losses want to be seen."""
 LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
-PROCESS_BPS = 10_000_000_000
-"""TCP: one iperf3 process for each started 10 Gbit/s, since before 3.16 one thread serves all its streams."""
-PROCESS_PPS = 50_000
-"""UDP: one process for each started 50,000 packets/s; one that must send more is often late, and then bursts."""
-MOST_BURST = 8
-"""UDP packets that iperf3 sends for each look at the clock, at most as many as are due in PACING_S: once ahead of its
-rate it waits that long anyway, so the path sees no longer bursts, and a look for each packet costs a sender a fifth of
-its CPU time."""
-PACING_S = 1e-3
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
 BUFFER_PRIVILEGE = "CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)"
@@ -68,7 +58,7 @@ def _direction(direction: Direction) -> Direction:
     return direction
 
 
-class ThroughputParams(Base):
+class ThroughputParams(OneWindow):
     protocol: Literal["tcp", "udp"]
     direction: Annotated[
         tuple[Annotated[Direction, AfterValidator(_direction)], ...],
@@ -86,7 +76,6 @@ class ThroughputParams(Base):
     """UDP payload."""
     receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
     """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
-    congestion: str | None = None
     probe: ProbeParams = ProbeParams()
 
 
@@ -97,6 +86,7 @@ class Throughput:
         "throughput.tcp": ("mean",),
         "throughput.udp": ("mean",),
         "delay.loaded": load_result.LOADED_QUANTILES,
+        "variation.pdv": load_result.VARIED_QUANTILES,
         "loss": ("ratio",),
     }
 
@@ -121,7 +111,8 @@ class Throughput:
             measurement=self.name,
             scope=context.scope(direction, load=load),
             # For UDP they tell bursts and losses, however long it runs; for TCP they cost CPU that its load wants.
-            jobs=counters(context, deadline + SETUP_S, FINE_MS if udp else COARSE_MS)
+            jobs=(() if udp else tuned(context, deadline + SETUP_S))
+            + counters(context, deadline + SETUP_S, FINE_MS if udp else COARSE_MS)
             + probe.jobs(context, f"{step}-{direction.value}", stream, deadline)
             + loads,
             duration_s=duration,
@@ -139,6 +130,7 @@ class Throughput:
             yields={
                 f"throughput.{params.protocol}": ways,
                 "delay.loaded": (Direction.ROUND_TRIP,),
+                "variation.pdv": WAYS,
                 **({"loss": ways} if udp else {}),
             },
         )
@@ -179,57 +171,24 @@ class Throughput:
         deadline: float,
     ) -> tuple[Job, ...]:
         """One server and one client for each direction and process; reverse mode for traffic towards on-prem."""
-        payload = params.packet_bytes
-        goodput = convert(offered, context.layer, Layer.L4, payload + 28, tagged=context.tagged)
-        busy = offered / PROCESS_BPS if params.protocol == "tcp" else goodput / 8 / payload / PROCESS_PPS
-        free = _ports(context, math.ceil(busy) * len(ways), len(ways))
-        processes = min(math.ceil(busy), len(free) // len(ways))
-        udp = params.protocol == "udp"
-        load = {
+        if params.protocol == "udp":
+            load = load_jobs.paced(context, offered, params.packet_bytes, len(ways))
+        else:
+            load = load_jobs.tcp(context, params.streams, len(ways))
+        params.must_suit(context)
+        args = {
             "duration_s": round(params.duration_ns / 1e9),
             "omit_s": round(params.omit_ns / 1e9),
-            "streams": 1 if udp else max(1, params.streams // processes),
-            "udp": udp,
-            "rate_bps": round(goodput / processes) if udp else None,
-            "burst": max(1, min(MOST_BURST, int(goodput / processes / 8 / payload * PACING_S))) if udp else 1,
-            "length": payload if udp else None,
-            "congestion": params.congestion,
+            **load.args,
+            **params.arguments(load.processes),
+            **window_arguments(params.window, context.committed_bps, load.processes * load.args["streams"]),
         }
         both = {
             "interval_s": max(LEAST_INTERVAL_S, math.ceil(seconds) / MOST_INTERVALS),
             "receive_buffer_bytes": params.receive_buffer_bytes,
         }
-        jobs: list[Job] = []
-        for way in ways:
-            for process in range(processes):
-                common = {**both, "port": free[len(jobs) // 2]}
-                name = f"{way.value}-{process}"
-                jobs.append(_server(context, f"{SERVER}-{name}", common, deadline + SETUP_S))
-                one_way = {**load, **common, "reverse": way is Direction.Z_A}
-                jobs.append(_client(context, f"{CLIENT}-{name}", one_way, deadline))
-        return tuple(jobs)
+        hears = params.window != "auto"
+        return load_jobs.jobs(context, replace(load, args=args), both, ways, deadline, LEAD_S, hears=hears)
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         return not_completed(task, files) or load_result.measured(task, files, context)
-
-
-def _ports(context: Context, wanted: int, least: int) -> list[int]:
-    """Ports for the load's servers, as many as wanted where the endpoint allows them. Raises BadInput."""
-    free = context.load_ports(wanted)
-    if len(free) < least:
-        said = f"{context.z.name} allows {len(free)} ports beside the one for probes; the load needs {least}."
-        raise BadInput([context.circuit.source.problem(("endpoints", context.z.name, "ports"), said, "List more.")])
-    return free
-
-
-def _server(context: Context, name: str, common: dict[str, Any], deadline_s: float) -> Job:
-    ends = {"address": str(context.z.address), "peer": str(context.a.address)}
-    args = {"iperf3": context.z.iperf3, **ends, **common}
-    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s, load=True)
-
-
-def _client(context: Context, name: str, load: dict[str, Any], deadline_s: float) -> Job:
-    ends = {"peer": str(context.z.address), "source": str(context.a.address)}
-    unused = {"bidir": False, "window_bytes": None, "dscp": None, "mss": None}
-    args = {"iperf3": context.a.iperf3, **ends, **unused, **load}
-    return Job(name, context.a.name, "iperf3.drive", args, Role.DRIVE, deadline_s, after_s=LEAD_S, load=True)

@@ -227,6 +227,8 @@ class Circuit(Strict):
     """The change record."""
     rate_layer: Layer | None = None
     """Which bits of a frame the ordered rate counts; asked of the provider, not guessed."""
+    per_flow_limit_bps: Rate | None = Field(default=None, alias="per_flow_limit")
+    """What one flow may have, where the provider says so."""
     port: Port
     """The physical port."""
     vbrs: tuple[Vbr, ...] = Field(min_length=1)

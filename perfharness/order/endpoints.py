@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo
 
-from perfharness.order.units import Ports, Rate
+from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
 from perfharness.order.values import FilePath, HostAddress, Interface, Name, Port16, Text
 from perfharness.order.wrong import wrong
@@ -73,6 +73,13 @@ class End(Strict):
     """Id of the VBR that it is reached through, when there is more than one."""
 
 
+class Tune(Strict):
+    """Settings of the host that a test may change while it runs; the agent puts them back, also when it is killed."""
+
+    socket_buffers_bytes: Size | None = Field(default=None, alias="socket_buffers", ge=1 << 16, le=1 << 30)
+    """Up to which size socket buffers may grow: net.core.rmem_max and wmem_max, net.ipv4.tcp_rmem and tcp_wmem."""
+
+
 class Endpoint(End):
     """A host from which is measured: it takes an agent."""
 
@@ -88,6 +95,8 @@ class Endpoint(End):
     """TCP and UDP ports that tests may use on this host."""
     ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
     """The most that this host can send or receive (its instance type)."""
+    tune: Tune = Field(default=Tune(), examples=["{socket_buffers: 64MiB}"])
+    """What its owner agrees to have changed for the time of a test."""
 
 
 class Reflector(Strict):

@@ -130,8 +130,8 @@ class CriterionSpec(Strict):
         if self.metric not in METRICS:
             said = f"There is no metric {self.metric!r}{nearest(self.metric, METRICS)}"
             raise wrong(said, f"There are: {', '.join(METRICS)}.", at=("metric",))
-        if self.metric == "throughput.tcp" and self.mandatory:
-            said = "A TCP rate tells of the hosts and their windows too: it warns, and never fails a circuit."
+        if self.metric.startswith(("throughput.tcp", "tcp.")) and self.mandatory:
+            said = "TCP tells of the hosts and their windows too: it warns, and never fails a circuit."
             raise wrong(said, "Add `mandatory: false`, or judge throughput.udp.", at=("metric",))
         given = [key for key in OPERATORS if getattr(self, key) is not None]
         if len(given) != 1:
