@@ -12,6 +12,7 @@ from rich.console import Console
 
 from perfharness.errors import BadInput, Problem, Refused
 from perfharness.measurements import TO_ROUTERS, guarding
+from perfharness.measurements.base import TUNE
 from perfharness.model import Task
 from perfharness.order.circuit import Ce, Circuit, Router, load_circuit
 from perfharness.order.scenario import load_scenario
@@ -145,7 +146,11 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
         if isinstance(target := circuit.end(name), Router):
             say(f"{target.name}: {target.address}, {target.told}; all that is measured to it: {', '.join(TO_ROUTERS)}")
     say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
-    say("Nothing is installed and no setting of a host is changed.")
+    changed = dict.fromkeys(job.endpoint for task in tasks for job in task.jobs if job.id == TUNE)
+    if changed:
+        say(f"Nothing is installed. Limits of socket buffers are raised on {' and '.join(changed)}, and put back.")
+    else:
+        say("Nothing is installed and no setting of a host is changed.")
 
 
 def _show_guard(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:

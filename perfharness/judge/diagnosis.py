@@ -12,6 +12,7 @@ from typing import Any
 
 from perfharness.judge.filtered import swallowed
 from perfharness.judge.material import MATERIAL, judged_with, losses_of, matters, missing, of_ce, of_missing
+from perfharness.judge.tcp import tcp_short
 from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 SHAPER_QUEUE_NS = 5_000_000
@@ -329,6 +330,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     ce_drop,
     host_cpu,
     below_order,
+    tcp_short,
     mtu,
     loss,
     dscp_remarked,

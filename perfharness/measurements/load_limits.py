@@ -57,6 +57,12 @@ def connections(
     return tcpinfo.connections(rows, float(flow.args["omit_s"]), float(flow.args["duration_s"]))
 
 
+def evidence(flow: Carried, task: Task, files: TaskFiles, context: Context) -> tuple[str, ...]:
+    """The files of :func:`connections`."""
+    host = context.ends(flow.way)[0].name
+    return tuple(files.path(host, job.id, TCPINFO) for job in jobs_of(flow, task, host))
+
+
 def streams(flow: Carried) -> int:
     return int(flow.args["streams"]) * len(flow.sent)
 

@@ -16,7 +16,7 @@ from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_figures, load_fitness, load_limits, load_result, pmtu, probe, probe_ledger
 from perfharness.measurements.base import TUNE, Context, failed, window_of
-from perfharness.measurements.load_flow import SHORT, Carried, at_layer, carried, loss_blocks
+from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried, at_layer, carried, loss_blocks
 from perfharness.model import Direction, Interval, Measurement, Observation, Status, Task, Window
 
 BOTTLENECK, MANY, SINGLE = "bottleneck-", "tcp-", "single-"
@@ -72,7 +72,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     rate = load_result.rate(many, of_many, files, context, (), found)
     observations = (
         rate,
-        _efficiency(load, rate),
+        replace(_efficiency(load, rate), evidence=load_limits.evidence(many, of_many, files, context)),
         _buffer_delay(found, samples, many.window, before, task, context),
         _ratio(many, load, before, rate),
         *load_result.loaded(found, samples, many.window, task, context),
@@ -157,7 +157,9 @@ def _udp(task: Task, files: TaskFiles, context: Context) -> tuple[Carried | str,
 def _bandwidth(udp: Carried, found: probe.Probe, context: Context) -> tuple[float, Interval | None]:
     """(bit/s at the ordered layer, where it lies as shares of it). A path that carried all that it was offered is at
     least as wide as was ordered, and no more than that was tried."""
-    if udp.carried_bps >= SHORT * udp.offered_bps:
+    lost, packets = (0, 0) if udp.loss_problem else (int(counts.sum()) for counts in loss_blocks(udp))
+    all_arrived = lost <= (1 - SHORT) * packets and udp.carried_bps >= LEAST_OFFERED * udp.offered_bps
+    if all_arrived or udp.carried_bps >= SHORT * udp.offered_bps:  # what still queues at the end is not missing
         return float(context.committed_bps), None
     mean, interval = mean_rate(udp.rates_bps, rfc6349.HALF)
     beside = found.stream.rate_bps(context.layer, context.tagged)

@@ -110,6 +110,7 @@ CAUSES = {
     "policed-below-order": "Policed below the ordered rate",
     "shaped-below-order": "Shaped below the ordered rate",
     "policer-burst-too-small": "The policer's burst is too small for TCP",
+    "tcp-window-too-small": "A host's TCP window is too small for the path",
     "delay-above-objective": "Delay above the objective",
     "jitter-above-objective": "Delay variation above the objective",
     "reordering": "Packets are reordered",

@@ -128,3 +128,9 @@ def test_iperf3s_own_words_are_found(version: str, case: str, words: str) -> Non
 def test_broken_output_has_no_words(output: bytes) -> None:
     """A killed program leaves half a document, or nothing."""
     assert iperf3.complaint(output) == ""
+
+
+@pytest.mark.parametrize(("window", "block"), [(None, None), (1 << 20, None), (64 << 10, 32 << 10), (5000, 4096)])
+def test_a_small_window_is_written_in_small_blocks(window: int | None, block: int | None) -> None:
+    """A write that waits for room deafens iperf3's sender, and then its test never ends."""
+    assert iperf3.block_bytes(window) == block

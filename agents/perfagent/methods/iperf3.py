@@ -26,6 +26,7 @@ OUTPUT = "iperf3.json"
 MOST_WINDOW = 512 << 20
 """What iperf3 takes for ``-w``."""
 _CONNECT_MS = 5000
+_USUAL_BLOCK, _LEAST_BLOCK = 128 << 10, 4 << 10
 _GRACE_S = 15.0
 """After the last second of a test: control messages, a slow exchange of results over a lossy path."""
 _START_FAULTS = {
@@ -113,7 +114,7 @@ def drive(
         *load_options(udp=udp, rate_bps=rate_bps, streams=streams, burst=burst, features=program.features),
         *(["-R"] if reverse else []),
         *(["--bidir"] if bidir else []),
-        *_option("-l", length),
+        *_option("-l", length if length or udp else block_bytes(granted)),
         *_option("-w", granted),
         *_option("-C", congestion),
         *_option("--dscp", dscp),
@@ -142,6 +143,14 @@ def load_options(
     if udp and "udp-counters-64bit" in features:
         options.append("--udp-counters-64bit")  # else the loss is wrong from packet 2**32 on
     return options
+
+
+def block_bytes(window_bytes: int | None) -> int | None:
+    """What iperf3 writes at once so that it never waits within a write: a sender of 3.12 that does hears of no end of
+    the test, and with ``-R`` both ends wait for one another. ``None``: its own choice fits."""
+    if window_bytes is None or window_bytes >= 2 * _USUAL_BLOCK:
+        return None
+    return max(_LEAST_BLOCK, window_bytes // 2 & -_LEAST_BLOCK)
 
 
 def clamp_window(

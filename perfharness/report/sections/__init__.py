@@ -24,6 +24,7 @@ from perfharness.report.sections import (
     path,
     rebuild,
     reroutes,
+    rfc6349,
     summary,
     throughput,
 )
@@ -34,6 +35,7 @@ SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     declared.build,
     path.build,
     throughput.build,
+    rfc6349.build,
     delay.build,
     distribution.build,
     latency.build,
