@@ -116,6 +116,9 @@ def _before(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
         about.append(f"The bottleneck bandwidth was not measured ({udp.rstrip('.')}): the ordered rate is taken.")
     else:
         rate, shares = _bandwidth(udp, found, context)
+        if udp.withheld_bps:
+            offered = f"{udp.offered_bps / udp.intended_bps:.1%} of the ordered rate"
+            about.append(f"The sender of paced UDP offered only {offered}: the path may be narrower than was ordered.")
         loss = None if udp.loss_problem else rfc6349.share_interval(*loss_blocks(udp))
     return Phases(
         mtu=mtu,
@@ -160,7 +163,8 @@ def _bandwidth(udp: Carried, found: probe.Probe, context: Context) -> tuple[floa
     lost, packets = (0, 0) if udp.loss_problem else (int(counts.sum()) for counts in loss_blocks(udp))
     all_arrived = lost <= (1 - SHORT) * packets and udp.carried_bps >= LEAST_OFFERED * udp.offered_bps
     if all_arrived or udp.carried_bps >= SHORT * udp.offered_bps:  # what still queues at the end is not missing
-        return float(context.committed_bps), None
+        tried = Interval(udp.carried_bps / udp.intended_bps, 1.0, rfc6349.HALF, "one", "no more was offered")
+        return float(context.committed_bps), tried if udp.withheld_bps else None
     mean, interval = mean_rate(udp.rates_bps, rfc6349.HALF)
     beside = found.stream.rate_bps(context.layer, context.tagged)
     rate = at_layer(mean, udp, context) + beside
@@ -276,7 +280,7 @@ def _table(
         "loaded_ns": load.loaded_ns,
         "tcp_rtt_ns": told.rtt_ns if told else None,
         "bandwidth_bps": before.rate_bps,
-        "bandwidth_measured": before.shares is not None,
+        "bandwidth_measured": before.rate_bps != context.committed_bps,
         "layer": context.layer.value,
         "bdp_bytes": load.bdp_bytes,
         "window": _window(of_many, files, context, load),
