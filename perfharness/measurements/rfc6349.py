@@ -103,7 +103,7 @@ class Rfc6349:
         "tcp.efficiency": ("ratio",),
         "tcp.buffer_delay": ("ratio",),
         "tcp.transfer_time_ratio": ("ratio",),
-        "throughput.tcp": ("mean",),
+        "throughput.tcp": ("mean", "single"),
         "delay.loaded": load_result.LOADED_QUANTILES,
         "variation.pdv": load_result.VARIED_QUANTILES,
     }

@@ -66,12 +66,15 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     host_facts = _host_facts(files, context)
     load = _with_hosts(replace(load, udp_loss=before.udp_loss), host_facts)
     single = _single(task, files, context, found, before, load, host_facts)
+    single_load = single if isinstance(single, str | None) else single[0]
     empty = dict.fromkeys(probe_ledger.WAYS, ())
     counted = probe_ledger.counters(files, context)
     probes = {each: probe_ledger.book(context, task.scope, each, counted, found)[0] for each in probe_ledger.WAYS}
     rate = load_result.rate(many, of_many, files, context, (), found)
+    alone = [] if isinstance(single, str | None) else [_alone(single[1], task, files, context, found)]
     observations = (
         rate,
+        *alone,
         replace(_efficiency(load, rate), evidence=load_limits.evidence(many, of_many, files, context)),
         _buffer_delay(found, samples, many.window, before, task, context),
         _ratio(many, load, before, rate),
@@ -89,7 +92,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
             **probe.authenticity(found),
             "prober": probe.prober(found),
             "limited_by": load_limits.facts(way, load),
-            "rfc6349": {way.value: _table(many, load, before, single, task, files, context)},
+            "rfc6349": {way.value: _table(many, load, before, single_load, task, files, context)},
         },
     )
 
@@ -230,7 +233,7 @@ def _single(
     before: Phases,
     several: limits.Load,
     hosts: Mapping[str, Mapping[str, Any]],
-) -> limits.Load | str | None:
+) -> tuple[limits.Load, Carried] | str | None:
     """The single stream, one sentence why there is none, or None where none was asked for."""
     if not any(job.id.startswith(SINGLE) for job in task.jobs):
         return None
@@ -240,7 +243,13 @@ def _single(
     except ToolFailed as error:
         return str(error)
     load = load_limits.load(flow, only, files, context, found, before.path)
-    return _with_hosts(replace(load, udp_loss=before.udp_loss, several_bps=several.goodput_bps), hosts)
+    return _with_hosts(replace(load, udp_loss=before.udp_loss, several_bps=several.goodput_bps), hosts), flow
+
+
+def _alone(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Observation:
+    """The rate of the single stream, for whoever knows what a flow may have."""
+    rate = load_result.rate(flow, phase(task, SINGLE), files, context, (), found)
+    return replace(rate, statistic="single")
 
 
 # --- facts ----------------------------------------------------------------------------------------
