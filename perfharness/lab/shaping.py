@@ -6,11 +6,12 @@ queue together, which holds one frame, or what the rate takes away in 250 µs if
 processor's packets find the queue taken while the first sends, and are dropped although the bucket would pay (12 of
 214,000 at 600 Mbit/s of 1000; none with 250 µs). So a policed packet waits 250 µs at the most, or one frame's time.
 
-The layer is met by ``stab``, which adds to what every packet counts, also less than nothing: rate, bucket and queue
-are then all of that layer. By ``tc`` and not through netlink, so that a person changes the rate with the same words
-(``tc -n ph-ce-a qdisc change dev wan root stab overhead 4 tbf …``). It is added once to what TCP's segmentation
-offload hands on in one piece: a shaped TCP gets up to 4 bytes in 1514 more than ordered. A policer would drop such a
-piece of 64 KiB whole (TCP then gets 3 Mbit/s of 1000), so before it they are taken apart (``topology.segment``).
+By ``tc`` and not through netlink: pyroute2's tbf has no ``overhead``, which counts the tag that the order
+speaks of, and a person changes the rate with the same words
+(``tc -n ph-ce-a qdisc change dev wan root tbf …``). It is counted once for what TCP's segmentation offload hands on
+in one piece: a shaped TCP gets up to 4 bytes in 1514 more than ordered. L3 is less than the frame: ``stab`` takes the
+header off, but sees a piece's first header only. A policer would drop such a piece of 64 KiB whole (TCP then gets
+3 Mbit/s of 1000). So before both they are taken apart (``topology.segment``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ POLICER_QUEUE_NS = 250_000
 
 def meter(plan: Plan, spec: LabSpec) -> None:
     """Meter both directions as ``spec`` says, from now on; a rate of ``None`` is none."""
-    segment(plan.before_circuit, spec.rate_bps is not None and spec.policer_bytes is not None)
+    apart = spec.policer_bytes is not None or spec.overhead_bytes < 0
+    segment(plan.before_circuit, spec.rate_bps is not None and apart)
     for end in plan.circuit:
         shape(end, spec)
 
@@ -61,8 +63,9 @@ def words(spec: LabSpec, rate_bps: int) -> str:
         )
         burst = spec.policer_bytes - limit
         queue = f"limit {limit}"
-    counted = f"stab overhead {spec.overhead_bytes} " if spec.overhead_bytes else ""
-    return f"{counted}tbf rate {rate_bps}bit burst {burst} {queue}"
+    overhead = spec.overhead_bytes
+    less, more = (f"stab overhead {overhead} ", "") if overhead < 0 else ("", f" overhead {overhead}")
+    return f"{less}tbf rate {rate_bps}bit burst {burst} {queue}{more}"
 
 
 def discipline(end: End) -> dict[str, Any]:

@@ -94,12 +94,13 @@ def _meter(qdisc: Mapping[str, Any], spec: LabSpec) -> dict[str, Any] | None:
     if qdisc["rate_bps"] is None:
         return None
     policed = spec.policer_bytes is not None
+    passed_bytes = qdisc["bytes"] + max(spec.overhead_bytes, 0) * qdisc["packets"]  # less than nothing it counts itself
     return {
         "kind": "policer" if policed else "shaper",
         "rate_bps": qdisc["rate_bps"],
         "layer": spec.rate_layer,
         **({"bucket_bytes": spec.policer_bytes} if policed else {"queue_ns": spec.queue_ns}),
-        "passed": {"packets": qdisc["packets"], "bytes": qdisc["bytes"]},
+        "passed": {"packets": qdisc["packets"], "bytes": passed_bytes},
         "dropped": {"packets": qdisc["drops"]},
         "waiting": {"packets": qdisc["qlen"], "bytes": qdisc["backlog"]},
     }

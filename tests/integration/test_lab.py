@@ -178,7 +178,7 @@ def test_two_hosts_on_a_side() -> None:
     for host, target in (("onprem-b", "192.168.10.20"), ("ecs-b", "10.10.0.10"), ("onprem-b", "10.10.0.10")):
         answer = ssh(host, f"ping -qc1 -W1 {target} >/dev/null && hostname")
         assert (answer.returncode, answer.stdout.strip()) == (0, host), target
-    assert control.truth()["directions"]["a-z"]["out"]["packets"] >= 4
+    assert control.truth()["directions"]["a-z"]["out"]["packets"] >= 2
 
 
 @pytest.mark.usefixtures("no_lab")

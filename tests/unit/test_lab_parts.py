@@ -74,17 +74,17 @@ def test_a_change_of_the_wire_is_awaited(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (LabSpec(), "stab overhead 4 tbf rate 1000000000bit burst 250000 latency 50000us"),
-        (LabSpec(vlan=0), "tbf rate 1000000000bit burst 250000 latency 50000us"),
-        (LabSpec(rate_layer=Layer.L1), "stab overhead 28 tbf rate 1000000000bit burst 250000 latency 50000us"),
+        (LabSpec(), "tbf rate 1000000000bit burst 250000 latency 50000us overhead 4"),
+        (LabSpec(vlan=0), "tbf rate 1000000000bit burst 250000 latency 50000us overhead 0"),
+        (LabSpec(rate_layer=Layer.L1), "tbf rate 1000000000bit burst 250000 latency 50000us overhead 28"),
         (LabSpec(rate_layer=Layer.L3), "stab overhead -14 tbf rate 1000000000bit burst 250000 latency 50000us"),
         (
             LabSpec(rate_bps=50_000_000, mtu=8500, vlan=0, queue_ns=10_000_000),
-            "tbf rate 50000000bit burst 17028 latency 10000us",
+            "tbf rate 50000000bit burst 17028 latency 10000us overhead 0",
         ),
         (
             LabSpec(rate_bps=50_000_000, policer_bytes=150_000, vlan=0, rate_layer=Layer.L2_FCS),
-            "stab overhead 4 tbf rate 50000000bit burst 148438 limit 1562",
+            "tbf rate 50000000bit burst 148438 limit 1562 overhead 4",
         ),
     ],
     ids=["tagged", "untagged", "L1", "L3", "slow and large", "policer"],
