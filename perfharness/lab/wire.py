@@ -7,10 +7,11 @@ was done to how many frames, and how late the wire itself was.
 Behind the kernel's meter, 5 ms each way, beside an iperf3 at each end, on 2 cores, one way; in no case was a frame
 lost here (``unread``), the sender falls short instead, since the wire has the higher priority:
 
-- 8500 bytes: 50 to 1000 Mbit/s in full (UDP 965, TCP 979 of 1000), late by less than 0.2 ms (p99);
-- 1500 bytes: 50 and 200 Mbit/s in full (UDP 188, TCP 197 of 200), late by 0.1 ms beside UDP, up to 2 ms beside TCP;
-- 1500 bytes, 500 Mbit/s: TCP 490; UDP 470 on an idle machine, 250 to 330 beside other work; late by 0.4 to 8 ms;
-- 1500 bytes, 1000 Mbit/s: TCP 630 to 720, UDP 260 to 710: too much. Without a delay the kernel carries that alone.
+- 8500 bytes: 50 to 1000 Mbit/s in full (UDP 965, policed TCP 906 of 1000), late by less than 0.6 ms (p99);
+- 1500 bytes: 50 and 200 Mbit/s in full (UDP 188, policed TCP 185 of 200), late by 0.1 ms beside UDP, 2 ms beside TCP;
+- 1500 bytes, 500 Mbit/s: policed TCP 400 to 440; UDP 470 on an idle machine, 250 to 330 beside other work; late by
+  0.4 to 8 ms;
+- 1500 bytes, 1000 Mbit/s: policed TCP 630 to 660, UDP 260 to 710: too much. Without a delay the kernel carries that.
 """
 
 from __future__ import annotations
