@@ -149,8 +149,7 @@ class PortUse:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What ends a load at once in service: limits of its probes, others' traffic that it may displace. ``frame_bytes``
-    a packet are added to what an interface counts; unpaced has no ``offered_bps``, an unreadable CE no ``wan``."""
+    """What ends a load at once on a circuit in service; what each means is said where it is made, in ``guarding``."""
 
     loss: float
     delay_ns: int

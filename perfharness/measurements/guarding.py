@@ -60,6 +60,9 @@ def _stream(seconds: float) -> probe.Stream:
 
 
 def _guard(context: Context, offered_bps: int | None) -> Guard:
+    """The limits of the guard's probes, and the share of others' traffic that the load may displace. Rates are at the
+    ordered layer, which counts ``frame_bytes`` of a packet beyond what an interface does; an unpaced load has no
+    ``offered_bps``, and without a ``wan`` (the CE) whose counters can be read others' traffic is not watched."""
     limits, ce = context.circuit.guard, context.circuit.ce_host
     return Guard(
         loss=limits.loss,
