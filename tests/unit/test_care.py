@@ -188,3 +188,21 @@ def test_events_of_other_tasks_are_no_harm() -> None:
     care.check()
     assert seen == ["live"]
     assert Status.SKIPPED.value == "skipped"
+
+
+def test_the_counters_of_the_ce_and_of_the_on_prem_host_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others that fill the circuit before the load keep it from beginning; the cloud end's counters have no say."""
+    ce = {"name": "ce-a", "ssh": {"host": "ce-a"}, "lan": "core", "wan": "wan"}
+    circuit = Circuit.model_validate({**lab().source.data, "in_service": True, "ce": ce})
+    heavy = next(task for task in loads(circuit) if task.scope.load == "udp")
+    care, now_ns = Care(circuit), 0
+    monkeypatch.setattr("perfharness.care.time.monotonic_ns", lambda: now_ns)
+    care.begin(heavy)
+    for step in range(20):
+        now_ns = step * 100_000_000
+        for host, job, all_bytes in (("ce-a", "counters-wan", step * 5_000_000), ("onprem-a", "counters", 0)):
+            data = {"tx_bytes": all_bytes, "rx_bytes": all_bytes, "tx_packets": 0, "rx_packets": 0}
+            care.heard(host, {"event": "counted", "job": f"{heavy.id}.{job}", "data": data})
+        care.heard("ecs-a", {"event": "counted", "job": f"{heavy.id}.counters", "data": {}})
+    with pytest.raises(Harm, match=r"others already send 400\.0 Mbit/s"):
+        care.before(next(job for job in heavy.jobs if job.load))
