@@ -22,6 +22,7 @@ from perfharness.care import Care, Harm
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
 from perfharness.fleet.hosts import MAX_PARALLEL, Fleet
+from perfharness.fleet.remedies import with_remedy
 from perfharness.fleet.session import Session
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
@@ -71,11 +72,18 @@ class Outcome:
     """Hosts without which the task goes on."""
     notes: list[str] = field(default_factory=list)
     care: Care = field(default_factory=Care)
+    answered: bool = False
+    """A server has said what it knows of its driver's failure."""
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""
         if self.status is Status.COMPLETED:
             self.status, self.reason = status, reason
+
+    def answer(self, words: str) -> None:
+        """What the other end, too, says went wrong: either may be the cause. One is enough."""
+        if not self.answered:
+            self.reason, self.answered = f"{self.reason.rstrip('.')}. The other end: {words}.", True
 
 
 KEY_BYTES = 32
@@ -207,7 +215,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     except Harm as harm:
         outcome.fail(Status.ABORTED, str(harm))
     except AgentError as error:
-        outcome.fail(ENDED_FOR.get(error.code, Status.FAILED), error.message)
+        outcome.fail(ENDED_FOR.get(error.code, Status.FAILED), with_remedy(error.message, error.code))
     if blind := outcome.care.blind():
         outcome.notes.append(blind)
 
@@ -361,14 +369,17 @@ def _start_in_time(session: Session, task: Task, job: Job, secret: bytes, care: 
 def _note(task: Task, job: Job, state: Mapping[str, Any], outcome: Outcome) -> None:
     outcome.jobs[_key(job)] = state["state"]
     if state["state"] in ("failed", "aborted") and not job.optional:
-        words = (state["error"] or {}).get("message", "it ended without saying why")
+        error = state["error"] or {"code": Code.INTERNAL, "message": "it ended without saying why"}
+        words = f"{job.id} on {job.endpoint}: {error['message']}"
+        if job.role is Role.SERVE and outcome.status is Status.FAILED:
+            outcome.answer(words)
         status = Status.ABORTED if state["state"] == "aborted" else Status.FAILED
-        if (state["error"] or {}).get("code") in ENDED_FOR:  # nothing that this job did
-            if state["error"]["code"] == Code.GUARD:
+        if error["code"] in ENDED_FOR:  # nothing that this job did
+            if error["code"] == Code.GUARD:
                 outcome.care.ended_by_guard()
-            outcome.fail(status, words)
+            outcome.fail(status, error["message"])
         else:
-            outcome.fail(status, f"{job.id} on {job.endpoint}: {words}")
+            outcome.fail(status, with_remedy(words, error["code"]))
 
 
 def _of(task: Task, role: Role, outcome: Outcome) -> Iterator[Job]:

@@ -80,7 +80,7 @@ def _facts(session: Session, end: Endpoint, iperf3_needed: bool) -> dict[str, An
         session.fetch({FACTS: Path(folder)})
         facts: dict[str, Any] = json.loads((Path(folder) / "result.json").read_bytes())["data"]
     if iperf3_needed and facts["iperf3"] is None:
-        remedy = f"Install iperf3 there, or name it as `iperf3:` of {end.name} in the circuit file."
+        remedy = f"Install a usable iperf3 there, or name one as `iperf3:` of {end.name} in the circuit file."
         raise HostUnusable(end.name, f"{facts['iperf3_reason']}.", remedy)
     return facts
 

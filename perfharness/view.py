@@ -38,6 +38,15 @@ INTERVAL = 4
 def live_text(data: Mapping[str, Any]) -> str:
     """The figures of a live event, in the order in which an engineer looks for them."""
     parts = []
+    moved = [
+        f"{word} {rate_text(data[key])}"
+        for word, key in (("sends", "load_tx_bps"), ("receives", "load_rx_bps"))
+        if key in data
+    ]
+    if moved:
+        parts.append(f"{', '.join(moved)} (payload)")
+    if data.get("packets"):
+        parts.append(f"{data['lost']:,} of {data['packets']:,} packets lost")
     if "tx_bps" in data:
         parts.append(f"out {rate_text(data['tx_bps'])}, in {rate_text(data['rx_bps'])} (L2)")
     if "sent" in data:

@@ -53,6 +53,10 @@ class Child:
         self.ended = "by itself"
         """How it ended, or why it was ended."""
         self.exit_code: int | None = None
+        self.lasted_s = 0.0
+        self.carried: tuple[int, dict[str, int]] | None = None
+        """As sampled last, (when by the monotonic clock, ns; payload bytes that its TCP connections have brought over,
+        ``tx`` and ``rx``); None without any."""
         self._rows: dict[str, IO[str]] = {}
         self._run_delays: dict[str, int] = {}
         self._cpu_before_ns = _children_cpu_ns()
@@ -138,16 +142,22 @@ class Child:
             if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 self._note_run_delays()  # possible as long as it has not been waited for
                 self.exit_code = self._process.wait()
+                self.lasted_s = time.monotonic() - self.started_mono_s
                 return True
             if time.monotonic() >= until_s or any(each in readable for each in wake):
                 return False
 
     def _sample(self) -> None:
         self._note_run_delays()
+        carried = {"tx": 0, "rx": 0}
         for each in self.sockets.data:
             if each.kind == "tcp":
                 row = {"inode": each.inode, **each.ends(), **tcpinfo.read(each.sock)}
                 self._write("tcpinfo.jsonl", row)
+                carried["tx"] += row.get("bytes_acked", 0)
+                carried["rx"] += row.get("bytes_received", 0)
+        if any(carried.values()):
+            self.carried = time.monotonic_ns(), carried
 
     def _sample_sockets(self) -> None:
         for each in self.sockets.data:

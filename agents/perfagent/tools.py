@@ -18,9 +18,9 @@ class Answer(NamedTuple):
     """Standard output and standard error in the C locale."""
 
 
-def find(program: str) -> str | None:
+def find(program: str, mode: int = os.F_OK | os.X_OK) -> str | None:
     """The full path of a program given by name or path; ``None`` when there is none that can be run."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}")
+    return shutil.which(program, mode, f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}")
 
 
 def ask(argv: Sequence[str], timeout_s: float = 3.0) -> Answer | None:
@@ -29,15 +29,19 @@ def ask(argv: Sequence[str], timeout_s: float = 3.0) -> Answer | None:
     if path is None:
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [path, *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=timeout_s,
             env={**os.environ, "LC_ALL": "C"},
-            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    return Answer(done.returncode, done.stdout.decode(errors="replace"))
+    with process:
+        try:
+            said, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()  # and no waiting for the end of its output, which a child of its own may hold open
+            return None
+    return Answer(process.returncode, said.decode(errors="replace"))

@@ -2,15 +2,16 @@
 
 Each end speaks for itself only. An end's report also holds what the other told it over the control connection,
 but some versions lose or zero that: a sender's counts are read from the sender's output, a receiver's from the
-receiver's. Totals are the sums of the intervals after the warm-up, so that they exist for a broken-off test too.
-The exit code is not asked: 3.12 exits 0 with an error in its output.
+receiver's (3.20 tells a sender of none lost, whatever an older receiver lost). Totals are the sums of the intervals
+after the warm-up, so that they exist for a broken-off test too. The exit code is not asked: 3.12 exits 0 with an error
+in its output, and since 3.19 so does one that a signal ended.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from perfharness.analysis.statistics import Floats, Ints
 from perfharness.errors import ToolFailed
 
+_MOST_WORDS = 80
 _FULL = 0.5
 """An interval shorter than this share of the longest is the scrap at the end of a test: no rate of its own."""
 
@@ -173,42 +175,67 @@ def parse(raw: bytes, warm_up_s: float = 0.0) -> Iperf3Result:
 
 
 def _report(raw: bytes) -> Mapping[str, Any]:
-    if not raw.strip():
+    text = raw.decode(errors="replace").strip()
+    if not text:
         raise ToolFailed("iperf3 left no output.")
+    if _event(text.split("\n", 1)[0]) is not None:
+        return _stream(text)
+    if not text.startswith("{"):
+        raise ToolFailed(f"iperf3's output is no report but begins with {_excerpt(text)}.")
     try:
-        report = json.loads(raw)
+        report, end = json.JSONDecoder(object_pairs_hook=_pairs).raw_decode(text)
     except (ValueError, RecursionError):
-        return _stream(raw)
-    if not isinstance(report, dict):
-        raise ToolFailed("iperf3's output is JSON, but no report.")
-    return _stream(raw) if "event" in report else report
+        raise ToolFailed("iperf3's output is cut off or not JSON.") from None
+    if text[end:].strip():
+        raise ToolFailed(f"iperf3's report is followed by {_excerpt(text[end:])}.")
+    return dict(report)
 
 
-def _stream(raw: bytes) -> Mapping[str, Any]:
-    """``--json-stream``: one event a line, put together to what ``--json`` prints. A torn last line is left out."""
+def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A key given twice keeps its first value: of errors that is the cause. But for the two sums of ``--bidir``, which
+    up to 3.9 have one name."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found.setdefault("sum_bidir_reverse" if key == "sum" and key in found else key, value)
+    return found
+
+
+def _stream(text: str) -> Mapping[str, Any]:
+    """``--json-stream``: one event a line, put together to what ``--json`` prints. What begins with a brace and is no
+    event is a torn line, or the document of ``--json-stream-full-output``: all of it has been said by then."""
     report: dict[str, Any] = {}
     intervals: list[Any] = []
-    for line in raw.splitlines():
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            break
+    for number, line in enumerate(text.split("\n"), 1):
+        event = _event(line)
+        if event is None:
+            if line.startswith("{"):
+                break
+            raise ToolFailed(f"Line {number} of iperf3's output is none of its events but {_excerpt(line)}.")
         if event["event"] == "interval":
             intervals.append(event.get("data"))
         else:
-            report[event["event"]] = event.get("data")
-    if not report:
-        raise ToolFailed("iperf3's output is cut off or not JSON.")
+            report.setdefault(event["event"], event.get("data"))
     return report | {"intervals": intervals}
+
+
+def _event(line: str) -> Mapping[str, Any] | None:
+    try:
+        event = json.loads(line, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _excerpt(text: str) -> str:
+    return repr(text.strip().split("\n", 1)[0][:_MOST_WORDS])
 
 
 def _error(report: Mapping[str, Any], flows: tuple[Flow, ...]) -> str | None:
     if "error" in report:
         return str(report["error"])
     if not report.get("end"):
-        return "the output ends before the test did"
+        until_s = max((part.start_s + part.seconds for flow in flows for part in flow.slices), default=0.0)
+        return f"the output ends before the test did{f', after second {until_s:.1f}' if until_s else ''}"
     if not flows:
         return "no interval was reported"
     return "intervals are missing from its report or out of order" if any(flow.torn for flow in flows) else None

@@ -105,7 +105,13 @@ class Session:
     def wait_ready(self, job_id: str, deadline_s: float) -> dict[str, Any]:
         """What a serving job said when it listened. Raises AgentError when it ended or the deadline passed
         before that, HostLost when the connection went."""
-        state = self._wait(job_id, deadline_s, ("ready", *ENDED))
+        try:
+            state = self._wait(job_id, deadline_s, ("ready", *ENDED))
+        except AgentError as late:
+            if late.code != wire.Code.DEADLINE:
+                raise
+            words = f"{job_id} was started and is not ready after {deadline_s:g} s"
+            raise AgentError(self.host, late.code, words) from None
         if state["state"] in ENDED:
             error = state["error"] or {"code": wire.Code.INTERNAL, "message": "it ended before it was ready"}
             raise AgentError(self.host, error["code"], error["message"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from perfharness.analysis.iperf3 import Flow, Slice
 from perfharness.evidence import TaskFiles
+from perfharness.measurements.load_flow import Carried
 from perfharness.model import Direction, Series, Task
 
 
@@ -24,6 +25,26 @@ def _whole(flow: Flow) -> list[Slice]:
     """Without the scrap of an interval at the end, whose rate means nothing."""
     longest = max(part.seconds for part in flow.slices)
     return [part for part in flow.slices if part.seconds > longest / 2]
+
+
+def udp(flow: Carried, tail: int | None) -> dict[str, Any]:
+    """How one direction of a UDP load was sent and received, for whoever doubts its losses.
+
+    ``rate_bps`` (payload) and ``burst_packets`` are each sending process's. The kernel books twice the bytes that are
+    asked for, for its own overhead, so what was got is half of what it reports; None where the sockets could not be
+    looked at. ``tail_packets`` came after the last packet that arrived: no gap shows them, so they are counted apart.
+    """
+    booked = [int(socket["rcvbuf_bytes"]) for socket in flow.sockets if socket.get("rcvbuf_bytes")]
+    return {
+        "processes": len(flow.sent),
+        "rate_bps": flow.args["rate_bps"],
+        "burst_packets": flow.args.get("burst", 1),
+        "counters_64bit": flow.wide_counters,
+        "buffer_asked_bytes": flow.args.get("receive_buffer_bytes"),
+        "buffer_got_bytes": min(booked) // 2 if booked else None,
+        "buffer_forced": any(socket.get("forced") for socket in flow.sockets),
+        "tail_packets": tail,
+    }
 
 
 def facts(task: Task, files: TaskFiles) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from perfharness.measurements.load_sockets import Trace, traces
 from perfharness.model import Direction, Layer, Role, Task, Window
 
 OUTPUT = "iperf3.json"
+WIDE = "--udp-counters-64bit"
 LEAST_OFFERED = 0.99
 """Share of the intended UDP load that the sender must have offered."""
 SHORT = 0.999
@@ -43,6 +44,8 @@ class Carried:
     """By endpoint, the share of the test for which iperf3 was ready to run and had no CPU, its threads together."""
     args: Mapping[str, Any]
     """Of the first client."""
+    wide_counters: bool
+    """UDP packets are numbered with 64 bits; else the loss is wrong from packet 2**32 on."""
     window: Window
     evidence: tuple[str, ...]
 
@@ -97,12 +100,16 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     waited_ns: dict[str, int] = {}
     receiver = context.ends(way)[1].name
     starts, ends = [], []
+    wide_counters = True
     warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
     rate_bps = max(float(job.args.get("rate_bps") or 0) for job in task.jobs)
     for job in task.jobs:
         if not job.method.startswith("iperf3.") or f"-{way.value}-" not in job.id:
             continue
-        report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"", warm_up_s)
+        try:
+            report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"", warm_up_s)
+        except ToolFailed as error:
+            raise ToolFailed(f"{job.endpoint}: {error}") from error
         if report.error is not None:
             raise ToolFailed(f"iperf3 on {job.endpoint}: {report.error}.")
         flow = report.flow(reverse=way is Direction.Z_A)
@@ -122,6 +129,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         else:
             sent.append(flow)
         if job.role is Role.DRIVE:
+            wide_counters &= WIDE in (data.get("argv") or ())
             began = int(data["started_ns"])
             last = max(part.start_s + part.seconds for part in flow.slices)
             starts.append(began + round(flow.kept[0].start_s * 1e9))
@@ -141,6 +149,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         traces=tuple(trace for each in sampled for trace in each) if all(sampled) else (),
         waited={name: waited / 1e9 / (args["duration_s"] + warm_up_s) for name, waited in waited_ns.items()},
         args=args,
+        wide_counters=wide_counters,
         window=Window(min(starts), max(ends)),
         evidence=tuple(evidence),
     )

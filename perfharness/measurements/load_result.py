@@ -70,6 +70,11 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         series=(*(series(flow, context) for flow in flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
+            "udp": {
+                flow.way.value: load_figures.udp(flow, None if flow.loss_problem else load_ledger.tail(flow, found))
+                for flow in flows
+                if flow.udp
+            },
             **probe.authenticity(found),
             "prober": probe.prober(found),
             **_why(flows, task, files, context, found),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from perfagent import program
+from perfagent import iperf3_output, program
 from perfagent.methods import iperf3
 from perfagent.wire import Code, Fault
+from perfharness.analysis.iperf3 import parse
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "iperf3"
 
@@ -23,6 +25,53 @@ def test_features_are_read_from_what_the_program_says() -> None:
     """3.18 has threads and --json-stream, 3.12 has not; both have 64-bit counters."""
     assert set(features("3.18")) - set(features("3.12")) == {"json-stream", "threads"}
     assert {"bidir", "udp-counters-64bit", "rcv-timeout", "dont-fragment"} <= set(features("3.12"))
+
+
+def test_what_overflows_is_no_feature() -> None:
+    """3.19 has --skip-rx-copy and writes beyond a buffer with it; 3.19.1 does not."""
+    versions = ("3.19", "3.19.1", "3.20")
+    said = [program.features(f"iperf {version} (cJSON 1.7.15)", "  --skip-rx-copy") for version in versions]
+    assert said == [(), ("skip-rx-copy",), ("skip-rx-copy",)]
+
+
+@pytest.mark.parametrize("version", ["3.7", "3.9", "3.16", "3.17.1", "3.19", "3.20", "3.21"])
+def test_every_versions_name_is_read(tmp_path: Path, version: str) -> None:
+    """As each of them says it."""
+    text = (GOLDEN / f"{version}-version.txt").read_text()
+    assert program.inspect(fake(tmp_path, text.replace("'", ""))).version == version
+
+
+def test_what_is_there_and_cannot_run_is_named_as_what_it_is(tmp_path: Path) -> None:
+    """A folder, a file without the permission, one that is no program: the person sees what to correct."""
+    plain = tmp_path / "iperf3"
+    plain.write_text("no program")
+    with pytest.raises(Fault, match="is a folder"):
+        program.inspect(str(tmp_path))
+    with pytest.raises(Fault, match=r"iperf3' is a file that this user may not execute") as caught:
+        program.inspect(str(plain))
+    assert caught.value.code == Code.TOOL_MISSING
+    plain.chmod(0o755)
+    with pytest.raises(Fault, match="does not start, or does not answer"):
+        program.inspect(str(plain))
+
+
+def test_a_program_on_the_path_that_may_not_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name alone, too."""
+    (tmp_path / "iperf3-own").write_text("")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Fault, match=rf"'{tmp_path}/iperf3-own' is a file that this user may not execute"):
+        program.inspect("iperf3-own")
+
+
+def test_a_program_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is the child that it leaves behind, which holds its output open."""
+    path = tmp_path / "iperf3"
+    path.write_text("#!/bin/sh\nsleep 60\n")
+    path.chmod(0o755)
+    ask = program.tools.ask
+    monkeypatch.setattr(program.tools, "ask", lambda argv: ask(argv, 0.2))
+    with pytest.raises(Fault, match="does not start, or does not answer"):
+        program.inspect(str(path))
 
 
 def test_a_missing_program_is_named_with_the_path_tried() -> None:
@@ -119,18 +168,97 @@ def test_a_window_above_the_limit_is_clamped_and_noted() -> None:
 )
 def test_iperf3s_own_words_are_found(version: str, case: str, words: str) -> None:
     """Whatever the exit code was; a test that went well has none."""
-    complaint = iperf3.complaint((GOLDEN / f"{version}-{case}.json").read_bytes())
-    assert complaint.startswith(words)
-    assert bool(complaint) == bool(words)
-
-
-@pytest.mark.parametrize("output", [b"", b'{"start":', b"[]", b"\xff\xfe"])
-def test_broken_output_has_no_words(output: bytes) -> None:
-    """A killed program leaves half a document, or nothing."""
-    assert iperf3.complaint(output) == ""
+    said = iperf3_output.read((GOLDEN / f"{version}-{case}.json").read_bytes())
+    assert said.error.startswith(words)
+    assert (bool(said.error), said.trouble) == (bool(words), "")
 
 
 @pytest.mark.parametrize(("window", "block"), [(None, None), (1 << 20, None), (64 << 10, 32 << 10), (5000, 4096)])
 def test_a_small_window_is_written_in_small_blocks(window: int | None, block: int | None) -> None:
     """A write that waits for room deafens iperf3's sender, and then its test never ends."""
     assert iperf3.block_bytes(window) == block
+
+
+ALL = sorted(path.name for path in GOLDEN.glob("*.json"))
+WORDLESS = ("3.9-server-interrupted-client.json",)
+"""3.9 says its errors on standard error, also with ``-J``; its output looks whole."""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_agent_and_coordinator_agree_on_every_output(name: str) -> None:
+    """What the agent lets pass as a whole report the coordinator can use, and the other way round."""
+    raw = (GOLDEN / name).read_bytes()
+    said = iperf3_output.read(raw)
+    found = parse(raw)
+    if name in WORDLESS:
+        return
+    assert bool(said.error or said.trouble) == bool(found.error)
+    assert said.error in ("", found.error)
+    last = max((part.start_s + part.seconds for flow in found.flows for part in flow.slices), default=0.0)
+    assert said.until_s == pytest.approx(last, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("output", "trouble"),
+    [
+        (b"", "it left no output"),
+        (b'{"start":', "its output is cut off"),
+        (b"[]", "its output begins with '[]'"),
+        (b"\xff\xfe", "its output begins with"),
+        (b'warning: hm\n{"start":{},"intervals":[],"end":{}}', "its output begins with 'warning: hm'"),
+        (b'{"start":{},"intervals":[],"end":{}}\nsegfault', "after its report comes 'segfault'"),
+        (b'{"event":"start","data":{}}\nhm\n{"event":"end","data":{}}', "among its events comes 'hm'"),
+        (b'{"event":"start","data":{}}\n{"event":"int', "its output is cut off"),
+        (b'{"start":{},"end":-nan}', "its output is cut off"),
+    ],
+)
+def test_broken_output_is_described(output: bytes, trouble: str) -> None:
+    """A killed program leaves half a document, or nothing; a broken one anything."""
+    said = iperf3_output.read(output)
+    assert said.error == "" and said.trouble.startswith(trouble)
+
+
+def test_the_first_of_several_errors_is_the_cause() -> None:
+    """What follows of it is not."""
+    assert iperf3_output.read(b'{"event":"error","data":"one"}\n{"event":"error","data":"two"}').error == "one"
+    assert iperf3_output.read(b'{"error":"one","error":"two"}').error == "one"
+
+
+class Told:
+    """A job that keeps its live figures."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, int]] = []
+
+    def live(self, data: dict[str, int]) -> None:
+        self.said.append(data)
+
+
+def test_live_figures_come_from_events_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of intervals makes a figure, and a line that is not whole yet waits for its rest."""
+    raw = (GOLDEN / "3.21-udp-loss-stream-server.json").read_bytes()
+    output, told = tmp_path / "iperf3.json", Told()
+    output.write_bytes(b"")
+    live = iperf3_output.Live(told, output, ("json-stream",))  # type: ignore[arg-type]
+    monkeypatch.setattr(iperf3_output, "_LOOK_S", 0)
+    half = raw.index(b'"interval"', raw.index(b'"interval"') + 10) + 50
+    with output.open("ab") as out:
+        for piece in (raw[:half], raw[half:]):
+            out.write(piece)
+            out.flush()
+            live.look(None)  # type: ignore[arg-type]
+    live.close()
+    flow = parse(raw).flow(reverse=False)
+    assert flow is not None
+    assert [said["load_rx_bps"] for said in told.said] == pytest.approx(flow.rates_bps, rel=1e-6)
+    assert (told.said[-1]["lost"], told.said[-1]["packets"]) == (flow.lost, flow.packets)
+
+
+def test_live_figures_of_an_older_program_are_those_of_its_connections(tmp_path: Path) -> None:
+    """Payload that was acknowledged, by the second; the few bytes of the other way are told as they are."""
+    told = Told()
+    live = iperf3_output.Live(told, tmp_path / "none", ())  # type: ignore[arg-type]
+    for carried in (None, (1_000_000_000, {"tx": 1000, "rx": 0}), (3_000_000_000, {"tx": 251_000, "rx": 0})):
+        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]
+        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]
+    assert told.said == [{"load_tx_bps": 1_000_000}]

@@ -123,13 +123,21 @@ def test_watchers_then_servers_then_drivers_and_back(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_fails_fails_its_task_and_nothing_is_left_running(tmp_path: Path) -> None:
-    """The reason names job and host; all that was started is stopped and fetched."""
+    """The reason names job, host and what to do; all that was started is stopped and fetched."""
     log, ending, folder, _ = run(tmp_path, {"t.drive": "failed"})
     outcome = folder.files("t").outcome()
     assert outcome is not None
-    assert (outcome["status"], outcome["reason"]) == ("failed", "drive on a: it broke")
+    said = "drive on a: it broke. What it wrote is with the task's raw files; measure the step again by `--only`."
+    assert (outcome["status"], outcome["reason"]) == ("failed", said)
     assert {"stop t.serve", "stop t.watch", "fetch t.drive", "fetch t.serve", "fetch t.watch"} <= set(log)
-    assert ending.notes == ["t failed: drive on a: it broke"]
+    assert ending.notes == [f"t failed: {said}"]
+
+
+def test_a_server_that_failed_too_is_heard(tmp_path: Path) -> None:
+    """A client's "control socket has closed" is what follows of its server's death: both ends' words are the reason."""
+    _, _, folder, _ = run(tmp_path, {"t.drive": "failed", "t.serve": "failed"})
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and outcome["reason"].endswith(" The other end: serve on z: it broke.")
 
 
 def test_a_server_that_is_not_ready_is_no_reason_to_drive(tmp_path: Path) -> None:

@@ -1,23 +1,26 @@
 """iperf3 as a program: a one-shot server, a client, both under a deadline, both ends' words kept.
 
-Traps held here: an ``error`` key counts whatever the exit code says (before 3.18 it is 0 on many errors); a
-server is ready when its listener is seen in /proc, since connecting would use it up; a stranger who connects
-would take the server's only test, so its listener hears the peer alone, and where that cannot be had the server
-is ended; ``-w`` above the host's limit aborts iperf3 and is clamped;
-a client that does not come to its end is killed.
+Traps held here: an ``error`` key counts whatever the exit code says (before 3.18 it is 0 on many errors, from 3.19 on
+also when a signal ended it), and so does output that is no whole report; a server is ready when its listener is seen
+in /proc, since connecting would use it up; a stranger who connects would take the server's only test, so its listener
+hears the peer alone, and where that cannot be had the server is ended; ``-w`` above the host's limit aborts
+iperf3 and is clamped; a client that does not come to its end is killed.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from perfagent import sockets, window
+from perfagent import iperf3_output, sockets, window
 from perfagent.child import Child
+from perfagent.iperf3_output import Live
 from perfagent.jobs import Job
 from perfagent.program import Program, inspect
 from perfagent.wire import Code, Fault
@@ -52,10 +55,14 @@ def serve(
     """
     program = inspect(iperf3)
     address, peer = sockets.canonical(address), sockets.canonical(peer)
-    argv = [program.path, "-s", "-1", "-J", "-i", f"{interval_s:g}", "-B", address, "-p", str(port)]
+    how = ("-s", "-1", *iperf3_output.options(program.features), "-i", f"{interval_s:g}")
+    argv = [program.path, *how, "-B", address, "-p", str(port)]
     ready = False
-    with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes, only_peer=peer) as child:
+    with ExitStack() as stack:
+        child = stack.enter_context(Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes, only_peer=peer))
+        live = stack.enter_context(closing(Live(job, job.folder / OUTPUT, program.features)))
         while child.running():
+            live.look(child)
             if not ready and child.listens(address, port):
                 child.sockets.look()  # the listener hears the peer alone before anybody is told of it
                 job.ready({"address": address, "port": port, "window_bytes": clamp_window(MOST_WINDOW)[0]})
@@ -109,7 +116,8 @@ def drive(
     argv = [
         program.path,
         *("-c", sockets.canonical(peer), "-B", sockets.canonical(source), "-p", str(port)),
-        *("-J", "-i", f"{interval_s:g}", "-t", _whole("duration_s + omit_s", duration_s + omit_s), "-P", str(streams)),
+        *iperf3_output.options(program.features),
+        *("-i", f"{interval_s:g}", "-t", _whole("duration_s + omit_s", duration_s + omit_s), "-P", str(streams)),
         *("--connect-timeout", str(_CONNECT_MS)),
         *load_options(udp=udp, rate_bps=rate_bps, streams=streams, burst=burst, features=program.features),
         *(["-R"] if reverse else []),
@@ -124,8 +132,11 @@ def drive(
         *(["-Z"] if zerocopy else []),
     ]
     limit_s = duration_s + omit_s + _GRACE_S
-    with Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes) as child:
+    with ExitStack() as stack:
+        child = stack.enter_context(Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes))
+        live = stack.enter_context(closing(Live(job, job.folder / OUTPUT, program.features)))
         while child.running():
+            live.look(child)
             if time.monotonic() - child.started_mono_s > limit_s:
                 child.end(f"it had not ended {_GRACE_S:g} s after its test should have")
         account = _account(job, program, child, clamps)
@@ -186,27 +197,40 @@ def _option(name: str, value: object) -> list[str]:
 
 def _account(job: Job, program: Program, child: Child, clamps: list[dict[str, Any]]) -> dict[str, Any]:
     """What the result says; when iperf3 failed it goes to ``account.json`` and a Fault has iperf3's words."""
+    said = iperf3_output.read((job.folder / OUTPUT).read_bytes())
     data = {"version": program.version, **child.account(), "clamps": [*clamps, *child.sockets.clamps]}
-    words = complaint((job.folder / OUTPUT).read_bytes())
-    if child.ended.startswith("stopped") or (child.ended == "by itself" and child.exit_code == 0 and not words):
+    well = child.exit_code == 0 and not said.error and not said.trouble
+    if child.ended.startswith("stopped") or (child.ended == "by itself" and well):
         return data
-    (job.folder / "account.json").write_text(json.dumps({"format_version": 1, **data}), encoding="utf-8")
+    account = {"format_version": 1, **data, "figures_until_s": said.until_s}
+    (job.folder / "account.json").write_text(json.dumps(account), encoding="utf-8")
+    kept = f" after {child.lasted_s:.1f} s; its figures reach to second {said.until_s:.1f}" if said.until_s else ""
     if child.ended != "by itself":
-        raise Fault(Code.TOOL_FAILED, f"iperf3 was ended: {child.ended}")
-    words = words or _last_line(job.folder / "stderr.txt") or f"exit code {child.exit_code}, without a word"
-    code = next((code for text, code in _START_FAULTS.items() if text in words), Code.TOOL_FAILED)
-    raise Fault(code, f"iperf3 says: {words}")
+        raise Fault(Code.TOOL_FAILED, f"iperf3 was ended: {child.ended}{kept}")
+    raise Fault(*_words(job, child, said, kept))
 
 
-def complaint(output: bytes) -> str:
-    """iperf3's own ``error``; empty if there is none or the output is no JSON."""
+def _words(job: Job, child: Child, said: iperf3_output.Said, kept: str) -> tuple[Code, str]:
+    """What an iperf3 that ended by itself has to say for it, in its own words where it has any."""
+    if child.exit_code is not None and child.exit_code < 0 and not said.error:
+        when = kept or f" after {child.lasted_s:.1f} s"
+        return Code.TOOL_FAILED, f"iperf3 was killed by {_signal(-child.exit_code)}{when}"
+    own = said.error or (_last_line(job.folder / "stderr.txt") if child.exit_code else "")
+    if own:
+        code = next((code for text, code in _START_FAULTS.items() if text in own), Code.TOOL_FAILED)
+        return code, f"iperf3 says: {own}{kept}"
+    if said.trouble:
+        return Code.TOOL_FAILED, f"iperf3 ended with exit code {child.exit_code} and no report: {said.trouble}{kept}"
+    return Code.TOOL_FAILED, f"iperf3 ended with exit code {child.exit_code}, without a word{kept}"
+
+
+def _signal(number: int) -> str:
     try:
-        words = json.loads(output).get("error", "")
-    except (ValueError, AttributeError):
-        return ""
-    return str(words)
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return next((line.strip().removeprefix("iperf3: ") for line in reversed(lines) if line.strip()), "")

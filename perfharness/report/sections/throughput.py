@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from perfharness.model import Direction, Layer, Measurement, Series
 from perfharness.report import charts, drawing, text, words
-from perfharness.report.blocks import Block, Chart, Para, Section, absent
+from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
 NAME = "Throughput over time"
 LEGEND = (
     "Counted at the receiver, one point for each interval of the tool, at the layer of the ordered rate (L2 where the "
     "order names none). The figures above leave out the warm-up; the curves show it."
+)
+
+UDP_COLUMNS = ("Load", "Paced at (payload)", "Burst", "Packet numbers", "Receive buffer", ">Lost at the end")
+UDP_NOTE = (
+    "Burst: packets sent for each look at the clock. Lost at the end: packets after the last one that arrived, which "
+    "no gap in the numbers shows; they are counted from both ends' totals and are part of the loss."
 )
 
 
@@ -25,6 +34,7 @@ def build(dossier: Dossier) -> Section:
         groups.setdefault(key, []).extend((item, one) for one in series)
     blocks: list[Block] = [_chart(dossier, *key, members) for key, members in groups.items()]
     blocks.append(Para(LEGEND, "note"))
+    blocks += _udp(dossier)
     return Section("throughput", NAME, tuple(blocks))
 
 
@@ -43,6 +53,50 @@ def _chart(dossier: Dossier, step: str, pair: str, both: bool, members: list[tup
         + (f"; {ordered}" if ordered else "")
         + ".",
     )
+
+
+def _udp(dossier: Dossier) -> list[Block]:
+    """How each UDP load was sent and received: what a doubt about its losses asks for first."""
+    told = [
+        (item, way, facts)
+        for item in dossier.measured("throughput")
+        if isinstance(item.facts.get("udp"), Mapping)
+        for way, facts in item.facts["udp"].items()
+    ]
+    if not told:
+        return []
+    rows = tuple(_udp_row(item, way, facts) for item, way, facts in told)
+    return [
+        Sub("How the UDP loads were sent and received"),
+        Table(UDP_COLUMNS, rows, small=True),
+        Para(UDP_NOTE, "note"),
+    ]
+
+
+def _udp_row(item: Measurement, way: str, facts: Mapping[str, Any]) -> Row:
+    many = f"{facts['processes']} × " if facts["processes"] > 1 else ""
+    burst = facts["burst_packets"]
+    tail = facts["tail_packets"]
+    cells = (
+        Cell(item.task.id, words.direction(Direction(way)), kind="head"),
+        Cell(f"{many}{text.rate(facts['rate_bps'])}" if facts["rate_bps"] else "as fast as it can"),
+        Cell("1 packet" if burst == 1 else f"{burst} packets"),
+        Cell("64 bits" if facts["counters_64bit"] else "32 bits: wrong from packet 4,294,967,296 on"),
+        Cell(*_buffer(facts)),
+        Cell("unknown" if tail is None else text.count(tail), kind="num"),
+    )
+    return Row(cells)
+
+
+def _buffer(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """What the receiver's sockets have, and how that compares with what was asked."""
+    asked, got = facts["buffer_asked_bytes"], facts["buffer_got_bytes"]
+    if got is None:
+        return "unknown", "its sockets could not be looked at"
+    if asked is None:
+        return text.file_size(got), "the host's own"
+    forced = ", beyond the host's limit" if facts["buffer_forced"] else ""
+    return text.file_size(got), f"as asked{forced}" if got >= asked else f"of {text.file_size(asked)} asked"
 
 
 def _name(series: Series) -> str:
