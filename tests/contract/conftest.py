@@ -32,8 +32,12 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def agent() -> bundle.Bundle:
     """The real agent with a few methods for tests: the product's own table has none, and needs no way to add any."""
-    files = bundle.sources()
-    files["perfagent/methods/trial.py"] = TRIAL.read_bytes()
+    return with_methods(bundle.sources(), TRIAL.read_bytes())
+
+
+def with_methods(files: dict[str, bytes], trial: bytes) -> bundle.Bundle:
+    """These sources and the methods of ``trial``."""
+    files["perfagent/methods/trial.py"] = trial
     names = ("echo", "stubborn", "crash", "child", "tamper", "noisy", "confide", "alarm")
     rows = "".join(f'METHODS["trial.{name}"] = ("perfagent.methods.trial", "{name}")\n' for name in names)
     files["perfagent/methods/__init__.py"] += rows.encode()
