@@ -201,6 +201,11 @@ def iperf3_servers(namespace: str) -> list[int]:
     return [pid for pid, words in found if words and Path(words[0]).name == "iperf3" and "-s" in words]
 
 
+def iperf3_clients(namespace: str) -> list[int]:
+    found = processes(namespace).items()
+    return [pid for pid, words in found if words and Path(words[0]).name == "iperf3" and "-c" in words]
+
+
 def footprint() -> list[str]:
     """What of ours is on the hosts: processes, folders, listening sockets."""
     places = [Path("/tmp"), Path("/var/tmp"), *hosts.TEMPORARY.iterdir()]

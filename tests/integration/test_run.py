@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +222,24 @@ def _host_is_blamed(result: Result, code: int, said: str) -> None:
     assert result.host_lost("host-z") > 1000
     assert result.host_lost("host-a") == 0
     assert result.causes & {"host-receive-buffer", "host-cpu"} == result.causes != set()
+
+
+def test_a_load_program_that_dies_costs_its_own_rows_alone(tmp_path: Path) -> None:
+    """Killed in mid-run: its rows are not run, with the host and how far it came, and the next step is measured."""
+    words = run_words(tmp_path, scenario(tmp_path, udp_step("a-z", seconds=8), latency_step(4)))
+    with runs.running(tmp_path, *words) as coordinator:
+        coordinator.wait_for(lambda: runs.iperf3_clients(topology.ONPREM))
+        time.sleep(1.5)
+        for client in runs.iperf3_clients(topology.ONPREM):
+            os.kill(client, signal.SIGKILL)
+        assert coordinator.wait() == 3, coordinator.said
+    result = Result(tmp_path)
+    rate = result.finding("throughput.udp", "mean", "a-z")
+    assert rate["verdict"] == "NOT_RUN"
+    assert "client-a-z-0 on onprem-a: iperf3 was killed by SIGKILL after " in rate["reason"]
+    assert result.finding("delay.rtt", "p99", "round-trip")["verdict"] == "PASS", coordinator.said
+    account = result.json("raw/01-udp-a-z/onprem-a.client-a-z-0/account.json")
+    assert (account["exit_code"], account["ended"]) == (-9, "by itself")
 
 
 # --- interrupted ----------------------------------------------------------------------------------

@@ -141,13 +141,16 @@ def _load(kind: str, way: Direction, share: float, seed: int) -> Measurement:
         f"ecs.server-{way}-0": "iperf3 -s -1 -B 192.168.10.10 -p 5201 -J",
     }
     argv = {name: line.split() for name, line in called.items()}
+    sent = {"processes": 1, "rate_bps": 957_000_000, "burst_packets": 8, "counters_64bit": True, "tail_packets": 3}
+    buffer = {"buffer_asked_bytes": 16 << 20, "buffer_got_bytes": 4 << 20, "buffer_forced": False}
+    facts = {"percentiles": percentiles, "argv": argv, "clamps": CLAMPS if kind == "tcp" else []}
     return _measurement(
         f"{kind}-{way}",
         "throughput",
         way,
         kind,
         series=(rates, *series),
-        facts={"percentiles": percentiles, "argv": argv, "clamps": CLAMPS if kind == "tcp" else []},
+        facts={**facts, "udp": {way.value: {**sent, **buffer}} if kind == "udp" else {}},
     )
 
 

@@ -207,6 +207,12 @@ def test_loss_in_a_host_is_booked_to_the_host() -> None:
     assert "✕Fail" not in page
 
 
+def test_the_reader_sees_how_a_udp_load_was_sent_and_received() -> None:
+    """Pacing, burst, packet numbers, the buffer asked for and got, and what was lost after the last arrival."""
+    page = _Page(_rendered("pass")).text
+    assert "957 Mbit/s 8 packets 64 bits 4.00 MiB of 16.0 MiB asked 3" in page.replace("  ", " ")
+
+
 def test_the_reader_sees_who_took_the_stamps() -> None:
     """The share of each source among the round trips, and whether the hosts' cards stamp."""
     page = _Page(_rendered("inconclusive")).text

@@ -222,3 +222,12 @@ def test_a_rate_without_a_loss_count_still_leaves_out_what_hosts_may_have_lost(t
         assert find(found, "loss", "ratio", Direction.A_Z).value is None
         rate = find(found, "throughput.udp", "mean", Direction.A_Z)
         assert decide(rate, required, found.fitness)[0] is verdict
+
+
+def test_how_a_udp_load_was_sent_and_received_is_a_fact(tmp_path: Path) -> None:
+    """Pacing, burst, width of the counters, the buffer that was asked for and got, and what no gap shows."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY)
+    facts = found.facts["udp"]["a-z"]
+    assert facts["rate_bps"] == udp_task().jobs[-1].args["rate_bps"]
+    assert (facts["processes"], facts["burst_packets"]) == (1, udp_task().jobs[-1].args["burst"])
+    assert (facts["buffer_asked_bytes"], facts["tail_packets"]) == (16 << 20, 0)

@@ -47,6 +47,13 @@ def test_a_terminal_shows_the_running_task_with_live_figures() -> None:
     assert "2,000 probes sent, 1,999 received · RTT 0.035 ms" in out.getvalue()
 
 
+def test_a_loads_rate_is_shown_while_it_runs() -> None:
+    """What it sends or receives of payload, and what was lost of it so far."""
+    assert live_text({"load_tx_bps": 941_000_000}) == "sends 941 Mbit/s (payload)"
+    receiving = {"load_rx_bps": 940_000_000, "lost": 3, "packets": 80_000}
+    assert live_text(receiving) == "receives 940 Mbit/s (payload) · 3 of 80,000 packets lost"
+
+
 def test_figures_that_are_not_there_are_not_shown() -> None:
     """An event without a known figure has no text."""
     assert live_text({"something": 1}) == ""
