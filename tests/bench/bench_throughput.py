@@ -51,8 +51,8 @@ CONGESTION = "cubic"
 """BBR, the default of many hosts, paces by round trips of 15 µs here: its rates vary by a factor of three."""
 TARGETS = {"unshaped": 0.95, "1 Gbit/s": 0.99}
 MOST_COST = 1.1
-"""Of the CPU time for a GB, harness / bare: the median. Its interval is printed, but one run of bare iperf3 costs a fifth
-more than another here, so ten pairs bound nothing closer."""
+"""Of the CPU time for a GB, harness / bare: the median. Its interval is printed, but one run of bare iperf3 costs a
+fifth more than another here, so ten pairs bound nothing closer."""
 SCENARIO = f"""
 format_version: 1
 id: bench
