@@ -37,3 +37,23 @@ def excess_packets(rows: Sequence[Mapping[str, Any]], rate_bps: float, packet_by
     allowed = np.where((took > _GAP * np.median(took)) | (took < 0), 0.0, rate_bps / 8 * took / 1e9)
     above = sent - allowed
     return int(np.ceil(above[above > 0].sum() / packet_bytes))
+
+
+def transmitted_bytes(rows: Sequence[Mapping[str, Any]], start_ns: int, end_ns: int) -> float | None:
+    """Bytes/s that the interface sent between two moments of the host's clock, at the layer of ``tx_bytes`` (L2).
+
+    Segments that the card itself cuts may be counted with one header in all, so it may be a few percent more. None
+    unless two rows lie within, and most of the time between them.
+    """
+    points = [
+        (row["t_ns"], row["nic"]["tx_bytes"])
+        for row in rows
+        if isinstance(row.get("t_ns"), int)
+        and isinstance(row.get("nic"), Mapping)
+        and isinstance(row["nic"].get("tx_bytes"), int)
+        and start_ns <= row["t_ns"] <= end_ns
+    ]
+    if len(points) < 2 or points[-1][0] - points[0][0] < (end_ns - start_ns) / 2:
+        return None
+    (began, before), (ended, after) = points[0], points[-1]
+    return None if after < before else (after - before) * 1e9 / (ended - began)

@@ -58,13 +58,17 @@ def _direction(direction: Direction) -> Direction:
     return direction
 
 
+LoadDirections = Annotated[
+    tuple[Annotated[Direction, AfterValidator(_direction)], ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
+"""One, or a list of them."""
+
+
 class ThroughputParams(OneWindow):
     protocol: Literal["tcp", "udp"]
-    direction: Annotated[
-        tuple[Annotated[Direction, AfterValidator(_direction)], ...],
-        Field(min_length=1),
-        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-    ] = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
+    direction: LoadDirections = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
     duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=3_000_000_000)
     omit_ns: Duration = Field(default=2_000_000_000, alias="omit", le=30_000_000_000)
     streams: int = Field(default=4, ge=1, le=64)

@@ -1,0 +1,149 @@
+"""What a circuit carries while it is offered more: the steady rate, and how sure of it one can be.
+
+All sequences are cumulative, as batches arrived: the time of a batch's last packet by the receiver's clock, the bytes
+that had arrived by then, and the bytes that had been *offered* by then, that is the highest sequence number seen times
+the size of a packet. So both are told by one clock, at one place, and no clock of the sender matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from perfharness.analysis.statistics import Floats, Ints, mean_rate
+from perfharness.model import Interval
+
+BLOCKS = 20
+"""Longer blocks gain little and fewer leave the intervals too wide; enough for neighbours that resemble one another."""
+LEAST_BLOCK_NS = 100_000_000
+LEAST_BLOCKS = 4
+WINDOW_NS = 5_000_000
+"""Where less than what the circuit carries was offered for as long as this, it may have had to idle."""
+SETTLE_NS = 100_000_000
+"""After the knee: a queue that has just filled, a bucket that was emptied by a burst."""
+BEND = 0.02
+"""Share of all losses by which their curve must sag for a knee to be there at all."""
+OVERLOADED = 1.02
+"""Who was offered this much more than arrived, was given more than it carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """(n,) each, one size of packets; counts are cumulative from anywhere."""
+
+    t_ns: Ints
+    arrived: Ints
+    """Bytes."""
+    offered: Ints
+    """Bytes."""
+
+    def after(self, index: int) -> Batches:
+        return Batches(self.t_ns[index:], self.arrived[index:], self.offered[index:])
+
+    @property
+    def seconds(self) -> float:
+        return float(self.t_ns[-1] - self.t_ns[0]) / 1e9 if len(self.t_ns) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """The part of an overload in which no bucket is left, bit/s at whatever layer the bytes were counted."""
+
+    rate_bps: float
+    interval: Interval
+    """Of what arrived: neither what hosts lost nor what they did not offer is in it."""
+    offered_bps: float
+    idle_bps: float
+    """The most that the circuit would have carried on top, had it been offered enough at every moment."""
+    start_ns: int
+    end_ns: int
+    blocks: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def overloaded(self) -> bool:
+        return self.offered_bps >= OVERLOADED * self.rate_bps
+
+
+def knee(batches: Batches) -> int:
+    """The index of the batch from which on it loses steadily: where a token bucket is empty.
+
+    Losses add up to a curve that is flat until then and straight afterwards, so the knee is where it sags most below
+    its chord. A curve that hardly sags has none: it lost from the start.
+    """
+    lost = (batches.offered - batches.arrived).astype(np.float64)
+    lost -= lost[0] if len(lost) else 0.0
+    if len(lost) < 3 or lost[-1] <= 0:
+        return 0
+    t = (batches.t_ns - batches.t_ns[0]).astype(np.float64)
+    sag = t / t[-1] * lost[-1] - lost if t[-1] else np.zeros_like(lost)
+    return int(np.argmax(sag)) if sag.max() > BEND * lost[-1] else 0
+
+
+def steady(batches: Batches, settle_ns: int = SETTLE_NS) -> Steady | None:
+    """The steady rate after the knee, from blocks of at least LEAST_BLOCK_NS; None when that is too short.
+
+    The interval is that of the mean of the blocks' rates (:func:`perfharness.analysis.statistics.mean_rate`), laid
+    around the rate of the whole. A meter that keeps its rate makes blocks differ by a packet only, so it is narrow.
+    """
+    if len(batches.t_ns) < 2:
+        return None
+    start_ns = batches.t_ns[knee(batches)] + settle_ns
+    kept = batches.after(int(np.searchsorted(batches.t_ns, start_ns)))
+    span_ns = int(kept.t_ns[-1] - kept.t_ns[0]) if len(kept.t_ns) else 0
+    count = min(BLOCKS, span_ns // LEAST_BLOCK_NS)
+    if count < LEAST_BLOCKS:
+        return None
+    rates = rates_of(kept, edges(kept.t_ns, count))
+    value = _slope(kept.t_ns, kept.arrived)
+    mean, interval = mean_rate(rates)
+    if interval is None:
+        return None
+    return Steady(
+        rate_bps=value,
+        interval=replace(interval, lo=interval.lo - mean + value, hi=interval.hi - mean + value),
+        offered_bps=_slope(kept.t_ns, kept.offered),
+        idle_bps=idle_bps(kept, value),
+        start_ns=int(kept.t_ns[0]),
+        end_ns=int(kept.t_ns[-1]),
+        blocks=len(rates),
+    )
+
+
+def edges(t_ns: Ints, count: int) -> Ints:
+    """Indices of the batches that end ``count`` blocks of equal length, the first batch before them; a stall that
+    swallows a whole block leaves fewer."""
+    wanted = np.linspace(float(t_ns[0]), float(t_ns[-1]), count + 1)
+    return np.unique(np.clip(np.searchsorted(t_ns, wanted.astype(np.int64)), 0, len(t_ns) - 1))
+
+
+def rates_of(batches: Batches, at: Ints) -> Floats:
+    """Bit/s that arrived in each block between these batches."""
+    span = np.maximum(np.diff(batches.t_ns[at]), 1)
+    return np.asarray(np.diff(batches.arrived[at]) * 8e9 / span, np.float64)
+
+
+def idle_bps(batches: Batches, rate_bps: float) -> float:
+    """What was offered too little in each WINDOW_NS, as if nothing had waited in any queue meanwhile."""
+    at = edges(batches.t_ns, max(1, int(batches.t_ns[-1] - batches.t_ns[0]) // WINDOW_NS))
+    could = rate_bps / 8e9 * np.diff(batches.t_ns[at])
+    missing = np.maximum(could - np.diff(batches.offered[at]), 0.0).sum()
+    return float(missing) * 8 / batches.seconds if batches.seconds else 0.0
+
+
+def most_in(batches: Batches, seconds: float = 1.0) -> float | None:
+    """The highest rate over any stretch of so many seconds that begins at a batch, bit/s; None where it is shorter."""
+    span = round(seconds * 1e9)
+    if not len(batches.t_ns) or batches.t_ns[-1] - batches.t_ns[0] < span:
+        return None
+    ends = np.searchsorted(batches.t_ns, batches.t_ns + span, side="right") - 1
+    whole = batches.t_ns + span <= batches.t_ns[-1]
+    return float((batches.arrived[ends] - batches.arrived)[whole].max()) * 8 / seconds
+
+
+def _slope(t_ns: Ints, counts: Ints) -> float:
+    return float(counts[-1] - counts[0]) * 8e9 / float(t_ns[-1] - t_ns[0])
