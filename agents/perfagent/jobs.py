@@ -138,7 +138,7 @@ def _call(job: Job, spec: dict[str, Any]) -> tuple[dict[str, Any], Fault | None]
     from perfagent import methods
 
     try:
-        function = methods.load(spec["method"])
+        function = methods.resolve(spec["method"])
         wire.check_arguments(spec["method"], function, spec["args"])
         return function(job, **spec["args"]), None
     except Fault as fault:

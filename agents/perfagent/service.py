@@ -198,7 +198,7 @@ class Service:
         window = window_s is not None and window_s < deadline_s
         if job in self._table:
             raise Fault(Code.JOB_EXISTS, f"there is a job {job} already")
-        wire.check_arguments(method, methods.load(method), args)
+        wire.check_arguments(method, methods.resolve(method), args)
         room = max(0, self._room())
         if writes_bytes > room:
             reason = f"the job {job} may write {writes_bytes} bytes and this host's disk has {room} to spare"

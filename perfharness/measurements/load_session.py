@@ -123,7 +123,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    found_bps: float
+    found_bps: float | None
+    """None where no step was completed."""
     steps: tuple[Step, ...]
     ended: str
     """``overloaded``, ``most``, ``sender`` or ``time``."""
@@ -333,7 +334,8 @@ def _search(job: Job, told: Any) -> Search | None:
         )
         for step in load_files.rows(told, "steps", job)
     )
-    return Search(load_files.number(told, "found_bps", job), steps, ended if isinstance(ended, str) else "unknown")
+    found = None if told.get("found_bps") is None else load_files.number(told, "found_bps", job)
+    return Search(found, steps, ended if isinstance(ended, str) else "unknown")
 
 
 def _arrivals(job: Job, files: TaskFiles) -> Arrivals:

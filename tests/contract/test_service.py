@@ -218,7 +218,7 @@ def test_a_process_that_cannot_start_leaves_no_job(bench: Bench, monkeypatch: py
 def test_every_method_of_the_table_exists() -> None:
     """Each row of the closed table names a function with keyword-only arguments."""
     for method in methods.METHODS:
-        code = methods.load(method).__code__
+        code = methods.resolve(method).__code__
         assert code.co_argcount == 1, method
         assert code.co_kwonlyargcount > 0, method
 

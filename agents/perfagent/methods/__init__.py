@@ -36,7 +36,7 @@ METHODS = {
 }
 
 
-def load(method: str) -> Callable[..., dict[str, Any]]:
+def resolve(method: str) -> Callable[..., dict[str, Any]]:
     """The function behind a method's name. Raises Fault(UNKNOWN_METHOD)."""
     if method not in METHODS:
         raise Fault(Code.UNKNOWN_METHOD, f"the agent has no method {method!r:.80}")
