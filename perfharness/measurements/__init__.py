@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from perfharness.measurements import capacity, flows, host, latency, latency_router, path, pmtu, rfc6349, throughput
+from perfharness.measurements import (
+    capacity,
+    flows,
+    host,
+    latency,
+    latency_router,
+    path,
+    pmtu,
+    policing,
+    rfc6349,
+    throughput,
+)
 from perfharness.measurements.base import Context, Ends, MeasurementKind, Params, RouterContext
 from perfharness.order.circuit import Circuit, Endpoint, Pair
 
@@ -17,6 +28,7 @@ REGISTRY: dict[str, MeasurementKind] = {
     "throughput": throughput.Throughput(),
     "rfc6349": rfc6349.Rfc6349(),
     "capacity": capacity.Capacity(),
+    "policing": policing.Policing(),
 }
 TO_ROUTERS: dict[str, MeasurementKind] = {
     "latency": latency_router.LatencyToRouter(),

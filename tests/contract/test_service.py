@@ -60,12 +60,12 @@ def run(job: Any, *, text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    load = methods.load
+    resolve = methods.resolve
 
     def with_trial(method: str) -> Callable[..., dict[str, Any]]:
-        return run if method == "trial.run" else load(method)
+        return run if method == "trial.run" else resolve(method)
 
-    monkeypatch.setattr(methods, "load", with_trial)
+    monkeypatch.setattr(methods, "resolve", with_trial)
     return Bench(tmp_path)
 
 
