@@ -271,11 +271,11 @@ def kind_text(held: Overload) -> str:
 
 
 def fitness(task: Task, context: Context, held: Mapping[Direction, Overload | str]) -> tuple[Fitness, ...]:
-    """A host that set the limit below the order proves nothing of the circuit; above it, what arrived is enough."""
+    """A host that set the limit leaves open whether the circuit carries what was ordered, unless what arrived tells."""
     short = [
         (one.limit, one)
         for one in held.values()
-        if isinstance(one, Overload) and one.limit.host and one.interval.lo < context.committed_bps
+        if isinstance(one, Overload) and one.limit.host and one.interval.lo < context.committed_bps <= one.interval.hi
     ]
     evidence = tuple(dict.fromkeys(path for _, one in short for row in one.rows for path in row.evidence))
     return tuple(

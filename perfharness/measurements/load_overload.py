@@ -184,11 +184,10 @@ def _limit(found: Overload, session: Session, context: Context, lost: int, by_se
     sender, receiver = (end.name for end in context.ends(session.way))
     phase, rate = found.phase, rate_text
     aimed, offered = rate(phase.rate_bps), rate(found.offered_bps)
-    if found.proven:
+    own = by_sender + by_receiver
+    if found.proven and 2 * own <= lost:
         said = f"{offered} were offered and {rate(found.rate_bps)} arrived"
-        return Limit(
-            CIRCUIT, (said, f"the hosts account for {_share(by_sender + by_receiver, lost)} of what is missing")
-        )
+        return Limit(CIRCUIT, (said, f"the hosts account for {_share(own, lost)} of what is missing"))
     if 2 * by_receiver > lost > 0 and found.rate_bps < CLEAN * found.offered_bps:
         said = f"it may have dropped {by_receiver:,} of the {lost:,} packets that are missing ({session.way.value})"
         return Limit(RECEIVER, (said,), receiver)

@@ -41,10 +41,12 @@ TIMES, LONG_TIMES = 2.5, 1.6
 ROOM = 1.1
 """Share of the ordered rate that the port must have for anybody to need a meter."""
 SEARCH_NS = 3_000_000_000
-PACKETS_PER_S = 180_000
-"""Small packets are as large as a sender can send so many of."""
-LEAST_SMALL, MOST_SMALL, MOST_LARGE = 200, 700, 8400
+PACKETS_PER_S = 70_000
+"""Any host sends so many: small packets are as large as that asks for."""
+LEAST_SMALL, MOST_LARGE = 200, 8400
 """UDP payload, bytes."""
+SMALLER = 0.7
+"""Of the large size the small one is at most so much."""
 DRAWN = 400
 """Points of a picture."""
 NO_METER = "The order is the port's own rate: nobody polices or shapes it."
@@ -136,7 +138,7 @@ def sizes(context: Context) -> tuple[int, int]:
     due = round(OVER * context.committed_bps / 8 / PACKETS_PER_S) - header
     mtu = context.circuit.vbr_of((context.a.name, context.z.name)).mtu
     large = min(MOST_LARGE, (mtu - headers_bytes()) // 100 * 100)
-    return large, min(max(LEAST_SMALL, due), MOST_SMALL)
+    return large, min(max(LEAST_SMALL, due), round(SMALLER * large))
 
 
 def _phases(params: PolicingParams, context: Context, large: int, small: int) -> list[dict[str, Any]]:

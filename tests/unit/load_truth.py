@@ -38,6 +38,8 @@ class Load:
     """(when, how long) the sender sent nothing, seconds; what was due meanwhile is shed."""
     reorder: float = 0.0
     """Share of packets that come a little later than they should."""
+    keeps: float = 1.0
+    """Share of the packets that leave the sending host."""
     drop_batches: float = 0.0
     """Share of the receiver's rows that are missing: a stalled receiver reads several batches at once."""
 
@@ -58,7 +60,9 @@ def through(meter: Meter, load: Load, random: np.random.Generator) -> Seen:
     due = np.arange(count) // load.burst * load.burst * gap
     for at, length in load.stalls:
         due = due[(due < at * 1e9) | (due >= (at + length) * 1e9)]
-    out = _pass(meter, due, counted)
+    left = random.random(len(due)) < load.keeps
+    out = np.full(len(due), np.nan)
+    out[left] = _pass(meter, due[left], counted)
     passed = np.flatnonzero(~np.isnan(out))
     came = out[passed] + 1_000_000 + random.exponential(load.jitter_ns, len(passed))
     came[random.random(len(came)) < load.reorder] += 500_000

@@ -1,0 +1,173 @@
+"""What the jobs of a load session would have left, had the circuit been a simulated meter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perfharness import evidence
+from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements.load_session import DRIVE, SERVE
+from perfharness.model import Job, Measurement, Task
+from tests.unit.job_files import CONTEXT, counters
+from tests.unit.load_truth import OFFSET_NS, Load, Meter, Seen, through
+from tests.unit.probe_stream import START_UNIX_NS
+
+GAP_NS = 100_000_000
+"""Between two phases: each begins with an empty queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What they do to a load."""
+
+    most_bps: float = 10e9
+    """More the sender does not send."""
+    transmits: float = 1.0
+    """Share of what its program sends that its interface does; the rest vanishes uncounted."""
+    drops: float = 0.0
+    """Share of what reaches the receiver that its socket drops."""
+    stalls: Sequence[tuple[float, float]] = ()
+    """Of the sender, in each phase."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What counters rise by: ``queued``, ``rcvbuf``."""
+
+
+def measured(
+    folder: Path, task: Task, meter: Meter, hosts: Hosts | None = None, context: Context = CONTEXT, seed: int = 0
+) -> Measurement:
+    run = left(folder, task, meter, hosts or Hosts(), context, seed)
+    return REGISTRY[task.measurement].analyse(task, run.files(task.id), context)
+
+
+def left(
+    folder: Path, task: Task, meter: Meter, hosts: Hosts, context: Context = CONTEXT, seed: int = 0
+) -> evidence.RunFolder:
+    run = evidence.create(folder, "c", "r", {})
+    told = {}
+    for name in {job.secret for job in task.jobs if job.method in (SERVE, DRIVE)}:
+        pair = [job for job in task.jobs if job.secret == name]
+        told.update(_session(pair, meter, hosts, context, np.random.default_rng(seed)))
+    for job in task.jobs:
+        where = f"raw/{task.id}/{job.endpoint}.{job.id}"
+        data, files = told.get(job.id, ({}, {"counters.jsonl": _counters(task, meter, hosts)}))
+        for name, content in files.items():
+            run.write(f"{where}/{name}", content)
+        done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
+        run.write_json(f"{where}/result.json", {**done, "started_ns": 1, "ended_ns": 2})
+    run.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    return run
+
+
+def _counters(task: Task, meter: Meter, hosts: Hosts) -> bytes:
+    """The interface sends what the overload's packets are, or what it lets through of them."""
+    phases = next(job.args["phases"] for job in task.jobs if job.method == DRIVE)
+    times = max(float(phase.get("times_found", 0)) for phase in phases)
+    offered = min(meter.rate_bps * times, hosts.most_bps) * hosts.transmits
+    return counters(seconds=40, step_bytes=round(offered / 8 / 10), **hosts.counts)
+
+
+def _session(
+    pair: Sequence[Job], meter: Meter, hosts: Hosts, context: Context, random: np.random.Generator
+) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
+    sender, receiver = (next(job for job in pair if job.args["sends"] is sends) for sends in (True, False))
+    start_ns, packets, arrived, octets, dropped = START_UNIX_NS, 0, 0, 0, 0
+    rows: list[Any] = []
+    sent_rows: list[Any] = []
+    told: list[dict[str, Any]] = []
+    heard: list[dict[str, Any]] = []
+    order = sender.args["overhead_bytes"]
+    for index, phase in enumerate(sender.args["phases"]):
+        size = phase["packet_bytes"]
+        scale = (size + order) / (size + meter.header_bytes)
+        found = min(meter.rate_bps * scale, phase.get("search", {}).get("most_bps", 1e18), hosts.most_bps)
+        aimed = float(phase.get("rate_bps", found * phase.get("times_found", 1.2)))
+        offered = min(aimed, hosts.most_bps)
+        one = {"name": phase["name"], "packet_bytes": size, "rate_bps": round(aimed), "first": packets}
+        one |= {"packets": 0, "started_ns": start_ns, "late_ns": 0, "shed": 0, "blocked": 0}
+        other: dict[str, Any] = {"packets": 0, "bytes": 0, "duplicates": 0, "reordered": 0}
+        other |= {"first_ns": None, "last_ns": None}
+        if aimed:
+            load = Load(offered / scale, size, phase["seconds"], stalls=hosts.stalls, keeps=hosts.transmits)
+            seen = through(meter, load, random)
+            kept, lost = _kept(seen, hosts.drops, random)
+            size_counted = size + meter.header_bytes
+            number = seen.batches.offered // size_counted
+            t_ns = seen.batches.t_ns - OFFSET_NS + start_ns + 77_000_000
+            columns = zip(
+                t_ns.tolist(), kept.tolist(), number.tolist(), seen.delay_ns.tolist(), lost.tolist(), strict=True
+            )
+            for t, came, highest, delay, drop in columns:
+                row = (
+                    t,
+                    index,
+                    arrived + came,
+                    octets + came * size,
+                    packets + highest,
+                    delay - OFFSET_NS + 77_000_000,
+                    dropped + drop,
+                )
+                rows.append(row)
+            one |= {"packets": seen.sent, "shed": round((aimed - offered) / 8 / (size + order) * phase["seconds"])}
+            one |= {"late_ns": 3_000_000 * (aimed > offered)}
+            other |= {"packets": int(kept[-1]), "bytes": int(kept[-1]) * size}
+            other |= {"first_ns": int(t_ns[0]) - 100_000, "last_ns": int(t_ns[-1])}
+            packets, arrived, octets = packets + seen.sent, arrived + int(kept[-1]), octets + int(kept[-1]) * size
+            dropped += int(lost[-1])
+        sent_rows += [(start_ns, index, one["first"], round(aimed))]
+        start_ns += round(phase["seconds"] * 1e9)
+        one["ended_ns"] = start_ns
+        sent_rows += [(start_ns, index, packets, round(aimed))]
+        start_ns += GAP_NS
+        told.append(one)
+        heard.append(other)
+    search = {"found_bps": 1, "ended": "overloaded", "steps": []}
+    return {
+        sender.id: (
+            {
+                "role": "sender",
+                "phases": told,
+                "search": search,
+                "rtt_ns": 2_000_000,
+                "cpu_ns": 1,
+                "ended": "by itself",
+            },
+            {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), sent_rows)},
+        ),
+        receiver.id: (
+            {"role": "receiver", "phases": heard, "drops": dropped, "unread": 0, "cpu_ns": 1, "ended": "by itself"},
+            {"arrivals.jsonl": _lines(("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops"), rows)},
+        ),
+    }
+
+
+def _kept(seen: Seen, drops: float, random: np.random.Generator) -> tuple[Any, Any]:
+    """(arrived, dropped by the socket) up to each batch."""
+    came = seen.batches.arrived // (seen.batches.arrived[-1] // seen.arrived if seen.arrived else 1)
+    lost = np.cumsum(random.binomial(np.diff(came, prepend=0), drops))
+    return came - lost, lost
+
+
+def _lines(columns: Sequence[str], rows: Sequence[Any]) -> bytes:
+    head = json.dumps({"format_version": 1, "columns": list(columns)})
+    return "\n".join([head, *(json.dumps(row) for row in rows)]).encode() + b"\n"
+
+
+def one_way(measure: str, context: Context = CONTEXT, **params: Any) -> Task:
+    kind = REGISTRY[measure]
+    (task,) = kind.tasks(kind.parameters.model_validate({"direction": "a-z", **params}), "step", context)
+    return task
+
+
+def ordered(bps: int, context: Context = CONTEXT) -> Context:
+    """The same circuit with another bandwidth ordered."""
+    (vbr,) = context.circuit.vbrs
+    changed = {"vbrs": (vbr.model_copy(update={"bandwidth_bps": bps}),)}
+    objectives = context.circuit.objectives.model_copy(update={"rate_bps": bps})
+    circuit = context.circuit.model_copy(update={**changed, "objectives": objectives})
+    return replace(context, circuit=circuit)
