@@ -130,7 +130,7 @@ def rates_of(batches: Batches, at: Ints) -> Floats:
 
 
 def _most_bps(batches: Batches, rate_bps: float) -> float:
-    """What it carries if it carried nothing whenever less was offered: what the gaps held depends on the rate itself."""
+    """What it carries if it had to idle wherever less was offered: what fits into a gap depends on the rate itself."""
     most = rate_bps
     for _ in range(ROUNDS):
         most = rate_bps + idle_bps(batches, most)

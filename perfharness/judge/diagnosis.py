@@ -23,6 +23,7 @@ NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
 FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
 ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
+ASK_FOR_RATE = "Ask the carrier and the cloud for the rate set on the port and on the VBR."
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
 OWNER_OF_SIDE = {"onprem": "own", "cloud": "cloud"}
 SPEAKER = (
@@ -129,7 +130,33 @@ def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diag
             because=(f"{_where(finding)}: {finding.reason}", because),
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
-            next="Ask the carrier and the cloud for the rate set on the port and on the VBR.",
+            next=ASK_FOR_RATE,
+        )
+
+
+def metered_below_order(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """An overload was cut to less than the committed rate, and the meter's own behaviour tells what it is."""
+    for finding in _failed(findings, "capacity.sustained"):
+        way = str(finding.scope.direction)
+        facts = {item.task.id: item.facts.get("capacity", {}).get(way, {}) for item in measurements}[finding.task]
+        meters = [
+            item.facts["policing"][way]
+            for item in measurements
+            if item.task.scope.pair == finding.scope.pair and way in item.facts.get("policing", {})
+        ]
+        how = next((meter["kind"] for meter in meters if meter["kind"]), facts.get("limited_by", {}).get("how"))
+        yield Diagnosis(
+            cause="shaped-below-order" if how == "shaper" else "policed-below-order",
+            certainty="likely" if how else "possible",
+            segment=Segment.BETWEEN,
+            owner="carrier",
+            because=(
+                f"{_where(finding)}: {finding.reason}",
+                *(f"It {meter['sentence']}." for meter in meters if meter["sentence"]),
+            ),
+            against=(NOT_NARROWED,),
+            checklist=finding.checklist,
+            next=ASK_FOR_RATE,
         )
 
 
@@ -331,6 +358,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     host_cpu,
     below_order,
     tcp_short,
+    metered_below_order,
     mtu,
     loss,
     dscp_remarked,

@@ -63,6 +63,10 @@ METRICS = {
     "throughput.tcp": "TCP throughput",
     "capacity.sustained": "Sustained capacity",
     "capacity.max": "Highest capacity in one second",
+    "policing": "Policer or shaper",
+    "policing.rate": "Metered rate",
+    "policing.bucket": "Token bucket",
+    "policing.queue": "Queue of the shaper",
     "tcp.efficiency": "TCP efficiency",
     "tcp.buffer_delay": "TCP buffer delay",
     "tcp.transfer_time_ratio": "TCP transfer time ratio",
@@ -81,7 +85,7 @@ METRICS = {
 
 GROUPS = (
     ("Path", ("tools", "vlan", "bgp", "route", "path", "port", "pmtu", "flows", "dscp")),
-    ("Rate", ("throughput", "capacity", "tcp")),
+    ("Rate", ("throughput", "capacity", "policing", "tcp")),
     ("Delay", ("delay", "variation")),
     ("Loss and availability", ("loss", "reordering", "duplication", "availability", "outage")),
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from perfharness.report.blocks import Section
 from perfharness.report.dossier import Dossier
 from perfharness.report.sections import (
+    capacity,
     declared,
     delay,
     deviations,
@@ -36,6 +37,7 @@ SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     path.build,
     throughput.build,
     rfc6349.build,
+    capacity.build,
     delay.build,
     distribution.build,
     latency.build,
