@@ -26,6 +26,8 @@ BEND = 0.02
 """Share of all losses by which their curve must sag for a knee to be there at all."""
 ROUNDS = 6
 """Idle for a fifth of the time, it is known to 0.01 % after so many."""
+FLAT = 0.25
+"""Before the knee at most so much is lost in a time, of what is lost in it afterwards."""
 OVERLOADED = 1.02
 """Who was offered this much more than arrived, was given more than it carries."""
 
@@ -75,15 +77,22 @@ def knee(batches: Batches) -> int:
     """The index of the batch from which on it loses steadily: where a token bucket is empty.
 
     Losses add up to a curve that is flat until then and straight afterwards, so the knee is where it sags most below
-    its chord. A curve that hardly sags has none: it lost from the start.
+    its chord, if little was lost before. If much was, the curve sags for another reason (a stall of the sender, a rate
+    that wanders) and the knee is sought before that. A curve that hardly sags has none: it lost from the start.
     """
     lost = (batches.offered - batches.arrived).astype(np.float64)
-    lost -= lost[0] if len(lost) else 0.0
-    if len(lost) < 3 or lost[-1] <= 0:
-        return 0
-    t = (batches.t_ns - batches.t_ns[0]).astype(np.float64)
-    sag = t / t[-1] * lost[-1] - lost if t[-1] else np.zeros_like(lost)
-    return int(np.argmax(sag)) if sag.max() > BEND * lost[-1] else 0
+    t = (batches.t_ns - batches.t_ns[:1]).astype(np.float64)
+    lost -= lost[:1]
+    end = len(lost) - 1
+    while end > 1 and lost[end] > 0 and t[end] > 0:
+        sag = t[: end + 1] / t[end] * lost[end] - lost[: end + 1]
+        at = int(np.argmax(sag))
+        if sag[at] <= BEND * lost[end]:
+            return 0
+        if lost[at] * (t[end] - t[at]) <= FLAT * (lost[end] - lost[at]) * t[at]:
+            return at
+        end = at
+    return 0
 
 
 def steady(batches: Batches, settle_ns: int = SETTLE_NS) -> Steady | None:
