@@ -218,7 +218,7 @@ def test_the_verdict_of_a_run() -> None:
 
 def test_every_step_of_the_shipped_scenarios_is_answered() -> None:
     """Each judge line of the shipped scenarios asks for a metric that one of its step's tasks yields."""
-    for name in ("smoke", "acceptance", "classes"):
+    for name in ("smoke", "acceptance", "classes", "capacity"):
         scenario = load_scenario(name)
         plan = make_plan(lab(), scenario)
         for step in scenario.steps:
