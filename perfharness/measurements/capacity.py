@@ -233,7 +233,8 @@ def _observations(
 def sustained(held: Overload, about: Mapping[str, Any]) -> Observation:
     limit = held.limit
     at_fault = f"{limit.host}: {', '.join(limit.reasons)}"
-    said = f"Limited by {named(held)}: {'; '.join(limit.reasons)}."
+    # Whose fault it is, the fitness of that host says; its words stand before these.
+    said = f"Limited by {named(held)}." if limit.host else f"Limited by {named(held)}: {'; '.join(limit.reasons)}."
     return Observation(
         metric="capacity.sustained",
         statistic="mean",
