@@ -11,11 +11,11 @@ from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import measurable
-from perfharness.model import Finding, Measurement, Plan, Run, Status, Task, Verdict
+from perfharness.model import Finding, Measurement, Observation, Plan, Run, Status, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import checks
-from perfharness.plan import attempt, from_json
+from perfharness.plan import attempt, from_json, with_own_criteria
 
 FAILED = (Verdict.FAIL, Verdict.WARN)
 """What no other attempt at a task makes good."""
@@ -30,7 +30,7 @@ def evaluate(
     """
     first = load_circuit(folder.path / "order/circuit.yaml")
     circuit = corrected or first
-    scenario = load_scenario(str(folder.path / "order/scenario.yaml"))
+    scenario = with_own_criteria(load_scenario(str(folder.path / "order/scenario.yaml")), circuit)
     plan = from_json(folder.read_json("plan.json"), str(folder.path / "plan.json"))
     _must_name_the_hosts(circuit, plan)
     end = folder.read_json("end.json")
@@ -65,7 +65,7 @@ def why_again(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenari
     else what the circuit did would have a say in whether it is asked again.
     """
     measurement = _analysed(task, folder, circuit)
-    findings = _judged_alone(measurement, circuit, scenario)
+    findings = _judged_alone(measurement, circuit, with_own_criteria(scenario, circuit))
     if any(finding.verdict in FAILED for finding in findings):
         return ""
     left_open = (finding for finding in findings if finding.verdict is Verdict.INCONCLUSIVE)
@@ -80,15 +80,19 @@ def _judged_alone(measurement: Measurement, circuit: Circuit, scenario: Scenario
 
 def _left_undone(finding: Finding, measurement: Measurement) -> Iterator[str]:
     """What a host did not do of its part that this row needs."""
-    of = (finding.metric, finding.statistic, finding.scope.direction, finding.scope.service)
     for seen in measurement.observations:
-        if (seen.metric, seen.statistic, seen.scope.direction, seen.scope.service) != of:
+        if _row_of(seen) != _row_of(finding):
             continue
         if seen.short:
             yield seen.short
         for each in measurement.fitness:
             if not each.fit and not seen.short and each.host in seen.hosts and each.concerns(seen.metric):
                 yield f"{each.host}: {', '.join(each.reasons)}"
+
+
+def _row_of(figure: Finding | Observation) -> tuple[object, ...]:
+    scope = figure.scope
+    return figure.metric, figure.statistic, scope.direction, scope.service, scope.load
 
 
 def _measured(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenario) -> Measurement:

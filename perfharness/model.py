@@ -89,7 +89,8 @@ class Scope:
     """Class of service, e.g. ``EF``; empty = best effort, and no other beside it."""
     frame_bytes: int | None = None
     load: str = "idle"
-    """What else was on the path: ``idle``, ``tcp``, ``udp``, ``tcp both ways``."""
+    """What else was on the path: ``idle``, ``tcp``, ``udp``, ``tcp both ways``; in a service's test the step, as
+    ``75% CIR``."""
     window: Window | None = None
 
 
@@ -182,9 +183,16 @@ class Task:
     """Metrics that this task answers for, with their directions: what is missing is NOT_RUN."""
     services: tuple[str, ...] = ("",)
     """... and the classes of service for each of which it does, all of them at the same time."""
+    loads: tuple[str, ...] = ()
+    """... and the loads under each of which it does, one after the other; none: under that of its scope alone."""
     attempts: int = 1
     """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
     guard: Guard | None = None
+
+    @property
+    def under(self) -> tuple[str, ...]:
+        """The loads under which its figures are taken."""
+        return self.loads or (self.scope.load,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +287,7 @@ class Series:
     unit: str
     kind: str
     """``rate``, ``delay``, ``loss`` (y = lost packets at x), ``loss.periods`` (y = packets of a period of loss that
-    began at x), ``ccdf``, ``ccdf.pdv`` or ``ccdf.oneway``."""
+    began at x), ``ccdf``, ``ccdf.pdv``, ``ccdf.oneway``, ``service.rate`` or ``service.loss`` (y = the lost share)."""
     direction: Direction | None = None
     start_ns: int = 0
     x_unit: str = "s"

@@ -34,6 +34,7 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     Raises BadInput for steps that name no measurement, have wrong parameters, or do not fit this circuit.
     """
     parameters = step_parameters(scenario)
+    scenario = with_own_criteria(scenario, circuit)
     tasks: list[Task] = []
     problems: list[Problem] = []
     for pair in circuit.pairs:
@@ -94,9 +95,10 @@ def _must_be_answered(step: Step, tasks: Sequence[Task]) -> None:
                 )
             )
             found = dict.fromkeys(
-                (f"{way}, " if way else "") + f"load {task.scope.load}" + (f", class {service}" if service else "")
+                (f"{way}, " if way else "") + f"load {load}" + (f", class {service}" if service else "")
                 for task in tasks
                 for way in task.yields.get(spec.metric, ()) or (None,)
+                for load in task.under
                 for service in task.services
             )
             said = f"The step {step.id} gives no {spec.metric} for {asked}."
@@ -115,6 +117,16 @@ def chosen(plan: Plan, only: Sequence[str]) -> tuple[Task, ...]:
 def step_parameters(scenario: Scenario) -> dict[str, Params]:
     """The validated parameters of each step. Raises BadInput with every problem of every step."""
     return scenario.parameters({name: kind.parameters for name, kind in REGISTRY.items()})
+
+
+def with_own_criteria(scenario: Scenario, circuit: Circuit) -> Scenario:
+    """Each step without `judge` is held against what its own parameters require, such as those of a service."""
+    parameters = step_parameters(scenario)
+    steps = tuple(
+        step if step.judge else step.model_copy(update={"judge": parameters[step.id].criteria(circuit)})
+        for step in scenario.steps
+    )
+    return scenario.model_copy(update={"steps": steps})
 
 
 def attempt(task: Task, number: int) -> Task:

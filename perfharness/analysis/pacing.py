@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from perfharness.analysis.statistics import Ints
+
 _GAP = 3
 """Periods; where rows are missing for longer, nobody saw how evenly the packets left."""
+MOST_ROWS = 100_000
 
 
 def excess_packets(rows: Sequence[Mapping[str, Any]], rate_bps: float, packet_bytes: int) -> int | None:
@@ -57,3 +60,16 @@ def transmitted_bytes(rows: Sequence[Mapping[str, Any]], start_ns: int, end_ns: 
         return None
     (began, before), (ended, after) = points[0], points[-1]
     return None if after < before else (after - before) * 1e9 / (ended - began)
+
+
+def overflow_packets(t_ns: Ints, packets: Ints, per_second: float, depth: float) -> int:
+    """Packets that did not fit into a bucket of ``depth`` packets that drains at ``per_second``, from (n,) times and
+    how many had left by then: what a sender that knows its own pace offered above it."""
+    every = max(1, len(t_ns) // MOST_ROWS)
+    sent, took = np.diff(packets[::every]), np.maximum(0, np.diff(t_ns[::every]))
+    level = over = 0.0
+    for came, drained in zip(sent.tolist(), (took * per_second / 1e9).tolist(), strict=True):
+        level = max(0.0, level + came - drained)
+        if level > depth:
+            over, level = over + level - depth, depth
+    return int(np.ceil(over))

@@ -236,18 +236,25 @@ def samples_in_turn(samples: Samples, turn: Turn) -> Samples:
     another kind reorders nothing."""
     if turn.alone:
         return samples
-    mine = turn.mine(samples.seq)
+    arrivals = samples.arrivals
+    return some(samples, turn.mine(samples.seq), turn.number(arrivals[turn.mine(arrivals)]))
+
+
+def sent_within(samples: Samples, start_ns: int, end_ns: int) -> Samples:
+    """The packets that left between these moments, by the sender's clock."""
+    left = np.maximum.accumulate(samples.t1)  # one without a stamp left after the one before it
+    mine = (left >= start_ns) & (left <= end_ns)
+    return some(samples, mine, samples.arrivals[np.isin(samples.arrivals, samples.seq[mine])])
+
+
+def some(samples: Samples, mine: Bools, arrivals: Ints) -> Samples:
+    """Some of the packets, with the arrivals of them."""
     same = {"arrivals", "duplicates", "schedule_ns", "clock"}
     chosen: dict[str, Any] = {
         field.name: getattr(samples, field.name)[mine] for field in fields(Samples) if field.name not in same
     }
-    due, arrivals = samples.schedule_ns, samples.arrivals
-    return replace(
-        samples,
-        **chosen,
-        schedule_ns=None if due is None else due[mine],
-        arrivals=turn.number(arrivals[turn.mine(arrivals)]),
-    )
+    due = samples.schedule_ns
+    return replace(samples, **chosen, schedule_ns=None if due is None else due[mine], arrivals=arrivals)
 
 
 def like(one: Sources, other: Sources) -> Bools:

@@ -16,7 +16,6 @@ from perfharness.judge.filtered import nothing_came, swallowed
 from perfharness.judge.verdict import decide
 from perfharness.model import (
     Criterion,
-    Direction,
     Finding,
     Fitness,
     Measurement,
@@ -104,10 +103,11 @@ def _judged(
     if criterion is None:
         return
     task = measurement.task
-    for direction, service in product(spec.directions(task), spec.services(task)):
-        observation = _observed(spec, direction, service, measurement)
+    for load, direction, service in product(spec.loads(task), spec.directions(task), spec.services(task)):
+        asked = replace(task.scope, direction=direction, service=service, load=load)
+        observation = _observed(spec, asked, measurement)
         if observation is None:
-            missing = _missing(criterion, direction, service, measurement)
+            missing = _missing(criterion, asked, measurement)
             yield missing if by else replace(missing, verdict=Verdict.NOT_APPLICABLE, reason=NO_LONGER)
             continue
         judged.add(id(observation))
@@ -166,13 +166,11 @@ def _router_pairs(circuit: Circuit) -> dict[Pair, str]:
     return {pair: name for pair in circuit.pairs for name in pair if name not in agents}
 
 
-def _observed(
-    spec: CriterionSpec, direction: Direction | None, service: str, measurement: Measurement
-) -> Observation | None:
-    wanted = (spec.metric, spec.statistic, direction, service)
+def _observed(spec: CriterionSpec, asked: Scope, measurement: Measurement) -> Observation | None:
+    wanted = (spec.metric, spec.statistic, asked.direction, asked.service, asked.load)
     for observation in measurement.observations:
         scope = observation.scope
-        if (observation.metric, observation.statistic, scope.direction, scope.service) == wanted:
+        if (observation.metric, observation.statistic, scope.direction, scope.service, scope.load) == wanted:
             return observation
     return None
 
@@ -206,14 +204,13 @@ def _finding(
     )
 
 
-def _missing(criterion: Criterion, direction: Direction | None, service: str, measurement: Measurement) -> Finding:
+def _missing(criterion: Criterion, asked: Scope, measurement: Measurement) -> Finding:
     if measurement.status is Status.COMPLETED:
         reason = f"{measurement.task.measurement} gave no {criterion.metric} {criterion.statistic}."
     else:
         was = "" if measurement.status is Status.FAILED else "was "
         reason = f"The measurement {was}{measurement.status.value}: {measurement.reason}"
-    scope = replace(measurement.task.scope, direction=direction, service=service, window=measurement.window)
-    return _not_run(criterion, scope, reason, measurement.task.id)
+    return _not_run(criterion, replace(asked, window=measurement.window), reason, measurement.task.id)
 
 
 def _not_run(criterion: Criterion, scope: Scope, reason: str, task: str) -> Finding:

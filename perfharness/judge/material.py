@@ -13,9 +13,11 @@ OF_CE = "CE "
 
 
 def judged_with(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:
-    """The findings of the same task on which packets lost here tell: of their direction, or of the round trip."""
+    """The findings of the same task and load on which packets lost here tell: of their direction, or of the round
+    trip."""
     ways = (row.scope.direction, Direction.ROUND_TRIP)
-    return [finding for finding in findings if finding.task == measurement.task.id and finding.scope.direction in ways]
+    same = (finding for finding in findings if finding.task == measurement.task.id)
+    return [each for each in same if each.scope.direction in ways and each.scope.load == row.scope.load]
 
 
 def losses_of(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:

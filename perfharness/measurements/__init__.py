@@ -14,6 +14,8 @@ from perfharness.measurements import (
     pmtu,
     policing,
     rfc6349,
+    service_configuration,
+    service_performance,
     throughput,
 )
 from perfharness.measurements.base import Context, Ends, MeasurementKind, Params, RouterContext
@@ -29,6 +31,8 @@ REGISTRY: dict[str, MeasurementKind] = {
     "rfc6349": rfc6349.Rfc6349(),
     "capacity": capacity.Capacity(),
     "policing": policing.Policing(),
+    "service-configuration": service_configuration.ServiceConfiguration(),
+    "service-performance": service_performance.ServicePerformance(),
 }
 TO_ROUTERS: dict[str, MeasurementKind] = {
     "latency": latency_router.LatencyToRouter(),

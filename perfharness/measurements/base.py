@@ -27,6 +27,8 @@ from perfharness.model import (
     Window,
 )
 from perfharness.order.circuit import Circuit, End, Endpoint, Router
+from perfharness.order.document import KeyPath
+from perfharness.order.scenario import CriterionSpec
 from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
@@ -54,6 +56,10 @@ COUNTERS_ROW_BYTES = 4000
 
 class Params(Strict):
     """A step's parameters as written in the scenario; a measurement without any uses this."""
+
+    def criteria(self, circuit: Circuit) -> tuple[CriterionSpec, ...]:
+        """What these parameters themselves require of the figures: judged where the step has no `judge`."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +107,13 @@ class Ends:
     def scope(self, direction: Direction | None, **more: Any) -> Scope:
         return Scope(circuit=self.circuit.id, pair=self.pair, direction=direction, **more)
 
-    def must_fit(self, payload_bytes: int) -> None:
-        """Raises ``wrong`` for UDP payloads that do not fit into one packet on this circuit."""
+    def must_fit(self, payload_bytes: int, at: KeyPath = ("packet",)) -> None:
+        """Raises ``wrong`` for UDP payloads, written at this place of a step, that do not fit into one packet on this
+        circuit."""
         most = self.circuit.vbr_of((self.a.name, self.z.name)).mtu - headers_bytes()
         if payload_bytes > most:
             said = f"Packets with {payload_bytes} B of payload do not fit the ordered MTU and would be fragmented."
-            raise wrong(said, f"Write `packet: {most}` or less.", at=("packet",))
+            raise wrong(said, f"Write `packet: {most}` or less.", at=at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ LoadDirections = Annotated[
     Field(min_length=1),
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
 ]
-"""One, or a list of them."""
+"""One after the other; one alone needs no list."""
 
 
 class ThroughputParams(OneWindow):

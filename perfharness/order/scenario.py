@@ -95,8 +95,9 @@ class CriterionSpec(Strict):
     """Whether the run fails when this fails; otherwise it is a warning."""
     direction: Literal["each", "a-z", "z-a", "round-trip", "both"] = "each"
     """One verdict for each direction in which the figure comes, or for one direction only."""
-    load: Literal["idle", "tcp", "udp", "tcp both ways", "udp both ways"] | None = None
-    """Only figures that were taken under this load."""
+    load: Text | None = Field(default=None, examples=["udp"])
+    """Only figures that were taken under this load: idle, tcp, udp, `udp both ways`, or a step of a service as
+    `100% CIR`; without it, one verdict for each that a step offers one after the other."""
     service: ClassName | None = Field(default=None, alias="class")
     """Only figures of this class of service; without it, one verdict for each that the step sends."""
 
@@ -115,7 +116,7 @@ class CriterionSpec(Strict):
 
     def directions(self, task: Task) -> tuple[Direction | None, ...]:
         """The directions of this task for which the criterion asks; empty when it does not concern the task."""
-        if self.metric not in task.yields or self.load not in (None, task.scope.load) or not self.services(task):
+        if self.metric not in task.yields or not self.loads(task) or not self.services(task):
             return ()
         offered: tuple[Direction | None, ...] = tuple(task.yields[self.metric]) or (None,)
         return offered if self.direction == "each" else tuple(way for way in offered if way == self.direction)
@@ -123,6 +124,10 @@ class CriterionSpec(Strict):
     def services(self, task: Task) -> tuple[str, ...]:
         """The classes of service of this task for which the criterion asks."""
         return tuple(each for each in task.services if self.service in (None, each or BEST_EFFORT))
+
+    def loads(self, task: Task) -> tuple[str, ...]:
+        """The loads of this task for which the criterion asks."""
+        return tuple(each for each in task.under if self.load in (None, each))
 
     @property
     def _bound(self) -> tuple[str, str]:
