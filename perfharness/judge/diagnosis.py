@@ -107,6 +107,8 @@ def host_cpu(findings: Findings, measurements: Measurements) -> Iterable[Diagnos
 def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Less than the committed rate arrives although the hosts sent it and dropped nothing."""
     for finding in _failed(findings, "throughput.udp"):
+        if finding.operator != ">=":
+            continue
         rise = _delay_rise(findings, finding)
         if rise is None:
             cause, because = (
@@ -376,18 +378,18 @@ def _failed(findings: Findings, metric: str) -> list[Finding]:
 def _delay_rise(findings: Findings, of: Finding) -> float | None:
     """Median RTT beside this load less the idle median of the same pair, ns."""
 
-    def median(metric: str, task: str | None) -> float | None:
+    def median(metric: str, beside: tuple[str, str] | None) -> float | None:
         values = [
             finding.value
             for finding in findings
             if finding.metric == metric
             and finding.statistic == "p50"
             and finding.scope.pair == of.scope.pair
-            and task in (None, finding.task)
+            and beside in (None, (finding.task, finding.scope.load))
         ]
         return values[0] if values and isinstance(values[0], int | float) else None
 
-    loaded, idle = median("delay.loaded", of.task), median("delay.rtt", None)
+    loaded, idle = median("delay.loaded", (of.task, of.scope.load)), median("delay.rtt", None)
     return None if loaded is None or idle is None else loaded - idle
 
 

@@ -13,11 +13,12 @@ OF_CE = "CE "
 
 
 def judged_with(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:
-    """The findings of the same task and load on which packets lost here tell: of their direction, or of the round
-    trip."""
+    """The findings of the same task on which packets lost here tell: of their direction, or of the round trip; in a
+    task of several loads those under the same one."""
     ways = (row.scope.direction, Direction.ROUND_TRIP)
     same = (finding for finding in findings if finding.task == measurement.task.id)
-    return [each for each in same if each.scope.direction in ways and each.scope.load == row.scope.load]
+    loads = (row.scope.load,) if measurement.task.loads else None
+    return [each for each in same if each.scope.direction in ways and (loads is None or each.scope.load in loads)]
 
 
 def losses_of(row: LedgerRow, measurement: Measurement, findings: Sequence[Finding]) -> list[Finding]:

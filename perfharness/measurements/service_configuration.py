@@ -32,6 +32,8 @@ PROBE_NS = 5_000_000
 LEAST_EIR = 0.2
 """Share of the CIR from which on an EIR decides how much is offered to the policer (Y.1564, 8.1.2)."""
 BEYOND = 1.25
+BURST_TIMES = 4
+"""A burst comes at so many times the CIR, or as fast as the port can: a sender keeps that pace, and tokens do not care."""
 CLEAR = 1.05
 """A policer is tested by offering at least so many times what it may let through."""
 BURST = 0.01
@@ -166,10 +168,11 @@ def _phases(
         if load in (COMMITTED_BURST, EXCESS_BURST):
             burst_bytes = (service.cbs_bytes or 0) + ((service.ebs_bytes or 0) if load == EXCESS_BURST else 0)
             cir = service.cir.of(order)
-            if port < BEYOND * cir:
+            rate = round(min(port, BURST_TIMES * cir))
+            if rate < BEYOND * cir:
                 said = f"A burst of {name} cannot be told from its CIR of {rate_text(cir)} on this port."
                 raise wrong(said, "Leave out its `cbs` and `ebs`.", at=("services", name, "cbs"))
-            rate, seconds = round(port), burst_bytes * 8 / port
+            seconds = burst_bytes * 8 / (rate - cir)  # what the CIR fills meanwhile goes beside it
             rest = max(rest, BEYOND * burst_bytes * 8 / cir)
         else:
             asked = rates.get(load) or Portion(bps=round(service.cir.of(order) * int(load.split("%")[0]) / 100))

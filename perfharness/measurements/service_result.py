@@ -85,7 +85,8 @@ def at_once(task: Task, files: TaskFiles, context: Context) -> Measurement:
     if isinstance(read, str):
         return failed(task, files, read)
     rows = {way: probe_ledger.book(context, task.scope, way, read.counted, read.found)[0] for way in WAYS}
-    classes = latency_classes.split(task, context, read.found, read.counted, rows)
+    beside = replace(task, scope=replace(task.scope, direction=Direction.ROUND_TRIP))
+    classes = latency_classes.split(beside, context, read.found, read.counted, rows)
     available = [service_figures.available(step, read.ledgers[step.scope], context) for step in read.steps]
     return _measurement(read, classes, available)
 
@@ -128,6 +129,7 @@ def _measurement(read: _Read, classes: Sequence[OfClass], more: Sequence[Observa
         for step in read.steps
         for seen in service_figures.of_load(step, read.ledgers[step.scope], context, beside_bps)
     ]
+    one_way = _one_way(classes, read)
     return Measurement(
         task,
         Status.COMPLETED,
@@ -136,7 +138,7 @@ def _measurement(read: _Read, classes: Sequence[OfClass], more: Sequence[Observa
             *figures,
             *more,
             *(seen for each in classes for seen in _of_class(each, read)),
-            *_one_way(classes, read),
+            *one_way.observations,
         ),
         ledger=tuple(row for rows in read.ledgers.values() for row in rows),
         fitness=_fitness(read),
@@ -144,6 +146,7 @@ def _measurement(read: _Read, classes: Sequence[OfClass], more: Sequence[Observa
         facts={
             **probe.authenticity(read.found),
             "prober": probe.prober(read.found),
+            "oneway": one_way.facts,
             "steps": [_facts(step, beside_bps) for step in read.steps],
         },
     )
@@ -194,17 +197,16 @@ def _of_class(one: OfClass, read: _Read) -> Iterator[Observation]:
     yield from probe.quantiles("variation.pdv", summary.pdv, PDV_QUANTILES, one.scope, read.context, one.found, excused)
 
 
-def _one_way(classes: Sequence[OfClass], read: _Read) -> list[Observation]:
+def _one_way(classes: Sequence[OfClass], read: _Read) -> latency_oneway.OneWay:
     """Where the clocks allow it; the direction of the load alone."""
-    if not classes:
-        return []
     told = latency_oneway.observe(read.files, read.context, read.found, classes)
     ways = ways_of(read.task.scope.direction or Direction.A_Z)
-    return [
+    kept = tuple(
         seen
         for seen in told.observations
         if seen.metric == "delay.oneway" and seen.statistic == "p99" and seen.scope.direction in ways
-    ]
+    )
+    return replace(told, observations=kept)
 
 
 def _delays(read: _Read, classes: Sequence[OfClass]) -> tuple[Series, ...]:

@@ -83,12 +83,9 @@ class Step:
         gone = np.append(reached - self.first - (own.packets - base), self.phase.lost)
         gone = np.clip(np.minimum.accumulate(gone[::-1])[::-1], 0, self.phase.lost)
         if not len(own.t_ns):
-            nothing = np.zeros(0, np.int64)
-            return (
-                _between((0, 0), nothing),
-                _between((self.first, end), nothing),
-                _between((0, self.phase.lost), nothing),
-            )
+            whole = ((0, 0), (self.first, end), (0, self.phase.lost))
+            times, reached, gone = (_between(ends, own.t_ns) for ends in whole)
+            return times, reached, gone
         ends_ns = int(own.t_ns[0]), int(own.t_ns[-1]) + TAIL_NS
         return _between(ends_ns, own.t_ns), _between((self.first, end), reached), np.insert(gone, 0, 0)
 
@@ -97,7 +94,7 @@ class Step:
         _, reached, gone = self.missing()
         blocks = max(1, round(self.seconds / block_s))
         edges: Ints = self.first + np.arange(blocks + 1) * self.phase.sent // blocks
-        lost: Ints = np.diff(np.round(np.interp(edges, reached, gone)).astype(np.int64))
+        lost: Ints = np.diff(np.rint(np.interp(edges, reached, gone))).astype(np.int64)
         packets: Ints = np.diff(edges)
         return lost, packets
 

@@ -181,6 +181,8 @@ def test_a_class_that_starves_fails_beside_one_that_does_not(tmp_path: Path) -> 
     rows = judged(found, asked, tmp_path)
     fates = {row.scope.service: row.verdict for row in rows if row.metric == "loss" and row.scope.direction is A_Z}
     assert fates == {"EF": Verdict.PASS, "BE": Verdict.FAIL}
+    delays = {row.scope.service: row.verdict for row in rows if row.metric == "delay.loaded"}
+    assert delays == {"EF": Verdict.FAIL, "BE": Verdict.FAIL}, "22 ms of made-up round trips, 5 ms ordered"
     seen = {each.scope.service: each.value for each in found.observations if each.metric == "availability"}
     assert seen["EF"] == 1.0 and seen["BE"] == pytest.approx(25 / 40, abs=0.05)
 
@@ -209,12 +211,12 @@ def phase_of(task: Task, name: str) -> dict[str, Any]:
 
 
 def test_a_burst_waits_until_its_tokens_are_there() -> None:
-    """CBS goes out as fast as the port can, after a rest in which the CIR fills so much."""
+    """CBS goes out beside the CIR and faster than it, after a rest in which the CIR fills so much."""
     service = {"cir": "20Mbps", "cbs": "500kB", "ebs": "100kB"}
     (task,) = tasks("service-configuration", services={"one": service}, direction="a-z")
     assert task.loads[-2:] == ("CBS", "CBS+EBS")
     burst = phase_of(task, "CBS")
-    assert burst["seconds"] * burst["rate_bps"] / 8 == pytest.approx(500_000, rel=1e-6)
+    assert burst["seconds"] * (burst["rate_bps"] - 20e6) / 8 == pytest.approx(500_000, rel=1e-6)
     phases = next(job for job in task.jobs if job.method == "load.drive").args["phases"]
     before = phases[phases.index(burst) - 1]
     assert before["name"] == "rest" and before["seconds"] * 20e6 / 8 > 500_000

@@ -71,7 +71,7 @@ def _figure(dossier: Dossier, row: Finding, known: Mapping[str, Any]) -> Row:
     return Row(
         (
             Cell(row.task, kind="head"),
-            Cell(words.direction(row.scope.direction, row.scope.service)),
+            Cell(words.direction(row.scope.direction, row.scope.service), _load(row)),
             Cell(row.statistic),
             Cell(delay, kind="num"),
             Cell(bound, kind="num"),
@@ -79,6 +79,10 @@ def _figure(dossier: Dossier, row: Finding, known: Mapping[str, Any]) -> Row:
             Cell("", refs=dossier.refs(row.evidence)),
         )
     )
+
+
+def _load(row: Finding) -> str:
+    return "" if row.scope.load == "idle" else words.load(row.scope.load)
 
 
 def _clocks(told: list[Measurement]) -> Table:
