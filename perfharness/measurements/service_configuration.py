@@ -33,7 +33,7 @@ LEAST_EIR = 0.2
 """Share of the CIR from which on an EIR decides how much is offered to the policer (Y.1564, 8.1.2)."""
 BEYOND = 1.25
 BURST_TIMES = 4
-"""A burst comes at so many times the CIR, or as fast as the port can: a sender keeps that pace, and tokens do not care."""
+"""A burst comes at so many times the CIR, or as the port can: a sender keeps that pace, and tokens do not care."""
 CLEAR = 1.05
 """A policer is tested by offering at least so many times what it may let through."""
 BURST = 0.01

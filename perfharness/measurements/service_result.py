@@ -242,15 +242,14 @@ def _series(read: _Read) -> Iterator[Series]:
         edges = start + np.arange(int(length / width) + 2) * width
         bits = np.array([session.counted(phase) * 8 for phase in session.phases])
         carried = np.cumsum(np.diff(rows.packets, prepend=0) * bits[rows.phase])
-        seen = np.searchsorted(rows.t_ns, edges, "right") - 1
-        rate = np.diff(np.where(seen < 0, 0, carried[seen])) / width * 1e9
+        rate = np.diff(np.interp(edges, rows.t_ns, carried, left=0.0)) / width * 1e9
         middle = (edges[:-1] + edges[1:] - 2 * start) / 2e9
-        yield Series("rate", middle, rate, "bit/s", "service.rate", session.way, start, service=step.scope.service)
-        gone = rows.highest - rows.packets
-        lost = np.diff(np.where(seen < 0, 0, gone[seen])).clip(min=0)
-        sent = np.diff(np.where(seen < 0, 0, rows.highest[seen]))
-        share = np.divide(lost, sent, out=np.zeros(len(lost)), where=sent > 0)
-        yield Series("lost", middle, share, "1", "service.loss", session.way, start, service=step.scope.service)
+        way, of = session.way, step.scope.service
+        yield Series("rate", middle, rate, "bit/s", "service.rate", way, start, service=of)
+        gone = np.interp(edges, rows.t_ns, rows.highest - rows.packets, left=0.0)
+        lost, sent = np.diff(gone).clip(min=0), np.diff(np.interp(edges, rows.t_ns, rows.highest, left=0.0))
+        share = np.divide(lost, sent, out=np.zeros(len(lost)), where=sent > 0).clip(max=1.0)
+        yield Series("lost", middle, share, "1", "service.loss", way, start, service=of)
 
 
 def _facts(step: Step, beside_bps: float) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Dossier:
 
     def where(self, row: Finding) -> str:
         """Direction and load of a finding in words; a throughput is its own load."""
-        own = row.metric.startswith("throughput.") and "both" not in row.scope.load
+        own = row.metric.startswith("throughput.") and row.scope.load in ("idle", "tcp", "udp")
         return words.scope(row.scope, pair=self.several_pairs, load_too=not own)
 
     def name(self, row: Finding) -> str:
@@ -72,6 +72,11 @@ class Dossier:
 
     def with_verdict(self, *verdicts: Verdict) -> tuple[Finding, ...]:
         return tuple(row for row in self.run.findings if row.verdict in verdicts)
+
+    @cached_property
+    def stepped(self) -> frozenset[str]:
+        """Tasks whose figures come under several loads one after the other: they have a section of their own."""
+        return frozenset(item.task.id for item in self.run.measurements if item.task.loads)
 
     @cached_property
     def required(self) -> tuple[Finding, ...]:

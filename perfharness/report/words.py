@@ -139,6 +139,10 @@ _LOADS = {
     "udp": "under UDP load",
     "tcp both ways": "under TCP load both ways",
     "udp both ways": "under UDP load both ways",
+    "service": "during the steps of a service",
+    "service both ways": "during the steps of a service both ways",
+    "CIR": "under all services at their CIR",
+    "CIR both ways": "under all services at their CIR both ways",
 }
 
 
@@ -154,7 +158,7 @@ def cause(name: str) -> str:
 
 def load(name: str) -> str:
     """What else was on the path, in words."""
-    return _LOADS.get(name, f"under load: {name}")
+    return _LOADS.get(name, f"at {name}")
 
 
 def direction(which: Direction | None, service: str = "") -> str:

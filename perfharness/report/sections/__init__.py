@@ -26,6 +26,7 @@ from perfharness.report.sections import (
     rebuild,
     reroutes,
     rfc6349,
+    service,
     summary,
     throughput,
 )
@@ -38,6 +39,7 @@ SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     throughput.build,
     rfc6349.build,
     capacity.build,
+    service.build,
     delay.build,
     distribution.build,
     latency.build,

@@ -65,6 +65,20 @@ METHODS = {
         "probe stream beside the load measures the delay under load: it is not the load's own frames. The output, "
         "version and exact arguments of both ends are evidence.",
     ),
+    "service-configuration": (
+        "Service configuration",
+        "Each service by itself (ITU-T Y.1564, 8.1): steps up to its CIR, CIR+EIR, what is let through of more than "
+        "that, and bursts where they were ordered, as parts of one paced stream of UDP with short rests between them. "
+        "Every packet has a number, so losses are counted to the packet, step by step, the end of each included. The "
+        "recommendation measures delay by the load's own frames; here a probe stream beside the load does, in the "
+        "service's class.",
+    ),
+    "service-performance": (
+        "Service performance",
+        "All services at their CIR at once (ITU-T Y.1564, 8.2), each a paced stream of UDP in its own class. "
+        "Availability is by severely errored seconds (ITU-T Y.1563) of the loads' own packets; delay and variation "
+        "come from a probe stream beside them in which the classes take turns.",
+    ),
 }
 GENERAL = (
     (

@@ -53,6 +53,8 @@ def _headlines(dossier: Dossier, metric: str, statistic: str | None) -> list[Row
     """A row for each pair, load and class of this metric for which something was required."""
     found: dict[tuple[str, str, str, str], list[Finding]] = {}
     for row in dossier.required:
+        if row.task in dossier.stepped:
+            continue
         if row.metric == metric and row.value is not None and statistic in (None, row.statistic):
             found.setdefault((row.scope.pair, row.scope.load, row.statistic, row.scope.service), []).append(row)
     return [_headline(dossier, rows) for rows in found.values()]
