@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from perfharness.model import Direction, Finding, Job, Measurement, Task, Verdic
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
 from perfharness.plan import make_plan, with_own_criteria
+from perfharness.report.blocks import Chart, Para, Table
+from perfharness.report.dossier import Dossier
+from perfharness.report.html import render
+from perfharness.report.sections import service
+from tests.unit import run_builder
 from tests.unit.job_files import CIRCUIT, CONTEXT
 from tests.unit.probe_stream import Packet
 from tests.unit.service_files import Fate, Fates, store, tasks
@@ -33,8 +40,6 @@ def scenario_of(tmp_path: Path, measure: str, text: str = "") -> Scenario:
 
 def judged(found: Measurement, params: dict[str, Any], tmp_path: Path) -> list[Finding]:
     """By what the services themselves require."""
-    import json
-
     text = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in params.items())
     scenario = with_own_criteria(scenario_of(tmp_path, found.task.measurement, text), CIRCUIT)
     rows = judge(CIRCUIT, scenario, [found], (), date(2027, 1, 1), {})
@@ -293,3 +298,40 @@ def test_too_few_ports_are_said(tmp_path: Path) -> None:
 def test_the_context_is_the_labs() -> None:
     """The figures above are of an order of 1 Gbit/s at L2 with a VLAN tag."""
     assert (CONTEXT.committed_bps, CONTEXT.layer, CONTEXT.tagged) == (10**9, "L2", True)
+
+
+def test_the_report_has_a_table_and_a_picture_of_each_direction(tmp_path: Path) -> None:
+    """Each step is a row with its verdict and why it is not passed; the method says where delay comes from."""
+    found, rows = configured(tmp_path, lambda job, load: Fate(through=0.98) if load == "100% CIR" else Fate())
+    run = replace(run_builder.passing(), findings=tuple(rows), measurements=(found,))
+    built = service.build(Dossier(run, CIRCUIT, scenario_of(tmp_path, "service-configuration")))
+    overview, table = (block for block in built.blocks if isinstance(block, Table))
+    assert [row.cells[-1].verdict for row in overview.rows] == [Verdict.FAIL]
+    verdicts = {row.cells[0].text: row.cells[-1].verdict for row in table.rows}
+    assert list(verdicts) == ["25% CIR", "50% CIR", "75% CIR", "100% CIR", "CIR+EIR", "policing"]
+    assert (verdicts["75% CIR"], verdicts["100% CIR"]) == (Verdict.PASS, Verdict.FAIL)
+    assert "FLR: It is at least" in next(row.note for row in table.rows if row.cells[0].text == "100% CIR")
+    (picture,) = (block for block in built.blocks if isinstance(block, Chart))
+    assert "CIR is 20 Mbit/s; CIR+EIR is 30 Mbit/s" in picture.caption and "policing" in picture.svg
+    assert any("STAMP stream beside the load" in block.text for block in built.blocks if isinstance(block, Para))
+
+
+def test_the_report_says_where_policing_does_not_apply(tmp_path: Path) -> None:
+    """CIR is the port's rate: there is no such step, and the report says why."""
+    (task,) = tasks("service-configuration", direction="a-z", step="2s", steps=[1])
+    found = store(tmp_path / "run", task)
+    run = replace(run_builder.passing(), findings=(), measurements=(found,))
+    built = service.build(Dossier(run, CIRCUIT, scenario_of(tmp_path, "service-configuration")))
+    assert any("Policing is not applicable" in block.text for block in built.blocks if isinstance(block, Para))
+
+
+def test_the_whole_report_can_be_made_of_all_services_at_once(tmp_path: Path) -> None:
+    """Delay, distribution and one-way sections take the services' series too, each with the name of its load."""
+    services = {"voice": {"cir": "5Mbps", "dscp": "EF"}, "bulk": {"cir": "20Mbps", "dscp": "BE"}}
+    asked = {"services": services, "duration": "12s", "direction": "both"}
+    (task,) = tasks("service-performance", **asked)
+    found = store(tmp_path / "run", task)
+    run = replace(run_builder.passing(), findings=tuple(judged(found, asked, tmp_path)), measurements=(found,))
+    page = render(run, CIRCUIT, scenario_of(tmp_path, "service-performance"))
+    assert "All services at their CIR, on-prem → cloud, both ways at once" in page
+    assert "under all services at their CIR both ways" in page

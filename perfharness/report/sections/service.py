@@ -22,8 +22,8 @@ METHOD = (
     "round trip takes longer than the least one of its ten seconds. Rates are counted at the receiver, at the layer of "
     "the order; where a step overloads the circuit, over its second half, when a bucket of tokens is empty. At or "
     "below the CIR a service must meet all of its criteria; at CIR+EIR its CIR must still arrive, the rest is "
-    "reported; when policed, no less than CIR·(1−FLR) and no more than CIR+EIR may arrive, each by the margin that is part of "
-    "the requirement. A step that a host did not offer, or did not receive, is inconclusive."
+    "reported; when policed, no less than CIR·(1−FLR) and no more than CIR+EIR may arrive, each by the margin "
+    "that is part of the requirement. A step that a host did not offer, or did not receive, is inconclusive."
 )
 SHORT_NAMES = {
     "throughput.udp": "IR",
@@ -69,16 +69,16 @@ def _of_task(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     if item.task.measurement == CONFIGURATION:
         for (name, way), own in services.items():
             yield Sub(f"{name}{_bracketed(own[0])}, {words.direction(way)}{both}")
-            yield _chart(dossier, item, way, {name: own})
             yield _table(dossier, item, own)
+            yield _chart(dossier, item, way, {name: own})
             if not any(step["load"].startswith("policing") for step in own):
                 yield Para(_unpoliced(dossier, item), "note")
         return
     for way in dict.fromkeys(way for _, way in services):
         mine = {name: own for (name, each), own in services.items() if each is way}
         yield Sub(f"All services at their CIR, {words.direction(way)}{both}")
-        yield _chart(dossier, item, way, mine)
         yield _table(dossier, item, [step for own in mine.values() for step in own], performance=True)
+        yield _chart(dossier, item, way, mine)
 
 
 def _unpoliced(dossier: Dossier, item: Measurement) -> str:
