@@ -107,8 +107,8 @@ def host_cpu(findings: Findings, measurements: Measurements) -> Iterable[Diagnos
 def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Less than the committed rate arrives although the hosts sent it and dropped nothing."""
     for finding in _failed(findings, "throughput.udp"):
-        if finding.operator != ">=":
-            continue
+        if finding.operator == "<=" and _exceeds(finding):
+            continue  # a policer that lets too much through
         rise = _delay_rise(findings, finding)
         if rise is None:
             cause, because = (
@@ -391,6 +391,11 @@ def _delay_rise(findings: Findings, of: Finding) -> float | None:
 
     loaded, idle = median("delay.loaded", (of.task, of.scope.load)), median("delay.rtt", None)
     return None if loaded is None or idle is None else loaded - idle
+
+
+def _exceeds(finding: Finding) -> bool:
+    value, limit = finding.value, finding.threshold
+    return isinstance(value, int | float) and isinstance(limit, int | float) and value > limit
 
 
 def _segment(measurement: Measurement, host: str) -> Segment:

@@ -28,7 +28,7 @@ from perfharness.order.wrong import wrong
 EXCESS, POLICING, COMMITTED_BURST, EXCESS_BURST = "CIR+EIR", "policing", "CBS", "CBS+EBS"
 SCOPE_LOAD = "service"
 ROW_NS = 10_000_000
-PROBE_NS = 5_000_000
+PROBE_NS = 2_000_000
 LEAST_EIR = 0.2
 """Share of the CIR from which on an EIR decides how much is offered to the policer (Y.1564, 8.1.2)."""
 BEYOND = 1.25

@@ -22,6 +22,8 @@ from perfharness.model import Interval, LedgerRow, Observation
 
 SETTLED = 0.5
 """Share of a phase after which a token bucket of usual size is empty: what overloads is judged by what comes then."""
+LEAST_BURST = 0.95
+"""Share of a burst of milliseconds that a sender must have offered for its loss to be told, with how much it was."""
 BLOCK_S, LEAST_BLOCKS = 1.0, 10
 """Losses are counted in blocks of a second; of a short phase in so many."""
 
@@ -64,17 +66,18 @@ def _rate(step: Step, rows: Rows, context: Context, beside_bps: float) -> Observ
     """The rate that arrived, at the ordered layer, with that of the probes. At best what the sender did not offer had
     arrived too, and what the receiving host lost."""
     about: dict[str, Any] = {"metric": "throughput.udp", "statistic": "mean", "scope": step.scope, "unit": "bit/s"}
-    rates, given = step.rates_bps(0.0), _given(step)
-    if given is None and _overloads(step):
-        rates = step.rates_bps(SETTLED)
+    given = _given(step)
+    skip = SETTLED if given is None and _overloads(step) else 0.0
+    rates = step.rates_bps(skip)
     if given is None and not len(rates):
         said = "Nothing of this step arrived." if step.phase.sent else "Nothing of this step was sent."
         return Observation(**about, layer=context.layer, value=None, n=0, reason=said, evidence=step.session.evidence)
     value, interval = given or mean_rate(rates)
     said = _offered_text(step) if _shortfall(step) else ""
     if interval is not None:
-        unoffered = max(0.0, step.intended_bps - step.offered_bps)
-        lost_bps = host_loss(rows)[1] * step.packet_bits / step.seconds
+        # Of a part of the step: all that is lacking may have been lacking there.
+        unoffered = max(0.0, step.intended_bps - step.offered_bps) / (1 - skip)
+        lost_bps = host_loss(rows)[1] * step.packet_bits / step.seconds / (1 - skip)
         few = given is None and (interval.n_eff or 0.0) < min(FEW_RATES, len(rates))
         said = f"{said} It changed too slowly to be sure of in so short a step.".strip() if few else said
         interval = replace(
@@ -97,7 +100,7 @@ def _rate(step: Step, rows: Rows, context: Context, beside_bps: float) -> Observ
 
 
 def _overloads(step: Step) -> bool:
-    """More is lost than a step at or below the CIR could lose and pass: then the bucket is not to be counted."""
+    """It offers more than the CIR, so that a bucket of tokens may carry a part of it."""
     return "CIR" not in step.scope.load or "+" in step.scope.load
 
 
@@ -137,7 +140,8 @@ def _loss(step: Step, rows: Rows, context: Context) -> Observation:
         interval = replace(interval, hi=loss_interval(lost, sent, (0, 0), n_eff).hi, n_eff=None)
         short = f"{receiver}: {kept[0]}"
         said += f"; {receiver} was not fit to receive this step"
-    withheld = 1 - step.offered_bps / step.intended_bps if step.offered_bps < LEAST_OFFERED * step.intended_bps else 0.0
+    share = step.offered_bps / step.intended_bps
+    withheld = 1 - share if share < (LEAST_OFFERED if step.seconds >= 1 else LEAST_BURST) else 0.0
     if withheld:
         interval = replace(interval, hi=withheld + (1 - withheld) * interval.hi, n_eff=None)
     return Observation(
@@ -146,7 +150,7 @@ def _loss(step: Step, rows: Rows, context: Context) -> Observation:
         n=sent,
         interval=interval,
         evidence=step.session.evidence,
-        reason=f"{said}. {_offered_text(step) if withheld else ''}".strip(),
+        reason=f"{said}. {_offered_text(step) if share < LEAST_OFFERED else ''}".strip(),
         hosts=context.hosts,
         short=short,
     )

@@ -66,7 +66,7 @@ def verdict(rows: list[Finding], metric: str, load: str, operator: str = "", way
 
 def circuit(job: Job, load: str) -> Fate:
     """What the order promises: CIR and EIR, and no more."""
-    return Fate(most_bps=29.9e6, bucket_bytes=200_000) if load == "policing" else Fate()
+    return Fate(most_bps=29.5e6, bucket_bytes=200_000) if load == "policing" else Fate()
 
 
 def test_a_circuit_as_ordered_passes_every_step(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_bucket_of_tokens_is_no_rate(tmp_path: Path) -> None:
     """What a burst allowance lets through at the beginning of the policing step does not count against the policer."""
     _, rows = configured(
         tmp_path,
-        lambda job, load: Fate(most_bps=29.9e6, bucket_bytes=400_000) if load == "policing" else Fate(),
+        lambda job, load: Fate(most_bps=29.5e6, bucket_bytes=400_000) if load == "policing" else Fate(),
     )
     assert verdict(rows, "throughput.udp", "policing", "<=") is Verdict.PASS
 
@@ -205,7 +205,7 @@ def test_the_policer_is_offered_what_the_recommendation_says(eir: str | None, of
     """CIR + 1.25·EIR from an EIR of a fifth of the CIR on, else 1.25·CIR + EIR; the probes are a part of it."""
     service = {"cir": "20Mbps", **({"eir": eir} if eir else {})}
     (task,) = tasks("service-configuration", services={"one": service}, direction="a-z")
-    probes_bps = (64 + 28 + 18) * 8 * 200
+    probes_bps = (64 + 28 + 18) * 8 * 500
     assert phase_of(task, "policing")["rate_bps"] == pytest.approx(offered - probes_bps, abs=2)
     assert phase_of(task, "50% CIR")["rate_bps"] == pytest.approx(10e6 - probes_bps, abs=2)
 
@@ -253,7 +253,7 @@ BAD = {
     "ebs": ("services: {a: {cir: 3Mbps, ebs: 9kB}}", "without a `cbs`"),
     "flr": ("services: {a: {cir: 3Mbps, flr: 3}}", "more than the whole"),
     "packet": ("services: {a: {cir: 3Mbps, packet: 1600B}}", "do not fit the ordered MTU"),
-    "probes": ("services: {a: {cir: 100kbps}}", "no more than the probes beside it"),
+    "probes": ("services: {a: {cir: 400kbps}}", "no more than the probes beside it"),
     "key": ("services: {a: {cir: 3Mbps, fld: 3ms}}", "unknown key 'fld'"),
     "step": ("step: 100ms", "'step': 100 ms is below 2 s"),
     "steps-over": ("steps: [50, 150]", "'150' is above 100"),
