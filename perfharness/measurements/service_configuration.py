@@ -36,8 +36,8 @@ BURST_TIMES = 4
 """A burst comes at so many times the CIR, or as the port can: a sender keeps that pace, and tokens do not care."""
 CLEAR = 1.05
 """A policer is tested by offering at least so many times what it may let through."""
-BURST = 0.01
-"""Share of a burst that may be lost: a policer counts in packets and ticks."""
+BURST = 0.05
+"""Share of a burst that may be lost: a policer counts in packets and ticks, and a hundred packets prove no less."""
 
 
 def _distinct(steps: tuple[int, ...]) -> tuple[int, ...]:

@@ -121,8 +121,8 @@ def _session(job: Job, context: Context, fate: Fates) -> tuple[dict[str, Any], b
     for number, phase in enumerate(job.args["phases"]):
         how = fate(job, phase["name"])
         counted = phase["packet_bytes"] + job.args["overhead_bytes"]
-        per_row = phase["rate_bps"] * how.offered / 8 / counted * ROW_NS / 1e9
-        count = round(phase["seconds"] * 1e9 / ROW_NS)
+        count = max(1, round(phase["seconds"] * 1e9 / ROW_NS))
+        per_row = phase["rate_bps"] * phase["seconds"] * how.offered / 8 / counted / count
         first, before, dropped, began, level = sent, came, drops, now, float(how.bucket_bytes)
         times: list[int] = []
         crossed = arrived = 0.0

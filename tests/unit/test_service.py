@@ -227,6 +227,18 @@ def test_a_burst_waits_until_its_tokens_are_there() -> None:
     assert before["name"] == "rest" and before["seconds"] * 20e6 / 8 > 500_000
 
 
+def test_a_burst_that_passes_and_one_that_is_cut(tmp_path: Path) -> None:
+    """A bucket as large as was ordered takes the burst; one of half its size fails it."""
+    services = {"gold": {**GOLD, "cbs": "400kB"}}
+    for bucket, expected in ((400_000, Verdict.PASS), (200_000, Verdict.FAIL)):
+        how = Fate(most_bps=20e6, bucket_bytes=bucket)
+        found, rows = configured(
+            tmp_path / str(bucket), lambda job, load, how=how: how if load == "CBS" else Fate(), services=services
+        )
+        assert verdict(rows, "loss", "CBS") is expected
+        assert found.task.loads[-1] == "CBS"
+
+
 def test_services_have_ports_and_probes_of_their_own() -> None:
     """Each service has a session each way with its own port and mark; the probes have all marks in turn."""
     services = {"voice": {"cir": "10%  of order".replace("  ", " "), "dscp": "EF"}, "bulk": {"cir": "50% of order"}}
