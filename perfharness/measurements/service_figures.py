@@ -116,6 +116,10 @@ def _given(step: Step) -> tuple[float, Interval] | None:
 
 
 def _independent(step: Step) -> float:
+    """As how many packets those of a step count; a burst is cut where the tokens end, so that blocks of it say nothing
+    of chance."""
+    if step.seconds < 1:
+        return float(step.phase.sent)
     return effective_n(*step.loss_blocks(min(BLOCK_S, step.seconds / LEAST_BLOCKS)))
 
 
