@@ -197,7 +197,7 @@ def jobs(
         "receive_buffer_bytes": receive_buffer_bytes,
     }
     seconds = sum(float(phase["seconds"]) for phase in phases)
-    rows = {True: seconds * 1e9 / SENT_ROW_NS * SENT_ROW_BYTES}
+    rows = {True: seconds * 1e9 / max(row_ns, SENT_ROW_NS) * SENT_ROW_BYTES}
     rows[False] = seconds * 1e9 / max(row_ns, LEAST_ROW_NS) * ARRIVAL_ROW_BYTES
     suffix = f"{way.value}-{name}" if name else way.value
     a, z = context.a, context.z
@@ -211,6 +211,7 @@ def jobs(
         deadline_s=deadline_s + SETUP_S,
         writes_bytes=round(rows[sends]),
         secret=f"load-{suffix}",
+        load=True,
     )
     client = Job(
         id=f"load-client-{suffix}",
@@ -222,6 +223,7 @@ def jobs(
         after_s=after_s,
         writes_bytes=round(rows[not sends]),
         secret=f"load-{suffix}",
+        load=True,
     )
     return server, client
 

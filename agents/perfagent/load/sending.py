@@ -27,9 +27,6 @@ SILENCE_NS = 500_000_000
 """Without a report for so long nobody is there, or the way back is cut: the load ends."""
 _WAKE_NS = 250_000
 _PATIENCE_NS = 2_000_000
-_RESTLESS_NS, _NAP_NS = 2_000_000, 100_000
-"""A sender that cannot keep up naps all the same: a real-time task that never sleeps is stopped by the kernel, 50 ms
-each second."""
 _ROW_NS = 10_000_000
 _LISTEN_NS = 5_000_000
 _LINGER_NS = 300_000_000
@@ -43,7 +40,15 @@ _SEND_BUFFER_BYTES = 1 << 20
 class Sender:
     """Plays the phases over a socket that is connected to the receiver."""
 
-    def __init__(self, job: Job, sock: socket.socket, token: int, phases: Sequence[Phase], overhead_bytes: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        sock: socket.socket,
+        token: int,
+        phases: Sequence[Phase],
+        overhead_bytes: int,
+        row_ns: int,
+    ) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         sock.setblocking(False)
         self._job = job
@@ -51,6 +56,7 @@ class Sender:
         self._token = token
         self._phases = phases
         self._overhead_bytes = overhead_bytes
+        self._row_ns = max(row_ns, _ROW_NS)
         self._rows = Rows(job.folder / "sent.jsonl", COLUMNS)
         self._search: Search | None = None
         self._searching = False
@@ -111,10 +117,10 @@ class Sender:
     def _load(self, index: int, phase: Phase, told: dict[str, Any]) -> None:
         volley = Volley(self._sock, self._token, index, phase.packet_bytes)
         now_ns = monotonic_ns()
-        end_ns, row_ns = now_ns + round(phase.seconds * 1e9), now_ns + _ROW_NS
+        end_ns, row_ns = now_ns + round(phase.seconds * 1e9), now_ns + self._row_ns
         rate_bps, since_ns, done = 0, now_ns, 0
         """``done``: packets of this rate that were sent or shed."""
-        packets_per_ns, most_late, awake_ns = 0.0, 0, now_ns
+        packets_per_ns, most_late = 0.0, 0
         while now_ns < end_ns and self._goes_on():
             if (wanted := self._rate(phase)) != rate_bps:
                 rate_bps, since_ns, done = wanted, now_ns, 0
@@ -131,7 +137,7 @@ class Sender:
             done += sent
             now_ns = monotonic_ns()
             if now_ns >= row_ns:
-                row_ns = now_ns + _ROW_NS
+                row_ns = now_ns + self._row_ns
                 self._row(index, phase)
                 self._job.live({"phase": phase.name, "rate_bps": rate_bps})
             if now_ns >= self._listen_ns:
@@ -139,9 +145,9 @@ class Sender:
                 if self._searching and self._search is not None and self._search.ended:
                     return
             next_ns = since_ns + int((done + burst) / packets_per_ns)
-            if next_ns > now_ns or now_ns - awake_ns > _RESTLESS_NS:
-                time.sleep(min(next_ns - now_ns if next_ns > now_ns else _NAP_NS, _ROW_NS) / 1e9)
-                awake_ns = now_ns = monotonic_ns()
+            if next_ns > now_ns:
+                time.sleep(min(next_ns - now_ns, _ROW_NS) / 1e9)
+                now_ns = monotonic_ns()
 
     def _send(self, volley: Volley, due: int, told: dict[str, Any]) -> int:
         """How many of ``due`` the socket took."""

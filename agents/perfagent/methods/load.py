@@ -21,8 +21,7 @@ from perfagent.load.sending import Sender
 from perfagent.signing import read_key
 from perfagent.wire import Code, Fault
 
-PRIORITY = 10
-"""Below the probers, whose punctuality is what they measure."""
+NICE = -10
 _SO_RCVBUFFORCE = 33
 _DAY = 86_400_000_000_000
 _ARRIVAL_S = 60.0
@@ -71,7 +70,7 @@ def drive(
 
     ``sends``: this end sends, the other one receives. ``phases`` are those of ``perfagent.load.phases``; a packet
     counts its UDP payload and ``overhead_bytes`` in all their rates. Between two rows of ``arrivals.jsonl`` lie
-    ``row_ns`` or more. The sender writes ``sent.jsonl``.
+    ``row_ns`` or more, of the sender's ``sent.jsonl`` 10 ms or more as well.
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED, PLATFORM).
     """
     session = _Session(job, sends, dscp, overhead_bytes, phases, row_ns, receive_buffer_bytes)
@@ -112,9 +111,9 @@ class _Session:
     def play(self, sock: socket.socket, *, calls: bool = False) -> dict[str, Any]:
         sockets.set_dscp(sock, self._dscp)
         sockets.send_whole(sock)
-        scheduling = realtime.enter(PRIORITY)
+        scheduling = realtime.hurry(NICE)
         if self._sends:
-            sender = Sender(self._job, sock, self.token, self._phases, self._overhead_bytes)
+            sender = Sender(self._job, sock, self.token, self._phases, self._overhead_bytes, self._row_ns)
             if calls:
                 sender.call()
             sender.play()

@@ -1,0 +1,75 @@
+"""Capacity and policing on metered circuits of the lab, held against the truth: what the kernel's meter was told.
+
+About a dozen cases, pairwise from rate, policer or shaper, tag, MTU and round trip. For each direction: the sustained
+rate within 0.3 %, policer told from shaper, bucket within 10 %, the layer right (above 500 Mbit/s right or unknown),
+and no verdict but PASS. Exit code 1 where one is missed.
+
+    python tests/bench/bench_meters.py [NUMBER …]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2])]
+
+from perfharness.lab import control  # noqa: E402 - found only by the path above
+from tests.bench.meters import Case, cases, run, values  # noqa: E402 - likewise
+
+RATE, BUCKET = 0.003, 0.1
+CERTAIN_UP_TO = 500
+SCENARIO = Path(__file__).with_name("meters.yaml")
+
+
+def missed(case: Case, findings: dict[str, object], direction: str) -> tuple[list[str], list[str]]:
+    """(what was found, what is wrong with it)."""
+    told, wrong = [], []
+    found = dict(values(findings, direction))
+
+    def held(metric: str, right: bool, text: str) -> None:
+        told.append(f"{metric} {text}")
+        if not right:
+            wrong.append(f"{metric} {text}")
+
+    rate = found.get("capacity.sustained", {})
+    off = (rate.get("value") or 0) / (case.mbps * 1e6) - 1
+    held("sustained", abs(off) <= RATE, f"{off:+.3%} {rate.get('verdict')}")
+    if rate.get("verdict") not in ("PASS", "INCONCLUSIVE"):
+        wrong.append(f"verdict {rate.get('verdict')}")
+    kind = (found.get("policing") or {}).get("value")
+    held("kind", kind == ("policer" if case.policer else "shaper"), str(kind))
+    if case.policer:
+        bucket = (found.get("policing.bucket") or {}).get("value") or 0
+        held("bucket", abs(bucket / case.bucket_bytes - 1) <= BUCKET, f"{bucket / case.bucket_bytes - 1:+.1%}")
+    layer = next((row["value"] for metric, row in values(findings, direction) if row["statistic"] == "layer"), None)
+    held("layer", layer == "L2" or (case.mbps > CERTAIN_UP_TO and layer is None), str(layer))
+    return told, wrong
+
+
+def main() -> int:
+    chosen = cases()
+    wanted = [int(word) for word in sys.argv[1:]] or range(1, len(chosen) + 1)
+    failed = 0
+    for number in wanted:
+        case = chosen[number - 1]
+        with tempfile.TemporaryDirectory() as folder:
+            order = case.order(Path(folder))
+            try:
+                case.up(order)
+                findings = run(SCENARIO, order, Path(folder))
+            finally:
+                control.down()
+        note = "" if case.played == case.rtt_ms else f" (played with {case.played} ms)"
+        print(f"{number:2d}  {case.name}{note}", flush=True)
+        for direction in ("a-z", "z-a"):
+            told, wrong = missed(case, findings, direction)
+            failed += bool(wrong)
+            print(f"    {direction}  {'; '.join(told)}{'   MISSED: ' + ', '.join(wrong) if wrong else ''}", flush=True)
+    print("ok" if not failed else f"{failed} directions missed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Circuits with a meter, as orders and as labs: the cases in which capacity and policing are held against the truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+from perfharness.lab import control
+from perfharness.lab.spec import LabSpec
+from perfharness.order.circuit import load_circuit
+
+ROOT = Path(__file__).parents[2]
+ORDER = ROOT / "scenarios" / "circuits" / "lab.yaml"
+FACTORS: dict[str, tuple[Any, ...]] = {
+    "mbps": (50, 200, 500, 1000),
+    "policer": (True, False),
+    "tagged": (True, False),
+    "mtu": (1500, 8500),
+    "rtt_ms": (1, 10, 50),
+}
+BUCKET_BYTES, SMALL_BUCKET_BYTES = 1_500_000, 150_000
+QUEUE_NS = 50_000_000
+TOO_MANY_PACKETS = 1000 / 1500
+"""Mbit/s a byte of MTU: two cores cannot send what overloads this much, and play its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A circuit that is what was ordered: this is the truth."""
+
+    mbps: int
+    policer: bool
+    tagged: bool
+    mtu: int
+    rtt_ms: int
+
+    @property
+    def bucket_bytes(self) -> int:
+        """Small ones at low rates, where a large one would last for a quarter of a second."""
+        return SMALL_BUCKET_BYTES if self.mbps <= 50 else BUCKET_BYTES
+
+    @property
+    def name(self) -> str:
+        kind, tag = "policer" if self.policer else "shaper", "tagged" if self.tagged else "untagged"
+        return f"{self.mbps} Mbit/s {kind}, {tag}, MTU {self.mtu}, RTT {self.rtt_ms} ms"
+
+    @property
+    def played(self) -> int:
+        """Of the round trip, what this machine can delay, ms: a path of a thousand full frames a megabit has none."""
+        return 0 if self.mbps / self.mtu >= TOO_MANY_PACKETS else self.rtt_ms
+
+    def order(self, folder: Path) -> Path:
+        """The circuit file."""
+        text = ORDER.read_text(encoding="utf-8")
+        for old, new in {
+            "type: 1000Base-LX": "type: 10GBase-LR",
+            "speed: 1Gbps": "speed: 10Gbps",
+            "bandwidth: 1Gbps": f"bandwidth: {self.mbps}Mbps",
+            "rate: 1Gbps": f"rate: {self.mbps}Mbps",
+            "mtu: 1500": f"mtu: {self.mtu}",
+            "pmtu: 1500": f"pmtu: {self.mtu}",
+            "rtt: 5ms": f"rtt: {self.rtt_ms + 5}ms",
+            **({} if self.tagged else {"vlan: 100": "vlan: 0", "vlan100": "vlan0"}),
+        }.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        path = folder / "order.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def up(self, order: Path) -> None:
+        """The lab that plays it."""
+        spec = LabSpec.from_circuit(load_circuit(order))
+        meter = {"policer_bytes": self.bucket_bytes} if self.policer else {"queue_ns": QUEUE_NS}
+        control.up(LabSpec(**{**_fields(spec), **meter, "rtt_ns": self.played * 1_000_000}))
+
+
+def _fields(spec: LabSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+
+
+def cases() -> list[Case]:
+    """Pairwise: every value of a factor meets every value of every other one. Always the same ones."""
+    names = list(FACTORS)
+    missing = {
+        (one, a, other, b) for one, other in combinations(names, 2) for a in FACTORS[one] for b in FACTORS[other]
+    }
+    every = [dict(zip(names, values, strict=True)) for values in product(*FACTORS.values())]
+    chosen = []
+    while missing:
+        best = max(every, key=lambda row: len(missing & _pairs(row)))
+        missing -= _pairs(best)
+        chosen.append(Case(**best))
+    return chosen
+
+
+def _pairs(row: Mapping[str, Any]) -> set[tuple[str, Any, str, Any]]:
+    return {(one, row[one], other, row[other]) for one, other in combinations(FACTORS, 2)}
+
+
+def run(scenario: Path, order: Path, results: Path) -> dict[str, Any]:
+    """``findings.json`` of a run. Raises AssertionError where the harness gave none."""
+    command = [sys.executable, "-m", "perfharness", "run", str(scenario), "--circuit", str(order)]
+    done = subprocess.run(
+        [*command, "--results", str(results), "--json", "--no-pdf"], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def values(findings: Mapping[str, Any], direction: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(metric, finding) of one direction."""
+    for finding in findings["findings"]:
+        if finding["direction"] == direction:
+            yield finding["metric"], finding
