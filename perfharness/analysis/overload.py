@@ -45,6 +45,10 @@ class Batches:
     def after(self, index: int) -> Batches:
         return Batches(self.t_ns[index:], self.arrived[index:], self.offered[index:])
 
+    def between(self, start_ns: int, end_ns: int) -> Batches:
+        within = (self.t_ns >= start_ns) & (self.t_ns <= end_ns)
+        return Batches(self.t_ns[within], self.arrived[within], self.offered[within])
+
     @property
     def seconds(self) -> float:
         return float(self.t_ns[-1] - self.t_ns[0]) / 1e9 if len(self.t_ns) else 0.0
@@ -58,8 +62,6 @@ class Steady:
     interval: Interval
     """Of what arrived: neither what hosts lost nor what they did not offer is in it."""
     offered_bps: float
-    idle_bps: float
-    """The most that the circuit would have carried on top, had it been offered enough at every moment."""
     start_ns: int
     end_ns: int
     blocks: int
@@ -118,7 +120,6 @@ def steady(batches: Batches, settle_ns: int = SETTLE_NS) -> Steady | None:
         rate_bps=value,
         interval=replace(interval, lo=interval.lo - mean + value, hi=interval.hi - mean + value),
         offered_bps=_slope(kept.t_ns, kept.offered),
-        idle_bps=_most_bps(kept, value) - value,
         start_ns=int(kept.t_ns[0]),
         end_ns=int(kept.t_ns[-1]),
         blocks=len(rates),
@@ -138,17 +139,24 @@ def rates_of(batches: Batches, at: Ints) -> Floats:
     return np.asarray(np.diff(batches.arrived[at]) * 8e9 / span, np.float64)
 
 
-def _most_bps(batches: Batches, rate_bps: float) -> float:
-    """What it carries if it had to idle wherever less was offered: what fits into a gap depends on the rate itself."""
-    most = rate_bps
+def idle_bps(batches: Batches, rate_bps: float, memory_bytes: float = 0.0) -> float:
+    """The most that a circuit of this rate would have carried on top, had it been offered enough at every moment.
+
+    ``memory_bytes``: what is surely saved up while less is offered, and used afterwards: a bucket's tokens, or what
+    waits in a queue. What fits into a gap depends on the rate itself, which may be the higher for it.
+    """
+    idle = 0.0
     for _ in range(ROUNDS):
-        most = rate_bps + idle_bps(batches, most)
-    return most
+        if memory_bytes > 0:
+            idle = _overflow_bps(batches, rate_bps + idle, memory_bytes)
+        else:
+            idle = _missing_bps(batches, rate_bps + idle)
+    return idle
 
 
-def idle_bps(batches: Batches, rate_bps: float) -> float:
-    """What was offered too little from batch to batch, as if nothing had waited in any queue meanwhile: in each
-    WINDOW_NS in which less came than the rate, and in its neighbours. What came late beside it made up for nothing."""
+def _missing_bps(batches: Batches, rate_bps: float) -> float:
+    """What was offered too little from batch to batch, as if nothing was saved up meanwhile: in each WINDOW_NS in
+    which less came than the rate, and in its neighbours. What came late beside it made up for nothing."""
     if not batches.seconds:
         return 0.0
     at = edges(batches.t_ns, max(1, int(batches.t_ns[-1] - batches.t_ns[0]) // WINDOW_NS))
@@ -156,6 +164,23 @@ def idle_bps(batches: Batches, rate_bps: float) -> float:
     short = np.diff(batches.offered[at]) < rate_bps / 8e9 * np.diff(batches.t_ns[at])
     beside = np.convolve(short, (1, 1, 1), "same") > 0
     return float(np.add.reduceat(missing, at[:-1])[beside].sum()) * 8 / batches.seconds
+
+
+def _overflow_bps(batches: Batches, rate_bps: float, memory_bytes: float) -> float:
+    """What was offered too little and did not fit into what is saved up."""
+    saved = overflow = 0.0
+    for short in (rate_bps / 8e9 * np.diff(batches.t_ns) - np.diff(batches.offered)).tolist():
+        saved = max(0.0, saved + short)
+        if saved > memory_bytes:
+            overflow, saved = overflow + saved - memory_bytes, memory_bytes
+    return overflow * 8 / batches.seconds if batches.seconds else 0.0
+
+
+def spread_bps(batches: Batches, rate_bps: float) -> float:
+    """How far off the rate of a meter can be that keeps it: by as much as what arrived strays from the line of this
+    rate at one end and at the other. Tokens that are saved up and used later move no rate for good."""
+    line = rate_bps / 8e9 * (batches.t_ns - batches.t_ns[0])
+    return float(np.ptp(batches.arrived - batches.arrived[0] - line)) * 8 / batches.seconds
 
 
 def most_in(batches: Batches, seconds: float = 1.0) -> float | None:

@@ -26,7 +26,17 @@ from perfharness.analysis.ledger import (
     Missing,
     rest,
 )
-from perfharness.analysis.overload import OVERLOADED, WINDOW_NS, Batches, Steady, edges, most_in, steady
+from perfharness.analysis.overload import (
+    OVERLOADED,
+    WINDOW_NS,
+    Batches,
+    Steady,
+    edges,
+    idle_bps,
+    most_in,
+    spread_bps,
+    steady,
+)
 from perfharness.analysis.statistics import FEW_RATES
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, segment_of
@@ -66,8 +76,11 @@ class Overload:
 
     phase: Phase
     steady: Steady
+    kept: Batches
+    """Of the steady part."""
     rate_bps: float
-    interval: Interval
+    hosts_bps: float
+    """At most this much more would have arrived, had the hosts lost nothing."""
     offered_bps: float
     transmitted_bps: float | None
     """At least, by the counters of the sender's interface, other traffic of the host included; None: not known."""
@@ -75,6 +88,29 @@ class Overload:
     queue_ns: float | None
     limit: Limit
     rows: tuple[LedgerRow, ...]
+
+    @property
+    def queued_bytes(self) -> float:
+        """What waited in a shaper's queue, which was carried in the sender's gaps; 0 where there is none."""
+        waited = self.queue_ns or 0.0
+        return waited / 8e9 * self.rate_bps if waited >= policing.SHAPER_QUEUE_NS else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """Where the rate lies."""
+        came = self.steady.interval
+        drifting = (came.n_eff or 0.0) < min(FEW_RATES, self.steady.blocks)
+        hi = came.hi + self._unseen_bps(self.queued_bytes) if self.proven else math.inf
+        return replace(came, lo=max(0.0, came.lo), hi=hi, n_eff=None if drifting or not self.proven else came.n_eff)
+
+    def kept_rate(self, memory_bytes: float) -> tuple[float, float]:
+        """(least, most) rate of a meter that keeps its rate and saves up so much."""
+        spread = spread_bps(self.kept, self.rate_bps)
+        return self.rate_bps - spread, self.rate_bps + spread + self._unseen_bps(memory_bytes)
+
+    def _unseen_bps(self, memory_bytes: float) -> float:
+        """What may be missing in what arrived: lost by hosts, or never offered."""
+        return self.hosts_bps + idle_bps(self.kept, self.rate_bps, memory_bytes)
 
 
 def batches(session: Session, phase: Phase) -> Batches:
@@ -91,8 +127,9 @@ def overload(
     """The steady part of the phase of this name, or one sentence why there is none. ``idle``: what arrived near it in
     time over an idle path."""
     phase = session.named(name)
-    came = None if phase is None else steady(batches(session, phase))
-    if phase is None or came is None:
+    all_of_it = None if phase is None else batches(session, phase)
+    came = None if all_of_it is None else steady(all_of_it)
+    if phase is None or all_of_it is None or came is None:
         return "The overload did not last: too little arrived, or a bucket was not empty before its end."
     size = session.counted(phase)
     arrivals = session.during(name)
@@ -107,19 +144,16 @@ def overload(
     left = [came.offered_bps - by_sender * per_packet, *([] if transmitted is None else [transmitted])]
     reached = came.rate_bps + (by_receiver + elsewhere) * per_packet
     proven = min(left) >= OVERLOADED * reached
-    lo, hi = max(0.0, came.interval.lo), reached + (came.interval.hi - came.rate_bps) + by_sender * per_packet
-    drifting = (came.interval.n_eff or 0.0) < min(FEW_RATES, came.blocks)
-    interval = replace(came.interval, lo=lo, hi=hi + came.idle_bps if proven else math.inf)
-    waited = policing.queue_ns(within.delay_ns, idle.delay_ns)
     found = Overload(
         phase=phase,
         steady=came,
+        kept=all_of_it.between(came.start_ns, came.end_ns),
         rate_bps=came.rate_bps,
-        interval=replace(interval, n_eff=None) if drifting or not proven else interval,
+        hosts_bps=reached - came.rate_bps + by_sender * per_packet,
         offered_bps=came.offered_bps,
         transmitted_bps=transmitted,
         proven=proven,
-        queue_ns=waited,
+        queue_ns=policing.queue_ns(within.delay_ns, idle.delay_ns),
         limit=Limit(UNKNOWN, ()),
         rows=(*rows, rest(lost, rows, scope)),
     )

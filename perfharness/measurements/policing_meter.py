@@ -45,8 +45,6 @@ class Meter:
 
 
 def meter(session: Session, large: Overload, small: Overload | str, long: Overload | str, context: Context) -> Meter:
-    other = small if isinstance(small, Overload) and small.proven and large.proven else None
-    header = None if other is None else policing.metered(_accepted(large, session), _accepted(other, session))
     heights = [
         height
         for phase in session.phases
@@ -56,6 +54,10 @@ def meter(session: Session, large: Overload, small: Overload | str, long: Overlo
     if not heights and isinstance(long, Overload) and long.phase.first_ns is not None:
         whole = policing.emptied(train_of(session, long.phase), long.rate_bps)
         heights = [] if whole is None else [whole]
+    bucket = policing.median_of(heights) if heights and large.proven else None
+    other = small if isinstance(small, Overload) and small.proven and large.proven else None
+    saved = 0.0 if bucket is None else bucket[1].lo
+    header = None if other is None else policing.metered(*(_accepted(each, session, saved) for each in (large, other)))
     # From rest: the clocks have hardly drifted between the first packets and the queue's end.
     port = PORT_SHARE * port_bps(large.phase.packet_bytes, context) + 1
     told = long if isinstance(long, Overload) and long.proven else large
@@ -66,20 +68,22 @@ def meter(session: Session, large: Overload, small: Overload | str, long: Overlo
         kind=kind(told) if large.proven and told.phase.rate_bps <= port else None,
         header=header,
         layer=None if header is None else header.layer(context.tagged),
-        bucket=policing.median_of(heights) if heights and large.proven else None,
+        bucket=bucket,
         trains=len(heights),
         queue_ns=told.queue_ns if large.proven else None,
         session=session,
     )
 
 
-def _accepted(found: Overload, session: Session) -> Accepted:
+def _accepted(found: Overload, session: Session, saved_bytes: float) -> Accepted:
+    """``saved_bytes``: of the bucket, whose tokens a sender's gaps do not waste."""
     per = 8 * session.counted(found.phase)
+    least, most = found.kept_rate(saved_bytes or found.queued_bytes)
     return Accepted(
         payload_bytes=found.phase.packet_bytes,
         per_s=found.rate_bps / per,
-        lo=found.interval.lo / per,
-        hi=found.interval.hi / per,
+        lo=least / per,
+        hi=most / per,
         offered_per_s=found.offered_bps / per,
     )
 

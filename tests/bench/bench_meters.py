@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
@@ -23,28 +24,29 @@ CERTAIN_UP_TO = 500
 SCENARIO = Path(__file__).with_name("meters.yaml")
 
 
-def missed(case: Case, findings: dict[str, object], direction: str) -> tuple[list[str], list[str]]:
+def missed(case: Case, findings: dict[str, Any], direction: str) -> tuple[list[str], list[str]]:
     """(what was found, what is wrong with it)."""
     told, wrong = [], []
-    found = dict(values(findings, direction))
+    rows = {(metric, row["statistic"]): row for metric, row in values(findings, direction)}
+
+    def value(metric: str, statistic: str) -> Any:
+        return rows.get((metric, statistic), {}).get("value")
 
     def held(metric: str, right: bool, text: str) -> None:
         told.append(f"{metric} {text}")
         if not right:
             wrong.append(f"{metric} {text}")
 
-    rate = found.get("capacity.sustained", {})
-    off = (rate.get("value") or 0) / (case.mbps * 1e6) - 1
-    held("sustained", abs(off) <= RATE, f"{off:+.3%} {rate.get('verdict')}")
-    if rate.get("verdict") not in ("PASS", "INCONCLUSIVE"):
-        wrong.append(f"verdict {rate.get('verdict')}")
-    kind = (found.get("policing") or {}).get("value")
+    off = (value("capacity.sustained", "mean") or 0) / (case.mbps * 1e6) - 1
+    verdict = rows.get(("capacity.sustained", "mean"), {}).get("verdict")
+    held("sustained", abs(off) <= RATE and verdict in ("PASS", "INCONCLUSIVE"), f"{off:+.3%} {verdict}")
+    kind = value("policing", "kind")
     held("kind", kind == ("policer" if case.policer else "shaper"), str(kind))
     if case.policer:
-        bucket = (found.get("policing.bucket") or {}).get("value") or 0
+        bucket = value("policing.bucket", "median") or 0
         held("bucket", abs(bucket / case.bucket_bytes - 1) <= BUCKET, f"{bucket / case.bucket_bytes - 1:+.1%}")
-    layer = next((row["value"] for metric, row in values(findings, direction) if row["statistic"] == "layer"), None)
-    held("layer", layer == "L2" or (case.mbps > CERTAIN_UP_TO and layer is None), str(layer))
+    layer, right = value("policing", "layer"), "L2 with the VLAN tag" if case.tagged else "L2"
+    held("layer", layer == right or (case.mbps > CERTAIN_UP_TO and layer is None), str(layer))
     return told, wrong
 
 

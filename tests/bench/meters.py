@@ -64,7 +64,6 @@ class Case:
             "bandwidth: 1Gbps": f"bandwidth: {self.mbps}Mbps",
             "rate: 1Gbps": f"rate: {self.mbps}Mbps",
             "mtu: 1500": f"mtu: {self.mtu}",
-            "pmtu: 1500": f"pmtu: {self.mtu}",
             "rtt: 5ms": f"rtt: {self.rtt_ms + 5}ms",
             **({} if self.tagged else {"vlan: 100": "vlan: 0", "vlan100": "vlan0"}),
         }.items():

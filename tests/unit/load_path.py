@@ -47,15 +47,18 @@ def play(
     clock_ns: int = 0,
     most_bps: float = 1e12,
     limit_s: float = 4,
+    stalls_s: tuple[float, ...] = (),
 ) -> float:
     """Send as the search says until it ends; how long that took, in s. ``clock_ns``: the receiver's clock is ahead by
-    so much. ``most_bps``: what the sender can do."""
+    so much. ``most_bps``: what the sender can do; for 30 ms after each of ``stalls_s`` it does nothing."""
     now_ns = number = packets = highest = 0
     arrivals: list[tuple[int, int, int]] = []
     reports: list[tuple[int, Report]] = []
     next_report_ns = REPORT_NS
     last = (0, 0)
     while not search.ended and now_ns < limit_s * 1e9:
+        if stalls_s and now_ns >= stalls_s[0] * 1e9:
+            stalls_s, now_ns = stalls_s[1:], now_ns + 30_000_000
         turn_ns = meter.turn(now_ns)
         if turn_ns is not None:
             arrivals.append((turn_ns + rtt_ns // 2, number, now_ns))

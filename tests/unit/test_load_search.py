@@ -61,6 +61,14 @@ def test_a_sender_at_its_limit_still_finds_a_path_that_carries_less() -> None:
     assert search.found_bps == pytest.approx(200e6, rel=0.02)
 
 
+def test_a_sender_that_was_late_once_goes_on() -> None:
+    """A step that fell short by chance is repeated; the search finds the path's limit, and not the moment's."""
+    search = Search(LIMITS, PACKET_BITS)
+    play(search, Meter(200e6, bucket_bits=1e5), stalls_s=(0.1, 0.15, 0.75))
+    assert search.ended == "overloaded"
+    assert search.found_bps == pytest.approx(200e6, rel=0.02)
+
+
 def test_a_search_out_of_time_says_so_and_keeps_the_best() -> None:
     """Half a second is too short; what the fastest step carried is kept."""
     search = Search(LIMITS, PACKET_BITS)

@@ -32,16 +32,34 @@ SENDERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("load", SENDERS)
-@pytest.mark.parametrize("meter", [{"bucket_bytes": 750_000}, {"bucket_bytes": 256_000, "queue_ns": 50e6}])
-def test_the_steady_rate_of_an_overload_is_the_meters(load: dict[str, Any], meter: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("meter", "saves"),
+    [({"bucket_bytes": 750_000}, 750_000), ({"bucket_bytes": 256_000, "queue_ns": 50e6}, 625_000)],
+)
+def test_the_steady_rate_of_an_overload_is_the_meters(load: dict[str, Any], meter: dict[str, Any], saves: int) -> None:
     """Whatever the sender's bursts and stalls, the receiver's gaps and the order of packets: within 0.1 % in each of
-    five, and the interval holds the true rate, with what the sender left out."""
+    five, and the interval holds the true rate, with what the sender left out; that is less where the meter saves up."""
     for seed in range(5):
         seen = through(Meter(100 * MBIT, **meter), Load(125 * MBIT, **load), np.random.default_rng(seed))
         found = overload.steady(seen.batches)
         assert found is not None and found.overloaded
         assert found.rate_bps == pytest.approx(100 * MBIT, rel=1e-3)
-        assert found.interval.lo <= 100 * MBIT <= found.interval.hi + found.idle_bps
+        kept = seen.batches.between(found.start_ns, found.end_ns)
+        idle = [overload.idle_bps(kept, found.rate_bps, memory) for memory in (0, saves)]
+        assert found.interval.lo <= 100 * MBIT <= found.interval.hi + min(idle)
+        assert idle[1] <= idle[0]
+        assert abs(found.rate_bps - 100 * MBIT) <= overload.spread_bps(kept, found.rate_bps) + min(idle)
+
+
+def test_tokens_that_are_saved_up_are_not_wasted() -> None:
+    """A sender that goes every other 10 ms at twice and a half of the rate: half of the time is wasted by a meter that
+    saves nothing, none by one whose bucket holds 10 ms."""
+    t_ns = np.arange(0, 2_000_000_000, 1_000_000)
+    sending = (t_ns // 10_000_000) % 2 == 0
+    offered = np.cumsum(np.where(sending, 250 * MBIT / 8 / 1000, 0)).astype(np.int64)
+    batches = overload.Batches(t_ns, offered // 2, offered)
+    assert overload.idle_bps(batches, 100 * MBIT) > 20 * MBIT
+    assert overload.idle_bps(batches, 100 * MBIT, 200_000) == 0
 
 
 def test_the_interval_of_a_rate_that_wanders_covers_it() -> None:

@@ -23,8 +23,8 @@ KEPT_UP, QUEUE_NS = 0.97, 2_000_000
 """... or what arrived in a time, as a share of what was sent in it, while the delay grew by so much."""
 OFFERED = 0.9
 """Share of its rate that the sender must have reached, or it is the limit."""
-MODEST = 1.5
-"""A sender that cannot send so many times what arrives has reached its own limit."""
+MOST_SHORT = 3
+"""So many steps in a row that the sender fell short of, and it has reached its own limit: one may be chance."""
 MOST_STEPS = 1000
 """A receiver that reports nonsense could ask for steps without an end."""
 AGREE = 0.03
@@ -55,6 +55,8 @@ class Search:
         self.steps: list[Step] = []
         self._packet_bits = packet_bits
         self._close = False
+        self._short = 0
+        """Steps in a row in which the sender fell short."""
         self._least_ns: int | None = None
         self._begin(0)
 
@@ -62,7 +64,9 @@ class Search:
         """A step whose packets have the numbers from ``first`` on."""
         packets_per_ns = self.rate_bps / self._packet_bits / 1e9
         self._from = first + max(1, int(packets_per_ns * SETTLING_NS))
-        self._to = self._from + max(10, int(packets_per_ns * (CLOSE_STEP_NS if self._close else STEP_NS)))
+        self._to = self._from + max(
+            10, int(packets_per_ns * (CLOSE_STEP_NS if self._close or self._short else STEP_NS))
+        )
         self._start: Report | None = None
         self._sent_start_ns = 0
 
@@ -103,22 +107,30 @@ class Search:
         offered_bps = sent * self._packet_bits * 1e9 / sending_ns if sending_ns > 0 else 0.0
         slower = step.carried_bps < KEPT_UP * offered_bps and step.queue_ns > QUEUE_NS
         if step.share < ARRIVED or slower:
-            before = self.steps[-2].carried_bps if len(self.steps) > 1 and self._close else None
-            if before is not None and abs(step.carried_bps - before) <= AGREE * before:
-                self._end("overloaded", step)
-            self._close = True
-            self._aim(step.carried_bps * ABOVE)
+            self._overloaded(step)
         elif offered_bps < OFFERED * self.rate_bps:
-            if self.rate_bps <= MODEST * step.carried_bps:
-                self._end("sender", step)
-            self._close = (
-                True  # less is asked of it: a path's limit lies below what a sender could do at twice the rate
-            )
-            self._aim(step.carried_bps * ABOVE)
+            self._fell_short(step)
         elif self.rate_bps >= self.limits.most_bps:
             self._end("most", step)
         else:
+            self._short = 0
             self._aim(self.rate_bps * (ABOVE if self._close else GROWTH))
+
+    def _overloaded(self, step: Step) -> None:
+        before = self.steps[-2].carried_bps if len(self.steps) > 1 and self._close else None
+        if before is not None and abs(step.carried_bps - before) <= AGREE * before:
+            self._end("overloaded", step)
+        self._close, self._short = True, 0
+        self._aim(step.carried_bps * ABOVE)
+
+    def _fell_short(self, step: Step) -> None:
+        """Once again; then less is asked of the sender, since the path's limit may lie between what it can do and what
+        it was asked for; then it is the limit."""
+        self._short += 1
+        if self._short == MOST_SHORT:
+            self._end("sender", step)
+        elif self._short > 1:
+            self._aim(step.carried_bps * ABOVE)
 
     def _aim(self, rate_bps: float) -> None:
         self.rate_bps = max(1, min(self.limits.most_bps, round(rate_bps)))
