@@ -351,5 +351,5 @@ def _series(session: Session) -> tuple[Series, ...]:
     at = (edges[:-1] + edges[1:]) / 2 - came.t_ns[0]
     start, way = session.window.start_ns, session.way
     carried = Series("arrived", at / 1e9, np.diff(upto) * 8 / POINT_S, "bit/s", "capacity", way, start)
-    since = (sent.t_ns - sent.t_ns[0]) / 1e9
-    return (carried, Series("aimed at", since, sent.rate_bps, "bit/s", "capacity.aimed", way, start))
+    then = np.searchsorted(sent.t_ns - sent.t_ns[0], at, side="right") - 1
+    return (carried, Series("aimed at", at / 1e9, sent.rate_bps[then], "bit/s", "capacity.aimed", way, start))
