@@ -7,6 +7,7 @@ the size of a packet. So both are told by one clock, at one place, and no clock 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -176,11 +177,25 @@ def _overflow_bps(batches: Batches, rate_bps: float, memory_bytes: float) -> flo
     return overflow * 8 / batches.seconds if batches.seconds else 0.0
 
 
-def spread_bps(batches: Batches, rate_bps: float) -> float:
-    """How far off the rate of a meter can be that keeps it: by as much as what arrived strays from the line of this
-    rate at one end and at the other. Tokens that are saved up and used later move no rate for good."""
-    line = rate_bps / 8e9 * (batches.t_ns - batches.t_ns[0])
-    return float(np.ptp(batches.arrived - batches.arrived[0] - line)) * 8 / batches.seconds
+def kept_rate(batches: Batches, packet_bytes: int) -> tuple[float, float]:
+    """(rate of a meter that keeps it, how far off that may be), bit/s, from at least three batches.
+
+    As long as it has neither tokens nor room left, what arrived lies on a line; whatever it saves up while less is
+    offered lies below, and moves no rate for good. So the line touches from above what arrived in the first third and
+    what arrived in the last; how far the second third stays below it, and a packet at each end, is what is not known.
+    """
+    t, arrived = (batches.t_ns - batches.t_ns[0]) / 1e9, (batches.arrived - batches.arrived[0]) * 8.0
+    thirds = [part for part in np.array_split(np.arange(len(t)), 3) if len(part)]
+    rate = float(arrived[-1] / t[-1])
+    for _ in range(ROUNDS):
+        first, last = (int(part[np.argmax((arrived - rate * t)[part])]) for part in (thirds[0], thirds[-1]))
+        if t[last] <= t[first]:
+            break
+        rate = float((arrived[last] - arrived[first]) / (t[last] - t[first]))
+    above = arrived - rate * t
+    strays = abs(float(above[thirds[1]].max() - above[first])) if len(thirds) > 2 else math.inf
+    span = float(t[last] - t[first])
+    return rate, (strays + 16.0 * packet_bytes) / span if span > 0 else math.inf
 
 
 def most_in(batches: Batches, seconds: float = 1.0) -> float | None:

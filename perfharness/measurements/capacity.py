@@ -53,6 +53,8 @@ SLACK_S = 1.5
 """What a session takes on top of its phases."""
 POINT_S = 0.05
 """Between two points of the picture."""
+ENOUGH = 0.99
+"""A host that let so much of the order pass has done its part; whether that suffices is the criterion's."""
 LOSSLESS = 1e-3
 """A load just below the capacity of which less is lost has passed."""
 
@@ -276,7 +278,9 @@ def fitness(task: Task, context: Context, held: Mapping[Direction, Overload | st
     short = [
         (one.limit, one)
         for one in held.values()
-        if isinstance(one, Overload) and one.limit.host and one.interval.lo < context.committed_bps <= one.interval.hi
+        if isinstance(one, Overload)
+        and one.limit.host
+        and one.interval.lo < ENOUGH * context.committed_bps <= one.interval.hi
     ]
     evidence = tuple(dict.fromkeys(path for _, one in short for row in one.rows for path in row.evidence))
     return tuple(

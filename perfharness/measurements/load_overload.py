@@ -33,8 +33,8 @@ from perfharness.analysis.overload import (
     Steady,
     edges,
     idle_bps,
+    kept_rate,
     most_in,
-    spread_bps,
     steady,
 )
 from perfharness.analysis.statistics import FEW_RATES
@@ -103,10 +103,10 @@ class Overload:
         hi = came.hi + self._unseen_bps(self.queued_bytes) if self.proven else math.inf
         return replace(came, lo=max(0.0, came.lo), hi=hi, n_eff=None if drifting or not self.proven else came.n_eff)
 
-    def kept_rate(self, memory_bytes: float) -> tuple[float, float]:
-        """(least, most) rate of a meter that keeps its rate and saves up so much."""
-        spread = spread_bps(self.kept, self.rate_bps)
-        return self.rate_bps - spread, self.rate_bps + spread + self._unseen_bps(memory_bytes)
+    def of_meter(self, memory_bytes: float, packet_bytes: int) -> tuple[float, float, float]:
+        """(rate, least, most) of a meter that keeps its rate and saves up so much."""
+        rate, spread = kept_rate(self.kept, packet_bytes)
+        return rate, rate - spread, rate + spread + self._unseen_bps(memory_bytes)
 
     def _unseen_bps(self, memory_bytes: float) -> float:
         """What may be missing in what arrived: lost by hosts, or never offered."""

@@ -41,7 +41,7 @@ TIMES, LONG_TIMES = 2.5, 1.6
 ROOM = 1.1
 """Share of the ordered rate that the port must have for anybody to need a meter."""
 SEARCH_NS = 3_000_000_000
-PACKETS_PER_S = 70_000
+PACKETS_PER_S = 45_000
 """Any host sends so many: small packets are as large as that asks for."""
 LEAST_SMALL, MOST_LARGE = 200, 8400
 """UDP payload, bytes."""

@@ -77,11 +77,12 @@ def meter(session: Session, large: Overload, small: Overload | str, long: Overlo
 
 def _accepted(found: Overload, session: Session, saved_bytes: float) -> Accepted:
     """``saved_bytes``: of the bucket, whose tokens a sender's gaps do not waste."""
-    per = 8 * session.counted(found.phase)
-    least, most = found.kept_rate(saved_bytes or found.queued_bytes)
+    size = session.counted(found.phase)
+    rate, least, most = found.of_meter(saved_bytes or found.queued_bytes, size)
+    per = 8 * size
     return Accepted(
         payload_bytes=found.phase.packet_bytes,
-        per_s=found.rate_bps / per,
+        per_s=rate / per,
         lo=least / per,
         hi=most / per,
         offered_per_s=found.offered_bps / per,

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from perfharness.lab import control
+from perfharness.lab import control, topology
 from perfharness.lab.spec import LabSpec
 from perfharness.order.circuit import load_circuit
 
@@ -26,6 +26,8 @@ FACTORS: dict[str, tuple[Any, ...]] = {
 }
 BUCKET_BYTES, SMALL_BUCKET_BYTES = 1_500_000, 150_000
 QUEUE_NS = 50_000_000
+FAST_MBPS = 1000
+FRAME_BYTES, TAG_BYTES = 42, 4
 TOO_MANY_PACKETS = 1000 / 1500
 """Mbit/s a byte of MTU: two cores cannot send what overloads this much, and play its path."""
 
@@ -75,13 +77,30 @@ class Case:
 
     def up(self, order: Path) -> None:
         """The lab that plays it."""
-        spec = LabSpec.from_circuit(load_circuit(order))
-        meter = {"policer_bytes": self.bucket_bytes} if self.policer else {"queue_ns": QUEUE_NS}
-        control.up(LabSpec(**{**_fields(spec), **meter, "rtt_ns": self.played * 1_000_000}))
+        spec = replace(LabSpec.from_circuit(load_circuit(order)), rtt_ns=self.played * 1_000_000)
+        if not self.policer:
+            control.up(replace(spec, queue_ns=QUEUE_NS))
+        elif self.mbps < FAST_MBPS:
+            control.up(replace(spec, policer_bytes=self.bucket_bytes))
+        else:
+            control.up(replace(spec, rate_bps=None))
+            self._police_packets(spec)
+
+    def _police_packets(self, spec: LabSpec) -> None:
+        """By nftables and packets, all of one size: a token bucket of tc's asks for an interrupt at each packet that it
+        lets wait, and so many take the CPU that the sender needs."""
+        frame = _payload(self.mtu) + FRAME_BYTES + (TAG_BYTES if self.tagged else 0)
+        rate, burst = round(self.mbps * 1e6 / 8 / frame), round(self.bucket_bytes / frame)
+        rule = f'oifname "wan" limit rate over {rate}/second burst {burst} packets drop'
+        chain = f"chain forward {{ type filter hook forward priority 0; policy accept; {rule}; }}"
+        for end in topology.plan(spec).circuit:
+            command = ["ip", "netns", "exec", end.namespace, "nft", f"table inet meter {{ {chain} }}"]
+            subprocess.run(command, check=True, timeout=10)
 
 
-def _fields(spec: LabSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+def _payload(mtu: int) -> int:
+    """Of the packets that the harness sends."""
+    return 1400 if mtu == 1500 else 8400
 
 
 def cases() -> list[Case]:
