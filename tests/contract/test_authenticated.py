@@ -105,13 +105,13 @@ def _told(folder: Path, hosts: Mapping[str, Sandbox], patch: pytest.MonkeyPatch)
         keys.extend([drawn] if size == collect.KEY_BYTES else [])
         return drawn
 
-    def waited(session: Any, task: Task, job: Any, patience_s: float) -> Any:
+    def waited(session: Any, task: Task, job: Any, *patience: Any) -> Any:
         if job.method in ("stamp.send", "flows.send") and job.method not in jobs:
             Sandbox.await_true(lambda: _bound(hosts[A]))
             jobs[job.method] = sum(len(host.running("job")) for host in hosts.values())
             seen.extend(place for key in keys for place in leaks(key, *(host.tmp for host in hosts.values())))
             _forge(hosts, job.args["ssid"])
-        return wait(session, task, job, patience_s)
+        return wait(session, task, job, *patience)
 
     patch.setattr(secrets, "token_bytes", made)
     patch.setattr(collect, "_wait_done", waited)
