@@ -60,7 +60,7 @@ class Care:
                 if kind == "tripped":
                     self._tripped = self._tripped or str(event["data"]["reason"])
                 elif kind == "counted" and self._background is not None and (host, job) in self._counting:
-                    self._background.add(job == WAN_COUNTERS, time.monotonic_ns(), event["data"])
+                    self._background.add(host, time.monotonic_ns(), event["data"])
         if kind not in ("tripped", "counted"):
             self._pass_on(host, event)
 
@@ -100,8 +100,9 @@ class Care:
             self._task, self._tripped, self._loaded, self._unseen = task, "", False, False
             self._background = None
             if task.guard is not None and task.guard.wan:
-                self._background = Background(task.guard)
-                self._counting = ((task.guard.wan, WAN_COUNTERS), (task.scope.pair.partition(":")[0], COUNTERS))
+                hosts = dict.fromkeys(a for a, _ in task.scope.pairs)
+                self._background = Background(task.guard, hosts)
+                self._counting = ((task.guard.wan, WAN_COUNTERS), *((host, COUNTERS) for host in hosts))
 
     def before(self, job: Job) -> None:
         """Before a job of the task is started that drives it. Raises Harm."""

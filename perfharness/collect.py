@@ -26,6 +26,7 @@ from perfharness.fleet.remedies import with_remedy
 from perfharness.fleet.session import Session
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
+from perfharness.outcome import Outcome
 from perfharness.plan import attempt, spare
 
 READY_S = 10.0
@@ -54,36 +55,6 @@ class Ending:
     notes: list[str] = field(default_factory=list)
     """What went wrong on the way, one sentence each."""
     lost: HostUnusable | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a task went, as noted in task.json."""
-
-    status: Status = Status.COMPLETED
-    reason: str = ""
-    jobs: dict[str, str] = field(default_factory=dict)
-    """State of each job that was started, by ``<endpoint>.<job>``."""
-    watched: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    """By the same, brackets of our clock (ns) in which a watcher's first row was written, and its last."""
-    lost: set[str] = field(default_factory=set)
-    """Hosts that are gone: there is nobody to ask any more."""
-    spare: frozenset[str] = frozenset()
-    """Hosts without which the task goes on."""
-    notes: list[str] = field(default_factory=list)
-    care: Care = field(default_factory=Care)
-    answered: bool = False
-    """A server has said what it knows of its driver's failure."""
-
-    def fail(self, status: Status, reason: str) -> None:
-        """The first thing that went wrong is the reason; what follows from it is not."""
-        if self.status is Status.COMPLETED:
-            self.status, self.reason = status, reason
-
-    def answer(self, words: str) -> None:
-        """What the other end, too, says went wrong: either may be the cause. One is enough."""
-        if not self.answered:
-            self.reason, self.answered = f"{self.reason.rstrip('.')}. The other end: {words}.", True
 
 
 KEY_BYTES = 32
@@ -182,6 +153,7 @@ def _write_outcome(
         "ended_ns": ended_ns,
         "jobs": outcome.jobs,
         "watched": outcome.watched,
+        "drove": outcome.drove,
     }
     folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
 
@@ -204,14 +176,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
                     said[job.id] = _persist(session, session.wait_ready, name(task, job), READY_S) or {}
                     if role is Role.WATCH:
                         outcome.watched[_key(job)] = [(asked_ns[_key(job)], time.time_ns())]
-        began = time.monotonic()
-        drivers = sorted(_of(task, Role.DRIVE, outcome), key=lambda job: job.after_s)
-        for job in drivers:
-            time.sleep(max(0.0, began + job.after_s - time.monotonic()))
-            outcome.care.before(job)
-            _start(fleet, task, _told(job, said), keys, outcome)
-        for job in drivers:
-            _note(task, job, _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check), outcome)
+        _drive_all(task, fleet, said, keys, outcome)
     except Harm as harm:
         outcome.fail(Status.ABORTED, str(harm))
     except AgentError as error:
@@ -240,6 +205,26 @@ def _told(job: Job, said: Mapping[str, Mapping[str, Any]]) -> Job:
     heard = {name: said.get(server, {}).get(value) for name, (server, value) in job.hears.items()}
     known = {name: value for name, value in heard.items() if value is not None}
     return replace(job, args={**job.args, **known}) if known else job
+
+
+def _drive_all(
+    task: Task, fleet: Fleet, said: Mapping[str, Mapping[str, Any]], keys: Mapping[str, bytes], outcome: Outcome
+) -> None:
+    """Start the drivers when each is due and wait for them; the last one first, since the probes outlive their load.
+    Raises Harm."""
+    began, asked_ns = time.monotonic(), {}
+    for job in sorted(_of(task, Role.DRIVE, outcome), key=lambda job: job.after_s):
+        time.sleep(max(0.0, began + job.after_s - time.monotonic()))
+        outcome.care.before(job)
+        asked_ns[_key(job)] = time.monotonic_ns()
+        with _spared(job, outcome):
+            _start(fleet, task, _told(job, said), keys, outcome)
+    started = [job for job in _of(task, Role.DRIVE, outcome) if _key(job) in outcome.jobs]
+    for job in sorted(started, key=lambda job: -job.after_s):
+        with _spared(job, outcome):
+            state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check)
+            _note(task, job, state, outcome)
+            outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
 
 
 @contextmanager

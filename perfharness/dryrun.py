@@ -32,6 +32,7 @@ from perfharness.plan import (
     step_parameters,
     with_attempts,
 )
+from perfharness.report.words import between, bracket
 
 FIRST_FREE_PORT = 1024
 """Below it a listener needs a privilege, by the kernel's default (ip_unprivileged_port_start)."""
@@ -92,7 +93,7 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     rows = [
         (
             task.id,
-            task.scope.pair.replace(":", " ↔ "),
+            _hosts_text(task),
             task.scope.direction.value if task.scope.direction else "",
             duration_text(task.duration_s * 1e9) + (f", up to {task.attempts} times" if task.attempts > 1 else ""),
             size_text(task.load_bytes) if task.load_bytes else "none",
@@ -115,7 +116,10 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
             f"at most {duration_text(duration_s(most) * 1e9)} and {size_text(sum(task.load_bytes for task in most))}, "
             "should a host fall short of its part in tasks that may be done again"
         )
-    if any(task.scope.load.startswith("tcp") for task in tasks):
+    alone = {task.step: None for task in tasks if task.scope.host}
+    if alone:
+        say(f"{', '.join(alone)}: loads the hosts, and what lies between those of one site, but not the circuit.")
+    if any(task.scope.load.startswith("tcp") and not task.scope.host for task in tasks):
         say(
             "TCP is not paced: its peak is the port's speed, its bytes are reckoned at the ordered rate. "
             "It competes with all other traffic on the port."
@@ -129,7 +133,9 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     for name in hosts(tasks):
         end = circuit.host(name)
         if isinstance(end, Ce):
-            say(f"{name} (CE): ssh {end.ssh.host}, {end.python}; counters of {end.lan} and {end.wan}, if it answers")
+            also = f" and {end.iperf3}" if name in loaded else ""
+            watched = f"counters of {end.lan} and {end.wan}"
+            say(f"{name} (CE): ssh {end.ssh.host}, {end.python}{also}; {watched}, if it answers")
             continue
         used = sorted({use.port for task in tasks for use in task.ports if use.target == name and use.port})
         say(
@@ -169,18 +175,35 @@ def _show_guard(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
 
 def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
     """The rules by the side on which the traffic begins; stateful firewalls let the answers through by themselves."""
-    for site, where in (
-        ("onprem", "from on-prem to the cloud: on-prem firewall outbound, security group inbound"),
-        ("cloud", "from the cloud to on-prem: security group outbound, on-prem firewall inbound"),
-    ):
-        say(f"# {where}")
-        for (source, target, protocol), (ports, purposes) in flows(tasks).items():
-            begin, end = circuit.end(source), circuit.end(target)
-            if begin.site == site:
-                to_ports = f" port {_ranges(ports)}" if ports else ""
-                say(f"allow {protocol} from {begin.address} to {end.address}{to_ports}    # {', '.join(purposes)}")
+    asked: dict[tuple[str, str], list[str]] = {("onprem", "cloud"): [], ("cloud", "onprem"): []}
+    for (source, target, protocol), (ports, purposes) in flows(tasks).items():
+        (begin, site), (end, other) = _address(circuit, source), _address(circuit, target)
+        to_ports = f" port {_ranges(ports)}" if ports else ""
+        rule = f"allow {protocol} from {begin} to {end}{to_ports}    # {', '.join(purposes)}"
+        asked.setdefault((site, other), []).append(rule)
+    for sides, rules in asked.items():
+        say(f"# {DIRECTIONS[sides]}")
+        for rule in rules:
+            say(rule)
     say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
     say(f"# SSH from the coordinator to {', '.join(circuit.host(name).ssh.host for name in hosts(tasks))}")
+
+
+DIRECTIONS = {
+    ("onprem", "cloud"): "from on-prem to the cloud: on-prem firewall outbound, security group inbound",
+    ("cloud", "onprem"): "from the cloud to on-prem: security group outbound, on-prem firewall inbound",
+    ("onprem", "onprem"): "within on-prem, not over the circuit",
+    ("cloud", "cloud"): "within the cloud, not over the circuit: security group inbound and outbound",
+}
+"""By the sites of both ends, who must let it through."""
+
+
+def _address(circuit: Circuit, name: str) -> tuple[str, str]:
+    """(address, site) of an end, or of the CE."""
+    ce = circuit.ce_host
+    if ce is not None and ce.name == name:
+        return str(ce.address), "onprem"
+    return str(circuit.end(name).address), circuit.end(name).site
 
 
 def _ranges(ports: list[int]) -> str:
@@ -192,3 +215,8 @@ def _ranges(ports: list[int]) -> str:
         else:
             parts.append([port, port])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _hosts_text(task: Task) -> str:
+    """Between which hosts it is, or what a single host is tried against."""
+    return f"{task.scope.host}, {bracket(task.scope)}" if task.scope.host else between(task.scope)

@@ -92,7 +92,7 @@ def _left_undone(finding: Finding, measurement: Measurement) -> Iterator[str]:
 
 def _row_of(figure: Finding | Observation) -> tuple[object, ...]:
     scope = figure.scope
-    return figure.metric, figure.statistic, scope.direction, scope.service, scope.load
+    return figure.metric, figure.statistic, scope.pair, scope.direction, scope.service, scope.load
 
 
 def _measured(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenario) -> Measurement:
@@ -113,7 +113,7 @@ def _measured(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenari
 
 def _must_name_the_hosts(circuit: Circuit, plan: Plan) -> None:
     """A corrected order may change everything but the names by which the evidence is filed. Raises BadInput."""
-    measured = dict.fromkeys(name for task in plan.tasks for name in task.scope.pair.split(":"))
+    measured = dict.fromkeys(name for task in plan.tasks for pair in task.scope.pairs for name in pair)
     unknown = [name for name in measured if name not in {endpoint.name for endpoint in circuit.endpoints}]
     if unknown:
         said = f"The run was measured from {', '.join(unknown)}, which this order does not name."
@@ -127,8 +127,7 @@ def _companion(folder: RunFolder) -> Circuit | None:
 
 
 def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:
-    a, z = task.scope.pair.split(":")
-    context, kinds = measurable(circuit, (a, z))
+    context, kinds = measurable(circuit, task.scope.pairs[0])
     kind = kinds.get(task.measurement)
     if kind is None:
         said = f"This version knows no measurement {task.measurement!r} of such a pair."

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -145,10 +145,12 @@ class TaskFiles:
 
     folder: RunFolder
     task: str
+    filed: Mapping[str, str] = field(default_factory=dict)
+    """Jobs that are filed by another name than that by which they are asked for."""
 
     def path(self, endpoint: str, job: str, name: str = RESULT) -> str:
         """The evidence path of a file, whether or not it is there."""
-        return f"{job_folder(self.task, endpoint, job)}/{name}"
+        return f"{job_folder(self.task, endpoint, self.filed.get(job, job))}/{name}"
 
     def bytes(self, endpoint: str, job: str, name: str) -> bytes | None:
         return self.folder.read(self.path(endpoint, job, name))

@@ -76,13 +76,16 @@ class Window:
     end_ns: int
 
 
+TOGETHER = "+"  # between names of several pairs that are measured together; in no name of an endpoint
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a figure speaks of."""
 
     circuit: str
     pair: str = ""
-    """``<a endpoint>:<z endpoint>``; empty when the figure is of no pair."""
+    """``<a endpoint>:<z endpoint>``, of several pairs at once ``a1+a2:z1+z2``; empty when the figure is of no pair."""
     direction: Direction | None = None
     family: str = "ipv4"
     service: str = ""
@@ -92,6 +95,15 @@ class Scope:
     """What else was on the path: ``idle``, ``tcp``, ``udp``, ``tcp both ways``; in a service's test the step, as
     ``75% CIR``."""
     window: Window | None = None
+    host: str = ""
+    bracket: str = ""
+    """Of no circuit: what this host can do by itself, and against whom it was tried, a neighbour or itself."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(on-prem, cloud) of each pair; more than one where they were measured together."""
+        sides = [side.split(TOGETHER) for side in self.pair.split(":")]
+        return tuple(zip(*sides, strict=True)) if len(sides) == 2 else ()
 
 
 # --- planned ----------------------------------------------------------------------------------
@@ -188,6 +200,8 @@ class Task:
     attempts: int = 1
     """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
     guard: Guard | None = None
+    parts: tuple[Task, ...] = ()
+    """Of a task of several pairs together, each pair's own, as if it were alone; ``jobs`` are those of all."""
 
     @property
     def under(self) -> tuple[str, ...]:
@@ -309,6 +323,8 @@ class Measurement:
     series: tuple[Series, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Words and tables for the report (host facts, hops, argv), plain JSON types."""
+    parts: tuple[Measurement, ...] = ()
+    """Of several pairs together, what each pair's own part says; its ledger and fitness are in the whole's too."""
 
 
 # --- judged -----------------------------------------------------------------------------------

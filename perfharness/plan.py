@@ -37,12 +37,13 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     scenario = with_own_criteria(scenario, circuit)
     tasks: list[Task] = []
     problems: list[Problem] = []
+    first = next((pair for pair in circuit.pairs if measurable(circuit, pair)[1] is REGISTRY), None)
     for pair in circuit.pairs:
         context, kinds = measurable(circuit, pair)
         for i, step in enumerate(scenario.steps):
             try:
                 _must_have_bounds(step, context)
-                if step.measure not in kinds:
+                if step.measure not in kinds or (parameters[step.id].of_all_pairs and pair != first):
                     continue
                 own = kinds[step.measure].tasks(parameters[step.id], step.id, context)
                 if isinstance(context, Context):  # of a router the judge says what nobody can tell
@@ -57,12 +58,17 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
         problems = [circuit.source.problem(("endpoints",), said, "Add a host on its side, or a step `latency`.")]
     if problems:
         raise BadInput(list(dict.fromkeys(problems)))
-    several = len(circuit.pairs) > 1
     numbered = tuple(
-        replace(task, id=f"{i:02d}-{task.id}" + (f"-{task.scope.pair.replace(':', '-')}" if several else ""))
+        replace(task, id=f"{i:02d}-{task.id}{_of_pair(task) if len(circuit.pairs) > 1 else ''}")
         for i, task in enumerate(tasks, 1)
     )
     return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
+
+
+def _of_pair(task: Task) -> str:
+    """What tells its folder from those of other pairs; of a single host or of all pairs its id says enough."""
+    single = not task.scope.host and len(task.scope.pairs) == 1
+    return f"-{task.scope.pair.replace(':', '-')}" if single else ""
 
 
 def _must_have_bounds(step: Step, context: Ends) -> None:

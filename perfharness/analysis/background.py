@@ -1,6 +1,6 @@
-"""Others' traffic on a circuit, while we load it: all that crosses the CE's WAN interface less what our host sends.
+"""Others' traffic on a circuit, while we load it: all that crosses the CE's WAN interface less what our hosts send.
 
-Nobody needs to know what our load is just then, so that it holds for TCP as for UDP. The counters of both come with the
+Nobody needs to know what our load is just then, so that it holds for TCP as for UDP. The counters of all come with the
 time of their arrival here, which is right to a tenth of a second: by how much our own rate swings makes that an
 uncertainty of the difference, and others' traffic has fallen only when that is certain.
 """
@@ -8,7 +8,7 @@ uncertainty of the difference, and others' traffic has fallen only when that is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -39,23 +39,24 @@ class Row(NamedTuple):
 
 
 class Background:
-    """Told of each row of the two interfaces; asked before the load, and now and then beside it."""
+    """Told of each row of the CE and of our on-prem hosts; asked before the load, and now and then beside it."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, hosts: Collection[str]) -> None:
         self._guard = guard
         self._wan: deque[Row] = deque()
-        self._own: deque[Row] = deque()
+        self._own: dict[str, deque[Row]] = {host: deque() for host in hosts}
         self._began_ns: int | None = None
         self.before_bps: dict[Direction, float] = {}
         """Others' rates before the load, at the ordered layer."""
 
-    def add(self, of_wan: bool, at_ns: int, counters: Mapping[str, int]) -> None:
-        """``counters``: ``rx_bytes``, ``tx_bytes``, ``rx_packets``, ``tx_packets`` of an interface."""
+    def add(self, host: str, at_ns: int, counters: Mapping[str, int]) -> None:
+        """``counters``: ``rx_bytes``, ``tx_bytes``, ``rx_packets``, ``tx_packets`` of one of our hosts' interface; of
+        any other host those of the WAN."""
         extra = self._guard.frame_bytes
         bits = {
             way: 8 * (counters[f"{side}_bytes"] + extra * counters[f"{side}_packets"]) for way, side in _COUNTED.items()
         }
-        rows = self._wan if of_wan else self._own
+        rows = self._own.get(host, self._wan)
         rows.append(Row(at_ns, bits))
         while self._began_ns is not None and rows[0].at_ns < at_ns - 4 * WINDOW_NS:
             rows.popleft()
@@ -67,7 +68,7 @@ class Background:
         if span is None or span[1] - span[0] < LEAST_BASELINE_NS:
             return ""
         for way in WAYS:
-            all_bps, own_bps = (_rate(rows, way, *span) for rows in (self._wan, self._own))
+            all_bps, own_bps = self._rates(way, *span)
             self.before_bps[way] = max(0.0, all_bps - own_bps)
         offered_bps, ordered_bps = self._guard.offered_bps, self._guard.ordered_bps
         for way in ways:
@@ -91,7 +92,7 @@ class Background:
 
     def _harm(self, way: Direction, start_ns: int, end_ns: int) -> str:
         before_bps, guard = self.before_bps[way], self._guard
-        all_bps, own_bps = (_rate(rows, way, start_ns, end_ns) for rows in (self._wan, self._own))
+        all_bps, own_bps = self._rates(way, start_ns, end_ns)
         others_bps = all_bps - own_bps
         unsure_bps = UNLIKE * own_bps + APART_NS / WINDOW_NS * self._swing(way, start_ns - APART_NS)
         if self._told(before_bps) and others_bps + unsure_bps < (1 - guard.background) * before_bps:
@@ -105,20 +106,29 @@ class Background:
     def _told(self, others_bps: float) -> bool:
         return others_bps >= LEAST * self._guard.ordered_bps
 
+    def _rates(self, way: Direction, start_ns: int, end_ns: int) -> tuple[float, float]:
+        """(all that crosses the interface, what of it is our own), bit/s."""
+        own_bps = sum(_rate(rows, way, start_ns, end_ns) for rows in self._own.values())
+        return _rate(self._wan, way, start_ns, end_ns), own_bps
+
     def _swing(self, way: Direction, since_ns: int) -> float:
-        """By how much our own rate differed from row to row, bit/s."""
-        rows = [row for row in self._own if row.at_ns >= since_ns - APART_NS]
-        rates = [
-            (b.bits[way] - a.bits[way]) * 1e9 / (b.at_ns - a.at_ns) for a, b in pairwise(rows) if b.at_ns > a.at_ns
-        ]
-        return max(rates) - min(rates) if rates else 0.0
+        """By how much our own rates differed from row to row, bit/s; of several hosts at worst all at once."""
+        swing = 0.0
+        for told in self._own.values():
+            rows = [row for row in told if row.at_ns >= since_ns - APART_NS]
+            rates = [
+                (b.bits[way] - a.bits[way]) * 1e9 / (b.at_ns - a.at_ns) for a, b in pairwise(rows) if b.at_ns > a.at_ns
+            ]
+            swing += max(rates) - min(rates) if rates else 0.0
+        return swing
 
     def _common(self, now_ns: int) -> tuple[int, int] | None:
-        """From when to when both were told; None where one has nothing fresh to say."""
-        if len(self._wan) < 2 or len(self._own) < 2:
+        """From when to when all were told; None where one has nothing fresh to say."""
+        told = (self._wan, *self._own.values())
+        if any(len(rows) < 2 for rows in told):
             return None
-        start_ns = max(rows[0].at_ns for rows in (self._wan, self._own))
-        end_ns = min(rows[-1].at_ns for rows in (self._wan, self._own))
+        start_ns = max(rows[0].at_ns for rows in told)
+        end_ns = min(rows[-1].at_ns for rows in told)
         return None if now_ns - end_ns > LATEST_NS or end_ns - start_ns < WINDOW_NS else (start_ns, end_ns)
 
 

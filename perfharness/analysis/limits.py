@@ -96,14 +96,15 @@ class Limit:
 
 def limits(load: Load) -> tuple[Limit, ...]:
     """What kept this load from carrying more; never empty."""
-    full = _full(load)
+    full = filled(load)
     if full is not None:
         return (full,)
     found = tuple(limit for rule in RULES if (limit := rule(load)) is not None)
     return found or (Limit(UNKNOWN, (_nothing(load),)),)
 
 
-def _full(load: Load) -> Limit | None:
+def filled(load: Load) -> Limit | None:
+    """The circuit, where this load filled it."""
     if load.ideal_bps is None or load.goodput_bps < REACHED * load.ideal_bps:
         return None
     share = load.goodput_bps / load.ideal_bps

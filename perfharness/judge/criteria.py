@@ -6,7 +6,7 @@ from perfharness.model import Criterion, Layer
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import METRICS, CriterionSpec, Literally, Reference
 
-RATE_METRICS = ("throughput.", "capacity.")
+RATE_METRICS = ("throughput.", "capacity.", "ceiling")
 
 
 def resolve(spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenario: str) -> Criterion | None:

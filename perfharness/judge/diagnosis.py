@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from perfharness.judge.ceiling import host_limit, proven
 from perfharness.judge.filtered import swallowed
 from perfharness.judge.material import MATERIAL, judged_with, losses_of, matters, missing, of_ce, of_missing
 from perfharness.judge.tcp import tcp_short
@@ -21,6 +22,10 @@ NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did n
 NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
+UNSEEN_LIMIT = (
+    "An instance's limit drops without a counter in it, and no bracket run of this run shows that both hosts can do "
+    "what was asked of them."
+)
 FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
 ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
 ASK_FOR_RATE = "Ask the carrier and the cloud for the rate set on the port and on the VBR."
@@ -130,7 +135,7 @@ def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diag
             segment=Segment.BETWEEN,
             owner="carrier",
             because=(f"{_where(finding)}: {finding.reason}", because),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
         )
@@ -160,6 +165,12 @@ def metered_below_order(findings: Findings, measurements: Measurements) -> Itera
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
         )
+
+
+def _can(finding: Finding, measurements: Measurements) -> bool:
+    """Both ends are proven to do by themselves what this load asked of them."""
+    item = next((item for item in measurements if item.task.id == finding.task), None)
+    return item is not None and proven(finding.scope.direction, item, measurements)
 
 
 def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -358,6 +369,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     host_receive_buffer,
     ce_drop,
     host_cpu,
+    host_limit,
     below_order,
     tcp_short,
     metered_below_order,
@@ -376,7 +388,7 @@ def _failed(findings: Findings, metric: str) -> list[Finding]:
 
 
 def _delay_rise(findings: Findings, of: Finding) -> float | None:
-    """Median RTT beside this load less the idle median of the same pair, ns."""
+    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest."""
 
     def median(metric: str, beside: tuple[str, str] | None) -> float | None:
         values = [
@@ -384,10 +396,11 @@ def _delay_rise(findings: Findings, of: Finding) -> float | None:
             for finding in findings
             if finding.metric == metric
             and finding.statistic == "p50"
-            and finding.scope.pair == of.scope.pair
+            and set(finding.scope.pairs) <= set(of.scope.pairs)
             and beside in (None, (finding.task, finding.scope.load))
         ]
-        return values[0] if values and isinstance(values[0], int | float) else None
+        known = [value for value in values if isinstance(value, int | float)]
+        return max(known) if known and len(of.scope.pairs) > 1 else next(iter(known), None)
 
     loaded, idle = median("delay.loaded", (of.task, of.scope.load)), median("delay.rtt", None)
     return None if loaded is None or idle is None else loaded - idle
@@ -399,7 +412,7 @@ def _exceeds(finding: Finding) -> bool:
 
 
 def _segment(measurement: Measurement, host: str) -> Segment:
-    return Segment.HOST_A if measurement.task.scope.pair.startswith(f"{host}:") else Segment.HOST_Z
+    return Segment.HOST_A if host in {a for a, _ in measurement.task.scope.pairs} else Segment.HOST_Z
 
 
 def _where(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import product
 
+from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
 from perfharness.judge.filtered import nothing_came, swallowed
 from perfharness.judge.verdict import decide
@@ -123,11 +124,12 @@ def _judged(
 
 def _excuses(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> list[Fitness]:
     """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
-    load what the hosts are, e.g. a slow interface; for probes of which none came a packet filter."""
+    load what the hosts are and can do, e.g. a slow interface; for probes of which none came a packet filter."""
     found = list(swallowed(measurement, run)) if nothing_came(observation) else []
+    found += limited(observation.metric, observation.scope.direction, measurement, run)
     if observation.scope.load != "idle":
-        pair = measurement.task.scope.pair
-        hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pair == pair)
+        pairs = measurement.task.scope.pairs
+        hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pairs[0] in pairs)
         found += [fitness for other in hosts for fitness in other.fitness]
     return found
 
@@ -167,11 +169,11 @@ def _router_pairs(circuit: Circuit) -> dict[Pair, str]:
 
 
 def _observed(spec: CriterionSpec, asked: Scope, measurement: Measurement) -> Observation | None:
-    wanted = (spec.metric, spec.statistic, asked.direction, asked.service, asked.load)
-    for observation in measurement.observations:
-        scope = observation.scope
-        if (observation.metric, observation.statistic, scope.direction, scope.service, scope.load) == wanted:
-            return observation
+    wanted = (spec.metric, spec.statistic, asked.pair, asked.direction, asked.service, asked.load)
+    for seen in measurement.observations:
+        scope = seen.scope
+        if (seen.metric, seen.statistic, scope.pair, scope.direction, scope.service, scope.load) == wanted:
+            return seen
     return None
 
 

@@ -81,8 +81,8 @@ def _segment(finding: Finding, told: Mapping[str, Any]) -> Segment:
     if told["limit"] == limits.RECEIVER_CPU:
         return Segment.HOST_Z if a_sends else Segment.HOST_A
     if told["limit"] == limits.INSTANCE:
-        a = finding.scope.pair.partition(":")[0]
-        return Segment.HOST_A if any(f" {a} " in f" {reason} " for reason in told["reasons"]) else Segment.HOST_Z
+        said = " ".join(told["reasons"]).split()
+        return Segment.HOST_A if any(a in said for a, _ in finding.scope.pairs) else Segment.HOST_Z
     if told["limit"] == limits.WINDOW:
         return Segment.HOST_Z if a_sends else Segment.HOST_A
     return Segment.BETWEEN

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from perfharness.measurements import (
     capacity,
+    ceiling,
     flows,
     host,
     latency,
@@ -23,6 +24,7 @@ from perfharness.order.circuit import Circuit, Endpoint, Pair
 
 REGISTRY: dict[str, MeasurementKind] = {
     "host": host.HostFacts(),
+    "ceiling": ceiling.Ceiling(),
     "path": path.Path(),
     "pmtu": pmtu.PathMtu(),
     "latency": latency.Latency(),

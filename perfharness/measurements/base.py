@@ -57,6 +57,11 @@ COUNTERS_ROW_BYTES = 4000
 class Params(Strict):
     """A step's parameters as written in the scenario; a measurement without any uses this."""
 
+    @property
+    def of_all_pairs(self) -> bool:
+        """Its tasks are made once, for all pairs of hosts, and not for each."""
+        return False
+
     def criteria(self, circuit: Circuit) -> tuple[CriterionSpec, ...]:
         """What these parameters themselves require of the figures: judged where the step has no `judge`."""
         return ()
@@ -122,6 +127,8 @@ class Context(Ends):
 
     a: Endpoint
     z: Endpoint
+    among: int = 1
+    """How many pairs, this one included, share the ordered rate at the same time."""
 
     def ends(self, direction: Direction) -> tuple[Endpoint, Endpoint]:
         """(sender, receiver) of traffic in this direction."""
@@ -177,24 +184,26 @@ def counters(context: Ends, deadline_s: float, period_ms: int | None = None) -> 
 
     Ten times a second unless ``period_ms`` says otherwise, and once a second in a long task.
     """
-    if period_ms is None:
-        period_ms = FINE_MS if deadline_s <= FINE_UP_TO_S else COARSE_MS
     watched = [(COUNTERS, end.name, end.interface) for end in context.agents]
     ce = context.circuit.ce_host
     if ce is not None:
         watched += [(LAN_COUNTERS, ce.name, ce.lan), (WAN_COUNTERS, ce.name, ce.wan)]
-    return tuple(
-        Job(
-            id=job,
-            endpoint=host,
-            method="host.counters",
-            args={"interface": interface, "period_ms": period_ms},
-            role=Role.WATCH,
-            deadline_s=deadline_s,
-            writes_bytes=round(deadline_s * 1000 / period_ms) * COUNTERS_ROW_BYTES,
-            optional=job != COUNTERS,
-        )
-        for job, host, interface in watched
+    return tuple(watcher(host, interface, deadline_s, period_ms, job) for job, host, interface in watched)
+
+
+def watcher(host: str, interface: str, deadline_s: float, period_ms: int | None = None, job: str = COUNTERS) -> Job:
+    """The counters of one host beside a task; the task is complete without those of a router."""
+    if period_ms is None:
+        period_ms = FINE_MS if deadline_s <= FINE_UP_TO_S else COARSE_MS
+    return Job(
+        id=job,
+        endpoint=host,
+        method="host.counters",
+        args={"interface": interface, "period_ms": period_ms},
+        role=Role.WATCH,
+        deadline_s=deadline_s,
+        writes_bytes=round(deadline_s * 1000 / period_ms) * COUNTERS_ROW_BYTES,
+        optional=job != COUNTERS,
     )
 
 

@@ -29,7 +29,8 @@ OUTLAST_S = 30.0
 
 
 def guarded(task: Task, context: Ends) -> Task:
-    """The task with what watches it, where it loads a circuit in service. Raises BadInput without a port for that."""
+    """The task with what watches it, where it loads a circuit in service; one of several pairs is watched once, between
+    this pair's hosts. Raises BadInput without a port for that."""
     if not context.circuit.in_service or not isinstance(context, Context) or not any(job.load for job in task.jobs):
         return task
     deadline_s = max(job.deadline_s for job in task.jobs) + OUTLAST_S
@@ -41,7 +42,7 @@ def guarded(task: Task, context: Ends) -> Task:
     return replace(
         task,
         # The guard comes last: what is found as a task's first stream is that of its measurement.
-        jobs=(*(_told(job, context) for job in task.jobs), *_watch(task, context, stream, port, deadline_s)),
+        jobs=(*_told(task, context), *_watch(task, context, stream, port, deadline_s)),
         duration_s=task.duration_s + BASELINE_NS / 1e9,
         load_bps=load_bps,
         load_bytes=task.load_bytes + round(own_bps / 8 * task.duration_s) * 2,
@@ -86,14 +87,16 @@ def _port(task: Task, context: Context) -> int:
     return free[-1]
 
 
-def _told(job: Job, context: Context) -> Job:
+def _told(task: Task, context: Context) -> Iterator[Job]:
     """Where the CE's counters can be read, all traffic and our own are told ten times a second."""
     ce = context.circuit.ce_host
-    if ce is None or (job.endpoint, job.id) not in ((ce.name, WAN_COUNTERS), (context.a.name, COUNTERS)):
-        return job
-    rows = math.ceil(job.deadline_s * 1000 / FINE_MS)
-    args = {**job.args, "period_ms": FINE_MS, "tell": True}
-    return replace(job, args=args, writes_bytes=rows * COUNTERS_ROW_BYTES)
+    telling = {(a, COUNTERS) for a, _ in task.scope.pairs} | {(ce.name, WAN_COUNTERS)} if ce is not None else ()
+    for job in task.jobs:
+        if (job.endpoint, job.id) in telling:
+            rows = math.ceil(job.deadline_s * 1000 / FINE_MS)
+            args = {**job.args, "period_ms": FINE_MS, "tell": True}
+            job = replace(job, args=args, writes_bytes=rows * COUNTERS_ROW_BYTES)
+        yield job
 
 
 def _watch(task: Task, context: Context, stream: probe.Stream, port: int, deadline_s: float) -> tuple[Job, Job]:

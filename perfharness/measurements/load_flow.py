@@ -46,6 +46,8 @@ class Carried:
     """Of the first client."""
     wide_counters: bool
     """UDP packets are numbered with 64 bits; else the loss is wrong from packet 2**32 on."""
+    limits_bps: tuple[int | None, ...]
+    """Payload bit/s that each process was to offer; None: no limit."""
     window: Window
     evidence: tuple[str, ...]
 
@@ -72,8 +74,8 @@ class Carried:
     @property
     def intended_bps(self) -> float:
         """What all its processes were to offer; without a limit, what they did offer."""
-        limit = self.args["rate_bps"]
-        return self.offered_bps if limit is None else float(limit * len(self.sent))
+        limits = [limit for limit in self.limits_bps if limit is not None]
+        return float(sum(limits)) if len(limits) == len(self.limits_bps) else self.offered_bps
 
     @property
     def unoffered_bps(self) -> float:
@@ -99,7 +101,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     sampled: list[tuple[Trace, ...]] = []
     waited_ns: dict[str, int] = {}
     receiver = context.ends(way)[1].name
-    starts, ends = [], []
+    starts, ends, limits = [], [], []
     wide_counters = True
     warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
     rate_bps = max(float(job.args.get("rate_bps") or 0) for job in task.jobs)
@@ -135,6 +137,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
             starts.append(began + round(flow.kept[0].start_s * 1e9))
             ends.append(began + round(last * 1e9))
             args = job.args
+            limits.append(args["rate_bps"])
     if not sent or not received:
         raise ToolFailed(f"iperf3 left no report of both ends for {way.value}.")
     ended = min(flow.slices[-1].start_s + flow.slices[-1].seconds for flow in (*sent, *received))
@@ -150,6 +153,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         waited={name: waited / 1e9 / (args["duration_s"] + warm_up_s) for name, waited in waited_ns.items()},
         args=args,
         wide_counters=wide_counters,
+        limits_bps=tuple(limits),
         window=Window(min(starts), max(ends)),
         evidence=tuple(evidence),
     )

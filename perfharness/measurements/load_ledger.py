@@ -38,16 +38,21 @@ def uncounted(flow: Carried) -> int:
     return max(0, sent - counted - unread)
 
 
-def tail(flow: Carried, found: probe.Probe) -> int:
+def longest_s(found: probe.Probe) -> float:
+    """The longest round trip of the probes beside a load, s; 0 where none came back."""
+    ends = found.summary.rtt.ends()
+    return ends[1] / 1e9 if ends else 0.0
+
+
+def tail(flow: Carried, longest_rtt_s: float) -> int:
     """Packets lost after the last one that arrived.
 
     The two ends do not stop at the same instant, and what was on its way then is not lost: as much as END_S and
     the longest round trip of the probes hold. So the loss is that up to the last packet that arrived, unless
     nothing arrived for longer than that.
     """
-    ends = found.summary.rtt.ends()
-    longest_s = END_S + (ends[1] / 1e9 if ends else 0.0)
-    return max(0, uncounted(flow) - math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * longest_s))
+    seconds = END_S + longest_rtt_s
+    return max(0, uncounted(flow) - math.ceil(flow.offered_bps / 8 / int(flow.args["length"]) * seconds))
 
 
 def _within_the_test(rows: tuple[LedgerRow, ...], flow: Carried) -> tuple[LedgerRow, ...]:
@@ -71,19 +76,28 @@ def _within_the_test(rows: tuple[LedgerRow, ...], flow: Carried) -> tuple[Ledger
 
 
 def book(
-    flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe, counted: Counters
+    flow: Carried,
+    task: Task,
+    files: TaskFiles,
+    context: Context,
+    found: probe.Probe,
+    counted: Counters,
+    others_bps: float = 0.0,
 ) -> tuple[tuple[LedgerRow, ...], list[dict[str, Any]]]:
     """The stages of one direction of a load, and its loss events as facts for the report.
 
-    UDP only: what TCP loses it sends again, and its rate is no contract.
+    UDP only: what TCP loses it sends again, and its rate is no contract. ``others_bps``: what the same host was to send
+    at the same time for other pairs, at L2.
     """
     if not flow.udp:
         return (), []
     scope = replace(task.scope, direction=flow.way)
-    lost = unreceived(flow) if flow.loss_problem else int(loss_blocks(flow)[0].sum()) + tail(flow, found)
+    late = tail(flow, longest_s(found))
+    lost = unreceived(flow) if flow.loss_problem else int(loss_blocks(flow)[0].sum()) + late
     missing = Missing(packets=lost, window=flow.window, sockets=flow.sockets)
-    there = None if flow.loss_problem else moments(flow.traces, tail(flow, found))
-    bursts = _bursts(flow, scope, files, context, found, lost)
+    there = None if flow.loss_problem else moments(flow.traces, late)
+    above = sent_bps(flow, found, context) + others_bps
+    bursts = _bursts(flow, scope, files, context, above, lost)
     told = []
     if there is not None:
         missing = _timed(missing, there, found, flow)
@@ -98,14 +112,16 @@ def _timed(missing: Missing, there: Moments, found: probe.Probe, flow: Carried) 
     return replace(missing, at_receiver=there, at_sender=None if passage is None else at_sender(there, passage))
 
 
-def _bursts(
-    flow: Carried, scope: Scope, files: TaskFiles, context: Context, found: probe.Probe, lost: int
-) -> LedgerRow:
-    """What the sender offered above the rate."""
+def sent_bps(flow: Carried, found: probe.Probe, context: Context) -> float:
+    """What its sender was to send at L2, the probes included."""
+    return at_layer(flow.intended_bps, flow, context, Layer.L2) + found.stream.rate_bps(Layer.L2, context.tagged)
+
+
+def _bursts(flow: Carried, scope: Scope, files: TaskFiles, context: Context, rate_bps: float, lost: int) -> LedgerRow:
+    """What the sender offered above this rate, of L2."""
     sender = context.ends(flow.way)[0].name
-    rate = at_layer(flow.args["rate_bps"] * len(flow.sent), flow, context, Layer.L2)
-    rate += found.stream.rate_bps(Layer.L2, context.tagged)
-    above = pacing.excess_packets(files.rows(sender, COUNTERS, "counters.jsonl"), rate, ip_bytes(flow, context) + 14)
+    rows = files.rows(sender, COUNTERS, "counters.jsonl")
+    above = pacing.excess_packets(rows, rate_bps, ip_bytes(flow, context) + 14)
     counter = (
         "unknown: no interface counters of the sender" if above is None else "tx_bytes above the rate, each 100 ms"
     )

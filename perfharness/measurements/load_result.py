@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from perfharness.model import (
     LedgerRow,
     Measurement,
     Observation,
+    Scope,
     Series,
     Status,
     Task,
@@ -35,20 +36,68 @@ from perfharness.model import (
 LOADED_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 VARIED_QUANTILES = {"p50": 0.5, "p95": 0.95}
 WAYS = (Direction.A_Z, Direction.Z_A)
+NOTHING_ELSE: Mapping[Direction, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the two ends of a pair left of a load, before anything is concluded from it."""
+
+    task: Task
+    files: TaskFiles
+    context: Context
+    found: probe.Probe
+    flows: tuple[Carried, ...]
+
+    @property
+    def probes_bps(self) -> int:
+        """What the probes took beside it, those of a guard included, at the ordered layer."""
+        own_bps = self.found.stream.rate_bps(self.context.layer, self.context.tagged)
+        return own_bps + (guarding.rate_bps(self.context) if self.task.guard else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a figure of one direction rests on besides its load; of several pairs together, of all of them."""
+
+    scope: Scope
+    rows: Sequence[LedgerRow]
+    probes_bps: int
+    longest_rtt_s: float
+    hosts: tuple[str, ...]
+    short: str
+    """What senders did of their parts, where that is less than a trifle short of it."""
+    held_back: str
+    """What in the hosts may have kept TCP from carrying more."""
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     """All figures of a load task; failed with one sentence when an end left nothing that can be used."""
+    load = read(task, files, context)
+    return failed(task, files, load) if isinstance(load, str) else concluded(load)
+
+
+def read(task: Task, files: TaskFiles, context: Context) -> Load | str:
+    """What both ends left, or one sentence why that cannot be used. Raises EvidenceBroken."""
     found = probe.read(task, files, context)
     if isinstance(found, str):
-        return failed(task, files, found)
-    ways = (Direction.A_Z, Direction.Z_A) if task.scope.direction is Direction.BOTH else (task.scope.direction,)
+        return found
+    ways = WAYS if task.scope.direction is Direction.BOTH else (task.scope.direction,)
     try:
-        flows = [carried(way, task, files, context) for way in ways if way is not None]
+        flows = tuple(carried(way, task, files, context) for way in ways if way is not None)
     except ToolFailed as error:
-        return failed(task, files, str(error))
+        return str(error)
+    return Load(task, files, context, found, flows)
+
+
+def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) -> Measurement:
+    """All figures of one pair's load. ``others_bps``: what each direction's sender had to send at L2 for others."""
+    task, files, context, found = load.task, load.files, load.context, load.found
     counted = probe_ledger.counters(files, context)
-    booked = {flow.way: load_ledger.book(flow, task, files, context, found, counted) for flow in flows}
+    booked = {
+        flow.way: load_ledger.book(flow, task, files, context, found, counted, others_bps.get(flow.way, 0.0))
+        for flow in load.flows
+    }
     ledgers = {way: rows for way, (rows, _) in booked.items()}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
@@ -56,81 +105,92 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, excused)]
     observations += _varied_each_way(task, context, found)
-    for flow in flows:
-        observations.append(rate(flow, task, files, context, ledgers[flow.way], found))
+    for flow in load.flows:
+        about = beside(load, flow, ledgers[flow.way])
+        observations.append(rate(flow, about, context))
         if flow.udp:
-            observations.append(_loss(flow, task, context, ledgers[flow.way], found))
+            observations.append(loss(flow, about, context))
     return Measurement(
         task,
         Status.COMPLETED,
         window=window_of(files.outcome()),
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
-        fitness=load_fitness.fitness(flows, ledgers, probes, task, files, context, found),
-        series=(*(series(flow, context) for flow in flows), *probe.series(found)),
+        fitness=load_fitness.fitness(load.flows, ledgers, probes, task, files, context, found),
+        series=(*(series(flow, context) for flow in load.flows), *probe.series(found)),
         facts={
             **load_figures.facts(task, files),
-            "udp": {
-                flow.way.value: load_figures.udp(flow, None if flow.loss_problem else load_ledger.tail(flow, found))
-                for flow in flows
-                if flow.udp
-            },
+            "udp": {flow.way.value: _sent(flow, load) for flow in load.flows if flow.udp},
             **probe.authenticity(found),
             "prober": probe.prober(found),
-            **_why(flows, task, files, context, found),
+            **_why(load),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
     )
 
 
-def _why(
-    flows: Sequence[Carried], task: Task, files: TaskFiles, context: Context, found: probe.Probe
-) -> dict[str, Any]:
+def _sent(flow: Carried, load: Load) -> dict[str, Any]:
+    """For the report, of a paced load."""
+    tail = None if flow.loss_problem else load_ledger.tail(flow, load_ledger.longest_s(load.found))
+    return load_figures.udp(flow, tail)
+
+
+def _why(load: Load) -> dict[str, Any]:
     """Facts of a TCP load: what limited each way, how evenly its streams fared; nothing of a paced one."""
-    if any(flow.udp for flow in flows):
+    if any(flow.udp for flow in load.flows):
         return {}
-    path = load_limits.Path(context.committed_bps, context.mtu)
+    task, files, context = load.task, load.files, load.context
+    path = load_limits.Path(context.committed_bps // context.among, context.mtu)
     limited = [
         fact
-        for flow in flows
-        for fact in load_limits.facts(flow.way, load_limits.load(flow, task, files, context, found, path))
+        for flow in load.flows
+        for fact in load_limits.facts(flow.way, load_limits.load(flow, task, files, context, load.found, path))
     ]
     return {
         "limited_by": limited,
-        "fairness": {flow.way.value: load_limits.fair(flow, task, files, context) for flow in flows},
+        "fairness": {flow.way.value: load_limits.fair(flow, task, files, context) for flow in load.flows},
     }
+
+
+def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:
+    return Beside(
+        scope=replace(load.task.scope, direction=flow.way),
+        rows=rows,
+        probes_bps=load.probes_bps,
+        longest_rtt_s=load_ledger.longest_s(load.found),
+        hosts=load.context.hosts,
+        short=short(flow, load.context),
+        held_back="" if flow.udp else load_fitness.held_back(flow, load.files, load.context),
+    )
 
 
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def rate(
-    flow: Carried, task: Task, files: TaskFiles, context: Context, rows: Sequence[LedgerRow], found: probe.Probe
-) -> Observation:
+def rate(flow: Carried, about: Beside, context: Context) -> Observation:
     """The rate that arrived, at the ordered layer, the probes beside it included; and for UDP at most what the
     receiving host lost of it on top, since that had crossed the circuit, and what the sender did not offer. How much
     more TCP had carried if the hosts had not held it back, nobody knows."""
-    value, interval = _carried_all(flow, found) or mean_rate(flow.rates_bps)
-    said, short = "There are too few intervals for a statement.", ""
-    beside = found.stream.rate_bps(context.layer, context.tagged) + (guarding.rate_bps(context) if task.guard else 0)
+    value, interval = _carried_all(flow, about) or mean_rate(flow.rates_bps)
+    said, lacking = "There are too few intervals for a statement.", ""
+    beside = about.probes_bps
     scale = at_layer(1.0, flow, context)
     if interval is not None:
         unoffered = flow.unoffered_bps > interval.hi - value
         drifting = (interval.n_eff or 0.0) < min(FEW_RATES, len(flow.rates_bps))
         told = (_offered_text(flow) if unoffered else "", _drifting(len(flow.rates_bps)) if drifting else "")
-        said, short = " ".join(filter(None, told)), _short(flow, context) if unoffered else ""
-        lost_bps = host_loss(rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
+        said, lacking = " ".join(filter(None, told)), about.short if unoffered else ""
+        lost_bps = host_loss(about.rows)[1] * flow.args["length"] * 8 / flow.received[0].seconds if flow.udp else 0.0
         hi = (interval.hi + lost_bps + flow.unoffered_bps) * scale + beside
         n_eff = None if unoffered or drifting else interval.n_eff  # nobody can say how much longer would decide
         interval = replace(interval, lo=max(interval.lo, 0.0) * scale + beside, hi=hi, n_eff=n_eff)
-        held_back = "" if flow.udp else load_fitness.held_back(flow, files, context)
-        if held_back:
+        if about.held_back:
             interval = replace(interval, hi=math.inf, n_eff=None)
-            said, short = f"The hosts may have held it back: {held_back}.", held_back
+            said, lacking = f"The hosts may have held it back: {about.held_back}.", about.held_back
     return Observation(
         metric="throughput.udp" if flow.udp else "throughput.tcp",
         statistic="mean",
-        scope=replace(task.scope, direction=flow.way, frame_bytes=ip_bytes(flow, context) + 14),
+        scope=replace(about.scope, frame_bytes=ip_bytes(flow, context) + 14),
         unit="bit/s",
         layer=context.layer,
         value=value * scale + beside,
@@ -138,8 +198,8 @@ def rate(
         interval=interval,
         evidence=flow.evidence,
         reason=said,
-        hosts=context.hosts,
-        short=short,
+        hosts=about.hosts,
+        short=lacking,
     )
 
 
@@ -180,7 +240,7 @@ def _varied_each_way(task: Task, context: Context, found: probe.Probe) -> list[O
     ]
 
 
-def _carried_all(flow: Carried, found: probe.Probe) -> tuple[float, Interval] | None:
+def _carried_all(flow: Carried, about: Beside) -> tuple[float, Interval] | None:
     """The mean rate of a paced load that arrived, and where it lies; None unless (nearly) all of it did.
 
     Then its rate from interval to interval is the sender's doing, and no sample of what the circuit carries: that was
@@ -188,7 +248,7 @@ def _carried_all(flow: Carried, found: probe.Probe) -> tuple[float, Interval] | 
     """
     if not flow.udp or flow.loss_problem or flow.carried_bps < SHORT * flow.offered_bps:
         return None
-    missing, total, n_eff = _lost(flow, found)
+    missing, total, n_eff = _lost(flow, about)
     if not total or missing < 0:
         return None
     lost = loss_interval(missing, total, (0, 0), n_eff)
@@ -201,37 +261,38 @@ def _drifting(intervals: int) -> str:
     return f"It changed so slowly that {intervals} intervals say little more than one: test longer to be sure of it."
 
 
-def _loss(flow: Carried, task: Task, context: Context, rows: Sequence[LedgerRow], found: probe.Probe) -> Observation:
-    scope = replace(task.scope, direction=flow.way, frame_bytes=ip_bytes(flow, context) + 14)
-    about: dict[str, Any] = {"metric": "loss", "statistic": "ratio", "scope": scope, "unit": "1"}
+def loss(flow: Carried, about: Beside, context: Context) -> Observation:
+    """The share of a paced load that was lost between the hosts."""
+    scope = replace(about.scope, frame_bytes=ip_bytes(flow, context) + 14)
+    of: dict[str, Any] = {"metric": "loss", "statistic": "ratio", "scope": scope, "unit": "1"}
     if flow.loss_problem:
         said = f"{flow.loss_problem[0].upper()}{flow.loss_problem[1:]}."
-        return Observation(**about, value=None, n=0, reason=said, evidence=flow.evidence)
-    missing, total, n_eff = _lost(flow, found)
-    host = host_loss(rows)
+        return Observation(**of, value=None, n=0, reason=said, evidence=flow.evidence)
+    missing, total, n_eff = _lost(flow, about)
+    host = host_loss(about.rows)
     said = f"{missing:,} of {total:,} packets did not arrive"
     if host[1]:
-        said += f"; {who(rows)} lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
+        said += f"; {who(about.rows)} lost {min(host[0], missing):,} to {min(host[1], missing):,} of them"
     interval = loss_interval(missing, total, host, n_eff)
     withheld = flow.withheld_bps / flow.intended_bps
     if withheld:
         interval = replace(interval, hi=withheld + (1 - withheld) * interval.hi, n_eff=None)
     return Observation(
-        **about,
+        **of,
         value=remaining(missing, host)[1] / total,
         n=total,
         interval=interval,
         evidence=flow.evidence,
         reason=f"{said}. {_offered_text(flow) if withheld else ''}".strip(),
-        hosts=context.hosts,
-        short=_short(flow, context) if withheld else "",
+        hosts=about.hosts,
+        short=about.short if withheld else "",
     )
 
 
-def _lost(flow: Carried, found: probe.Probe) -> tuple[int, int, float]:
+def _lost(flow: Carried, about: Beside) -> tuple[int, int, float]:
     """(packets that did not arrive, all, as how many independent ones they count)."""
     lost, packets = loss_blocks(flow)
-    tail = load_ledger.tail(flow, found)
+    tail = load_ledger.tail(flow, about.longest_rtt_s)
     n_eff = effective_n(np.append(lost, tail), np.append(packets, tail))  # the tail is one burst
     return int(lost.sum()) + tail, int(packets.sum()) + tail, n_eff
 
@@ -240,7 +301,7 @@ def _offered_text(flow: Carried) -> str:
     return f"The sender offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load."
 
 
-def _short(flow: Carried, context: Context) -> str:
+def short(flow: Carried, context: Context) -> str:
     """What the sender did of its part; empty where it lacks a trifle, which it would every time."""
     if flow.offered_bps >= SHORT * flow.intended_bps:
         return ""

@@ -70,7 +70,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     empty = dict.fromkeys(probe_ledger.WAYS, ())
     counted = probe_ledger.counters(files, context)
     probes = {each: probe_ledger.book(context, task.scope, each, counted, found)[0] for each in probe_ledger.WAYS}
-    rate = load_result.rate(many, of_many, files, context, (), found)
+    rate = _rate(many, of_many, files, context, found)
     alone = [] if isinstance(single, str | None) else [_alone(single[1], task, files, context, found)]
     observations = (
         rate,
@@ -248,8 +248,12 @@ def _single(
 
 def _alone(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Observation:
     """The rate of the single stream, for whoever knows what a flow may have."""
-    rate = load_result.rate(flow, phase(task, SINGLE), files, context, (), found)
-    return replace(rate, statistic="single")
+    return replace(_rate(flow, phase(task, SINGLE), files, context, found), statistic="single")
+
+
+def _rate(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Observation:
+    load = load_result.Load(task, files, context, found, (flow,))
+    return load_result.rate(flow, load_result.beside(load, flow, ()), context)
 
 
 # --- facts ----------------------------------------------------------------------------------------

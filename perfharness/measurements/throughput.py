@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import guarding, load_jobs, load_result, probe
+from perfharness.measurements import guarding, load_jobs, load_result, load_together, probe, together
 from perfharness.measurements.base import (
     COARSE_MS,
     FINE_MS,
@@ -80,7 +80,13 @@ class ThroughputParams(OneWindow):
     """UDP payload."""
     receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
     """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
+    pairs: Literal["each", "together"] = "each"
+    """One pair of hosts after the other, or all of them at once, which share the rate."""
     probe: ProbeParams = ProbeParams()
+
+    @property
+    def of_all_pairs(self) -> bool:
+        return self.pairs == "together"
 
 
 class Throughput:
@@ -95,7 +101,11 @@ class Throughput:
     }
 
     def tasks(self, params: ThroughputParams, step: str, context: Context) -> tuple[Task, ...]:
-        return tuple(self._task(params, step, context, direction) for direction in params.direction)
+        contexts = together.contexts(context.circuit) if params.of_all_pairs else (context,)
+        return tuple(
+            together.merged([self._task(params, step, each, direction) for each in contexts])
+            for direction in params.direction
+        )
 
     def _task(self, params: ThroughputParams, step: str, context: Context, direction: Direction) -> Task:
         ways = WAYS if direction is Direction.BOTH else (direction,)
@@ -153,13 +163,14 @@ class Throughput:
         Raises ``wrong`` for a UDP load that the port cannot be offered.
         """
         if params.protocol == "tcp":
-            return context.committed_bps
+            return context.committed_bps // context.among
         context.must_fit(params.packet_bytes)
         wanted, speed = params.rate_bps or context.committed_bps, context.circuit.port.speed_bps
         if params.rate_bps is not None and wanted > speed:
             raise wrong(f"A port of {rate_text(speed)} cannot be offered {rate_text(wanted)}.", at=("rate",))
         probes = stream.rate_bps(context.layer, context.tagged)
-        probes += guarding.rate_bps(context) if context.circuit.in_service else 0
+        probes += math.ceil(guarding.rate_bps(context) / context.among) if context.circuit.in_service else 0
+        wanted //= context.among
         if wanted <= probes:
             said = f"{rate_text(wanted)} are no more than the probes beside the load take, {rate_text(probes)}."
             raise wrong(said, "Raise the rate, or the interval of the probe stream.", at=("rate",))
@@ -195,4 +206,9 @@ class Throughput:
         return load_jobs.jobs(context, replace(load, args=args), both, ways, deadline, LEAD_S, hears=hears)
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
-        return not_completed(task, files) or load_result.measured(task, files, context)
+        broken = not_completed(task, files)
+        if broken:
+            return broken
+        if task.parts:
+            return load_together.measured(task, files, context.circuit)
+        return load_result.measured(task, files, context)

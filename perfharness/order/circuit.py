@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from perfharness.errors import BadInput
-from perfharness.model import Layer
+from perfharness.model import TOGETHER, Layer
 from perfharness.order import document
 from perfharness.order.document import Document
 from perfharness.order.endpoints import Ce as Ce
@@ -37,7 +37,7 @@ from perfharness.order.vbr import Vbr as Vbr
 from perfharness.order.wrong import wrong
 
 Pair: TypeAlias = tuple[str, str]
-"""Names of two endpoints: on-prem, cloud."""
+"""Names of two endpoints: on-prem, cloud; of several pairs together ``("a1+a2", "z1+z2")``."""
 REFERENCES = {
     "order.bandwidth": "bit/s",
     "order.mtu": "B",
@@ -295,8 +295,11 @@ class Circuit(Strict):
         return {end.name: end for end in self.endpoints}[name]
 
     def vbr_of(self, pair: Pair) -> Vbr:
-        """The VBR that a pair's traffic goes through: the one that either host names, else the first."""
-        named = {self.end(name).vbr for name in pair} - {None}
+        """The VBR that a pair's traffic goes through: the one that either host names, else the first.
+
+        Of several pairs together (``model.Scope.pair``) it is the same for all.
+        """
+        named = {self.end(name).vbr for side in pair for name in side.split(TOGETHER)} - {None}
         return next((vbr for vbr in self.vbrs if vbr.id in named), self.vbrs[0])
 
     def committed_bps(self, pair: Pair) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
 from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
@@ -40,6 +40,21 @@ class Ce(Strict):
     """Interface towards the on-prem hosts."""
     wan: Interface = Field(examples=["eth1"])
     """Interface towards the circuit: the port rather than a VLAN on it, which has no queue and no ring of its own."""
+    address: HostAddress | None = Field(default=None, examples=["10.10.0.1"])
+    """Its address towards the on-prem hosts, from which it sends to them and takes from them; with `iperf3` only."""
+    iperf3: Text | None = None
+    """iperf3 program on it: then what an on-prem host can do is tried against the router too."""
+
+    @property
+    def has_iperf3(self) -> bool:
+        """It can stand at the end of a load."""
+        return self.address is not None and self.iperf3 is not None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.address is None) is not (self.iperf3 is None):
+            raise wrong("A CE that takes loads needs `address` and `iperf3`.", "Add the other one.", at=("address",))
+        return self
 
 
 def read_ce(value: Any, info: ValidationInfo) -> Any:

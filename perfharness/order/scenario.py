@@ -30,6 +30,7 @@ METRICS = {
     "throughput.udp": "bit/s",
     "capacity.sustained": "bit/s",
     "capacity.max": "bit/s",
+    "ceiling": "bit/s",
     "policing": "",
     "policing.rate": "bit/s",
     "policing.bucket": "B",

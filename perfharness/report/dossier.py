@@ -37,6 +37,16 @@ class Dossier:
         return tuple(sorted(found, key=lambda ref: (ref.number is None, ref.number or 0, ref.path)))
 
     @cached_property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All of the run, and after one of several pairs together each pair's part, named by its pair."""
+        found: list[Measurement] = []
+        for item in self.run.measurements:
+            found.append(item)
+            named = ((part, f"{part.task.id}, {words.between(part.task.scope)}") for part in item.parts)
+            found += (replace(part, task=replace(part.task, id=name)) for part, name in named)
+        return tuple(found)
+
+    @cached_property
     def several_pairs(self) -> bool:
         """More than one pair of hosts was measured, so that each row must name its own."""
         return len({row.scope.pair for row in self.run.findings if row.scope.pair}) > 1
@@ -98,7 +108,7 @@ class Dossier:
     def measured(self, kind: str) -> tuple[Measurement, ...]:
         """Completed measurements of one kind, in the order in which they ran."""
         return tuple(
-            item for item in self.run.measurements if item.task.measurement == kind and item.status is Status.COMPLETED
+            item for item in self.measurements if item.task.measurement == kind and item.status is Status.COMPLETED
         )
 
     def samples(self, item: Measurement) -> tuple[Ref, ...]:
@@ -110,6 +120,6 @@ class Dossier:
         """Measurements that left a series of this kind, with these series."""
         pairs = (
             (item, tuple(series for series in item.series if series.kind == kind and series.x.size))
-            for item in self.run.measurements
+            for item in self.measurements
         )
         return tuple((item, series) for item, series in pairs if series)

@@ -101,6 +101,7 @@ def _scope(scope: Scope) -> dict[str, Any]:
         "frame_bytes": scope.frame_bytes,
         "load": scope.load,
         "window": {"start_ns": int(window.start_ns), "end_ns": int(window.end_ns)} if window else None,
+        **({"host": scope.host, "bracket": scope.bracket} if scope.host else {}),
     }
 
 

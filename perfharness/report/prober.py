@@ -19,7 +19,7 @@ LEGEND = (
 
 
 def build(dossier: Dossier) -> tuple[Block, ...]:
-    told = [item for item in dossier.run.measurements if item.facts.get("prober")]
+    told = [item for item in dossier.measurements if item.facts.get("prober")]
     if not told:
         return absent("No probe stream told how exact it was.")
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perfharness.model import Direction, Scope, Segment, Verdict
+from perfharness.model import TOGETHER, Direction, Scope, Segment, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ METRICS = {
     "throughput.tcp": "TCP throughput",
     "capacity.sustained": "Sustained capacity",
     "capacity.max": "Highest capacity in one second",
+    "ceiling": "What a host can do by itself",
     "policing": "Policer or shaper",
     "policing.rate": "Metered rate",
     "policing.bucket": "Token bucket",
@@ -85,7 +86,7 @@ METRICS = {
 
 GROUPS = (
     ("Path", ("tools", "vlan", "bgp", "route", "path", "port", "pmtu", "flows", "dscp")),
-    ("Rate", ("throughput", "capacity", "policing", "tcp")),
+    ("Rate", ("throughput", "capacity", "ceiling", "policing", "tcp")),
     ("Delay", ("delay", "variation")),
     ("Loss and availability", ("loss", "reordering", "duplication", "availability", "outage")),
 )
@@ -168,11 +169,27 @@ def direction(which: Direction | None, service: str = "") -> str:
     )
 
 
+PARTS = {Direction.A_Z: "as in on-prem → cloud", Direction.Z_A: "as in cloud → on-prem"}
+"""The part of a host that is tried without the circuit: it sends, or takes, as in this direction."""
+
+
+def between(of: Scope) -> str:
+    """The pair, ``onprem-a ↔ ecs-a + ecs-b``; a host of several pairs is named once."""
+    return " ↔ ".join(" + ".join(dict.fromkeys(side.split(TOGETHER))) for side in of.pair.split(":"))
+
+
+def bracket(of: Scope) -> str:
+    """Against whom a host was tried."""
+    return "loopback" if of.bracket == of.host else f"against {of.bracket}"
+
+
 def scope(of: Scope, *, pair: bool, load_too: bool = True) -> str:
     """What a figure speaks of, in one line; the pair only where there is more than one."""
     parts = [direction(of.direction), load(of.load) if load_too and of.load != "idle" else ""]
+    if of.host:
+        return ", ".join(part for part in (of.host, bracket(of), PARTS.get(of.direction or Direction.BOTH, "")) if part)
     if pair and of.pair:
-        parts.append(of.pair.replace(":", " ↔ "))
+        parts.append(between(of))
     if of.service:
         parts.append(f"class {of.service}")
     if of.family != "ipv4":

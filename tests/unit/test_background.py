@@ -33,7 +33,7 @@ def load(at_s: float) -> float:
 def play(others: Rate, own: Rate = load, guard: Guard = GUARD, apart_s: float = 0.04) -> tuple[str, float]:
     """Rates in Mbit/s by seconds, towards the cloud, in frames of 1000 bytes; the counters of the two hosts are read
     ``apart_s`` apart. What is said, and when."""
-    background, sent = Background(guard), {True: 0.0, False: 0.0}
+    background, sent = Background(guard, ["a"]), {True: 0.0, False: 0.0}
     for step in range(600):
         now_ns, at_s = step * S // 100, step / 100
         sent[False] += own(at_s) * MBIT / 100 / 8
@@ -42,7 +42,7 @@ def play(others: Rate, own: Rate = load, guard: Guard = GUARD, apart_s: float = 
             if step % 10 == phase:
                 packets = int(sent[of_wan] / 1000)
                 counted = {"tx_bytes": packets * 996, "rx_bytes": 0, "tx_packets": packets, "rx_packets": 0}
-                background.add(of_wan, now_ns, counted)
+                background.add("ce" if of_wan else "a", now_ns, counted)
         if now_ns == BEGAN_NS and (says := background.begin(now_ns, WAYS)):
             return says, at_s
         if now_ns > BEGAN_NS and step % 10 == 9 and (says := background.judge(now_ns)):
@@ -96,6 +96,27 @@ def test_traffic_that_grows_beyond_what_fits_ends_the_load() -> None:
 
 def test_without_rows_nobody_watches() -> None:
     """Stale or missing counters are said to be so, and are no harm."""
-    background = Background(GUARD)
+    background = Background(GUARD, ["a"])
     assert background.begin(BEGAN_NS, WAYS) == background.judge(BEGAN_NS) == ""
     assert background.stale(BEGAN_NS)
+
+
+def test_what_all_our_hosts_send_is_our_own() -> None:
+    """Two on-prem hosts load the circuit in turn: others' 20 Mbit/s are what neither sends. With one of them untold
+    nobody knows, and nothing is said."""
+    for untold in ("", "b"):
+        background, sent = Background(GUARD, ["a", "b"]), {"a": 0.0, "b": 0.0, "ce": 0.0}
+        for step in range(50):
+            now_ns, turn = step * S // 10, "a" if step < 35 else "b"
+            for host, mbps in (("ce", 20.0), *(((turn, 25.0), ("ce", 25.0)) if step >= 23 else ())):
+                sent[host] += mbps * MBIT / 10 / 8
+            if now_ns == BEGAN_NS:
+                assert background.begin(now_ns, WAYS) == ""
+            for host in {"a", "b", "ce"} - {untold}:
+                counted = {"tx_bytes": round(sent[host]), "rx_bytes": 0, "tx_packets": 0, "rx_packets": 0}
+                background.add(host, now_ns, counted)
+            if now_ns > BEGAN_NS:
+                assert background.judge(now_ns) == ""
+                assert background.stale(now_ns) == bool(untold)
+        expected = {} if untold else {Direction.A_Z: pytest.approx(20 * MBIT, rel=0.01), Direction.Z_A: 0.0}
+        assert background.before_bps == expected

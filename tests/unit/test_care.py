@@ -206,3 +206,23 @@ def test_the_counters_of_the_ce_and_of_the_on_prem_host_are_compared(monkeypatch
         care.heard("ecs-a", {"event": "counted", "job": f"{heavy.id}.counters", "data": {}})
     with pytest.raises(Harm, match=r"others already send 400\.0 Mbit/s"):
         care.before(next(job for job in heavy.jobs if job.load))
+
+
+def test_what_every_on_prem_host_of_several_pairs_sends_is_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the second pair's host sends is not others'; without its word nothing is known of them."""
+    ce = {"name": "ce-a", "ssh": {"host": "ce-a"}, "lan": "core", "wan": "wan"}
+    circuit = Circuit.model_validate({**lab().source.data, "in_service": True, "ce": ce})
+    heavy = next(task for task in loads(circuit) if task.scope.load == "udp")
+    heavy = replace(heavy, scope=replace(heavy.scope, pair="onprem-a+onprem-b:ecs-a+ecs-b"))
+    care, now_ns = Care(circuit), 0
+    monkeypatch.setattr("perfharness.care.time.monotonic_ns", lambda: now_ns)
+    care.begin(heavy)
+    for step in range(20):
+        now_ns = step * 100_000_000
+        for host, job, rate in (("ce-a", "counters-wan", 1), ("onprem-a", "counters", 0), ("onprem-b", "counters", 1)):
+            of_bytes = step * 5_000_000 * rate
+            data = {"tx_bytes": of_bytes, "rx_bytes": of_bytes, "tx_packets": 0, "rx_packets": 0}
+            care.heard(host, {"event": "counted", "job": f"{heavy.id}.{job}", "data": data})
+    care.before(next(job for job in heavy.jobs if job.load))
+    care.check()
+    assert care.blind() == ""

@@ -276,3 +276,20 @@ def test_when_watchers_began_and_ended_is_noted(tmp_path: Path) -> None:
     assert set(noted) == {"c.lan", "c.wan", "a.watch"}
     for (began, ready), (asked, ended) in noted.values():
         assert began <= ready <= asked <= ended
+
+
+def test_when_drivers_were_asked_and_had_ended_is_noted(tmp_path: Path) -> None:
+    """By the coordinator's clock alone: what several pairs have in common must not hang on theirs."""
+    _, _, folder, _ = run(tmp_path, {})
+    ((key, (asked_ns, ended_ns)),) = (folder.files("t").outcome() or {})["drove"].items()
+    assert key == "a.drive" and asked_ns <= ended_ns
+
+
+@pytest.mark.parametrize("ends", [{"t.push": "refused"}, {"t.push": "gone"}, {"t.push": "failed"}])
+def test_a_spare_host_that_was_to_drive_ends_nothing(tmp_path: Path, ends: Mapping[str, str]) -> None:
+    """The CE may be one end of a load; without it the task is complete, and its other driver ends as it should."""
+    push = Job("push", "c", "x.push", {}, Role.DRIVE, 5.0, optional=True)
+    with_ce = replace(task("t"), jobs=(push, *task("t").jobs))
+    log, ending, _, watcher = run(tmp_path, ends, with_ce, hosts="azc")
+    assert (ending.how, watcher.ended) == ("completed", [("t", Status.COMPLETED)])
+    assert "done t.drive" in log and "fetch t.drive" in log

@@ -35,7 +35,7 @@ def _deviations(dossier: Dossier) -> tuple[Block, ...]:
         for item in dossier.run.measurements
         if item.status is not Status.COMPLETED
     ]
-    cut += [(item.task.id, clamp) for item in dossier.run.measurements for clamp in _clamps(item)]
+    cut += [(item.task.id, clamp) for item in dossier.measurements for clamp in _clamps(item)]
     if not cut and not dossier.run.notes:
         told = "None: every task ran to its end as planned." if dossier.run.measurements else "No task was begun."
         return absent(told)

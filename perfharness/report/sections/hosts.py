@@ -7,7 +7,7 @@ from typing import Any
 
 from perfharness.model import Fitness
 from perfharness.order.circuit import Router
-from perfharness.report import prober, text
+from perfharness.report import ceilings, prober, text
 from perfharness.report.blocks import Block, Cell, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
@@ -23,6 +23,7 @@ def build(dossier: Dossier) -> Section:
         (
             Sub("Were the hosts fit for what they measured?"),
             *_fitness(dossier),
+            *ceilings.build(dossier),
             Sub("How exact were the probes?"),
             *prober.build(dossier),
             Sub("What the hosts are"),

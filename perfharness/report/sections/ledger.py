@@ -26,7 +26,7 @@ def build(dossier: Dossier) -> Section:
         )
     else:
         blocks.append(Para("No packet was lost at any stage that has a counter."))
-    blocks += loss_events.build(dossier.run.measurements)
+    blocks += loss_events.build(dossier.measurements)
     blocks += [Para(said) for item in dossier.run.measurements for said in _at_the_ce(item)]
     still = [row for _, row in booked if row.packets_hi == 0]
     if still:

@@ -56,6 +56,14 @@ METHODS = {
         "every round, so that loss which does not look at flows meets all of them alike. A likelihood ratio of two "
         "rates of loss, permuted over the flows, tells whether some fare worse; delays are compared between flows.",
     ),
+    "ceiling": (
+        "What the hosts can do by themselves",
+        "iperf3 without the circuit: each host against itself, against another host of its site, and against the CE "
+        "where that has iperf3. What arrived is the least that both ends can do. Where less arrived than was offered, "
+        "or less was offered than intended, one of the two is at its limit: that bounds what either can do, and a "
+        "load that asks more of it is inconclusive and never the circuit's fault. A cloud instance's limit drops "
+        "without a counter in it, so nothing else shows it.",
+    ),
     "throughput": (
         "Throughput",
         "iperf3, counted at the receiver, warm-up left out, each direction and both at once. The contract is "
@@ -138,7 +146,7 @@ def _authenticity(dossier: Dossier) -> tuple[tuple[str, str], ...]:
 def _arguments(dossier: Dossier) -> tuple[str, ...]:
     """The exact command of every load program, with the task and the host that it ran on."""
     lines = []
-    for item in dossier.measured("throughput"):
+    for item in (*dossier.measured("ceiling"), *dossier.measured("throughput")):
         called = item.facts.get("argv")
         for name, words in called.items() if isinstance(called, Mapping) else ():
             if isinstance(words, list | tuple) and words:

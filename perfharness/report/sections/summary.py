@@ -69,7 +69,7 @@ def _headline(dossier: Dossier, rows: list[Finding]) -> Row:
     if first.scope.service:
         more.append(words.direction(None, first.scope.service))
     if dossier.several_pairs:
-        more.append(first.scope.pair.replace(":", " ↔ "))
+        more.append(words.between(first.scope))
     limits = dict.fromkeys(text.threshold_text(row) for row in rows)
     return Row(
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perfharness.model import Direction, Layer, Measurement, Series
+from perfharness.model import Direction, Layer, Measurement, Observation, Scope, Series
 from perfharness.report import charts, drawing, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
@@ -24,7 +24,7 @@ UDP_NOTE = (
 
 
 def build(dossier: Dossier) -> Section:
-    measured = dossier.with_series("rate")
+    measured = _measured(dossier)
     if not measured:
         return Section("throughput", NAME, absent("No rate over time was measured in this run."))
     groups: dict[tuple[str, str, bool], list[tuple[Measurement, Series]]] = {}
@@ -32,20 +32,53 @@ def build(dossier: Dossier) -> Section:
         scope = item.task.scope
         key = (item.task.step, scope.pair, scope.direction is Direction.BOTH)
         groups.setdefault(key, []).extend((item, one) for one in series)
-    blocks: list[Block] = [_chart(dossier, *key, members) for key, members in groups.items()]
+    blocks: list[Block] = []
+    for (step, pair, both), members in groups.items():
+        blocks.append(_chart(dossier, step, pair, both, members))
+        wholes = {item.task.id: item for item, _ in members if item.parts}
+        blocks += [_pairs(item) for item in wholes.values()]
     blocks.append(Para(LEGEND, "note"))
     blocks += _udp(dossier)
     return Section("throughput", NAME, tuple(blocks))
 
 
+def _measured(dossier: Dossier) -> list[tuple[Measurement, tuple[Series, ...]]]:
+    """The rates over time; of several pairs together their sum alone, since ten lines tell nothing."""
+    found = [(item, tuple(one for one in item.series if one.kind == "rate")) for item in dossier.run.measurements]
+    return [(item, series) for item, series in found if series]
+
+
+def _pairs(item: Measurement) -> Table:
+    """What each of several pairs did of a load."""
+    ways = [way for way in (Direction.A_Z, Direction.Z_A) if any(one.direction is way for one in item.series)]
+    rows = []
+    for part in item.parts:
+        seen = {(row.metric.split(".")[0], row.scope.direction): row for row in part.observations}
+        cells = [
+            Cell(_figure(seen.get((metric, way))), kind="num") for way in ways for metric in ("throughput", "loss")
+        ]
+        rows.append(Row((Cell(words.between(part.task.scope), kind="head"), *cells)))
+    heads = [f">{name}{words.direction(way)}" for way in ways for name in ("", "Lost, ")]
+    seconds = item.facts["together"]["seconds"]
+    said = f"{item.task.id}: the pairs that made this load. All of them were sending for {seconds:.1f} s."
+    return Table(("Pair", *heads), tuple(rows), caption=said)
+
+
+def _figure(seen: Observation | None) -> str:
+    if seen is None or not isinstance(seen.value, int | float):
+        return text.NONE
+    return text.rate(seen.value) if seen.unit == "bit/s" else text.ratio(seen.value)
+
+
 def _chart(dossier: Dossier, step: str, pair: str, both: bool, members: list[tuple[Measurement, Series]]) -> Chart:
-    committed = _committed(dossier, pair)
+    scope = members[0][0].task.scope
+    committed = _committed(dossier, scope)
     layer = (dossier.circuit.rate_layer or Layer.L2).value
     ordered = f"ordered {text.rate(committed)}" if committed else ""
     lines = [drawing.Line(series, _name(series)) for _, series in members]
     title = f"Step {step}" + (", both directions at once" if both else "")
     if dossier.several_pairs:
-        title += f", {pair.replace(':', ' ↔ ')}"
+        title += f", {words.between(scope)}"
     return Chart(
         svg=charts.rates(lines, committed, ordered, layer, salt=f"rate-{step}-{pair}-{both}"),
         title=title,
@@ -109,9 +142,8 @@ def _spread(name: str, series: Series) -> str:
     return f"{name}: {text.rate(float(series.y.min()))} to {text.rate(float(series.y.max()))}"
 
 
-def _committed(dossier: Dossier, pair: str) -> int | None:
-    """The ordered rate of this pair; None for a pair that the order does not know."""
-    names = tuple(pair.split(":"))
-    if len(names) != 2 or names not in dossier.circuit.pairs:
+def _committed(dossier: Dossier, scope: Scope) -> int | None:
+    """The ordered rate of this pair, or of all of them; None for pairs that the order does not know."""
+    if not scope.pairs or not set(scope.pairs) <= set(dossier.circuit.pairs):
         return None
-    return dossier.circuit.committed_bps((names[0], names[1]))
+    return dossier.circuit.committed_bps(scope.pairs[0])

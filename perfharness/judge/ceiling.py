@@ -1,0 +1,105 @@
+"""What the hosts can do by themselves, and whether that is why a load fell short.
+
+A cloud instance's limits on packets and bits drop without any counter in the guest: only a run that does not touch
+the circuit shows them. Such a bracket run excuses a shortfall where it shows that a host of the load cannot do what was
+asked of it. What is not known excuses nothing and proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Scope, Segment, Verdict
+from perfharness.order.units import rate_text
+
+EXCUSED = ("throughput.udp", "loss")
+"""What a host's limit spoils: a paced load that it did not send, or did not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one host is known to send, or to take, by itself; bit/s at the ordered layer."""
+
+    least_bps: float
+    most_bps: float
+    bracket: str
+    """Against whom it came to its most."""
+
+
+def ceiling(host: str, way: Direction | None, run: Sequence[Measurement]) -> Known | None:
+    """What UDP this host can carry in its part of this direction of the circuit; None where nobody tried.
+
+    Against several neighbours the best counts: the others were the neighbour's limit. A loopback never left the host.
+    """
+    seen = [
+        (row.interval, row.scope.bracket)
+        for item in run
+        if item.task.measurement == "ceiling"
+        for row in item.observations
+        if (row.statistic, row.scope.host, row.scope.direction) == ("udp", host, way)
+        if row.interval is not None and row.scope.bracket != host
+    ]
+    if not seen:
+        return None
+    most, bracket = max((interval.hi, bracket) for interval, bracket in seen)
+    return Known(max(interval.lo for interval, _ in seen), most, bracket)
+
+
+def asked_bps(host: str, scope: Scope, load_bps: int) -> float:
+    """Of a load that the pairs share evenly, what one host has to send or to take; bit/s at the ordered layer."""
+    return load_bps * sum(host in pair for pair in scope.pairs) / len(scope.pairs)
+
+
+def limited(
+    metric: str, way: Direction | None, measurement: Measurement, run: Sequence[Measurement]
+) -> tuple[Fitness, ...]:
+    """The hosts of a UDP load that cannot do what was asked of them in this direction, and who says so."""
+    task = measurement.task
+    if metric not in EXCUSED or not task.scope.load.startswith("udp"):
+        return ()
+    found = []
+    for host in dict.fromkeys(name for pair in task.scope.pairs for name in pair):
+        known, asked = ceiling(host, way, run), asked_bps(host, task.scope, task.load_bps)
+        if known is not None and known.most_bps < asked:
+            said = f"a bracket run against {known.bracket} shows that it does no more than {rate_text(known.most_bps)} "
+            said += f"without the circuit, of {rate_text(round(asked))} that were asked of it"
+            found.append(Fitness(host, task.id, False, (said,), metrics=EXCUSED))
+    return tuple(found)
+
+
+def proven(way: Direction | None, measurement: Measurement, run: Sequence[Measurement]) -> bool:
+    """Every host of the load is shown to do by itself what was asked of it in this direction."""
+    task = measurement.task
+    hosts = [name for pair in task.scope.pairs for name in pair]
+    known = {host: ceiling(host, way, run) for host in hosts}
+    return all(
+        each is not None and each.least_bps >= asked_bps(host, task.scope, task.load_bps)
+        for host, each in known.items()
+    )
+
+
+def host_limit(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterator[Diagnosis]:
+    """A row of a load stays open since one of its hosts cannot do as much by itself."""
+    because: dict[str, dict[str, None]] = {}
+    for item in measurements:
+        for finding in findings:
+            if finding.task == item.task.id and finding.verdict is Verdict.INCONCLUSIVE and finding.operator:
+                for told in limited(finding.metric, finding.scope.direction, item, measurements):
+                    said = f"{finding.scope.direction}, {item.task.id}: {told.reasons[0]}."
+                    because.setdefault(told.host, {})[said] = None
+    clouds = {z for item in measurements for _, z in item.task.scope.pairs}
+    for host, reasons in because.items():
+        cloud = host in clouds
+        yield Diagnosis(
+            cause="ecs-instance-limit" if cloud else "host-cpu",
+            certainty="likely",
+            segment=Segment.HOST_Z if cloud else Segment.HOST_A,
+            owner="cloud" if cloud else "own",
+            because=tuple(f"{host}: {said}" for said in reasons),
+            against=("The other end of the bracket run may be the limit there.",),
+            checklist=("EC-033",),
+            next="Use a larger instance or several of them (`pairs: together`), and run both steps again."
+            if cloud
+            else "Use a host that can do more, or several of them (`pairs: together`), and run both steps again.",
+        )

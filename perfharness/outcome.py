@@ -1,0 +1,40 @@
+"""How a task goes: what `collect` learns of it on the way, and notes in task.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from perfharness.care import Care
+from perfharness.model import Status
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a task went, as noted in task.json."""
+
+    status: Status = Status.COMPLETED
+    reason: str = ""
+    jobs: dict[str, str] = field(default_factory=dict)
+    """State of each job that was started, by ``<endpoint>.<job>``."""
+    watched: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """By the same, brackets of our clock (ns) in which a watcher's first row was written, and its last."""
+    drove: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By the same, when a driver was asked to begin and when its end was heard of: our monotonic clock, ns."""
+    lost: set[str] = field(default_factory=set)
+    """Hosts that are gone: there is nobody to ask any more."""
+    spare: frozenset[str] = frozenset()
+    """Hosts without which the task goes on."""
+    notes: list[str] = field(default_factory=list)
+    care: Care = field(default_factory=Care)
+    answered: bool = False
+    """A server has said what it knows of its driver's failure."""
+
+    def fail(self, status: Status, reason: str) -> None:
+        """The first thing that went wrong is the reason; what follows from it is not."""
+        if self.status is Status.COMPLETED:
+            self.status, self.reason = status, reason
+
+    def answer(self, words: str) -> None:
+        """What the other end, too, says went wrong: either may be the cause. One is enough."""
+        if not self.answered:
+            self.reason, self.answered = f"{self.reason.rstrip('.')}. The other end: {words}.", True

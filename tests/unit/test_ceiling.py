@@ -1,0 +1,276 @@
+"""What hosts can do without the circuit: what is tried, what it shows, and what it excuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from perfharness import dryrun, evidence
+from perfharness.judge.ceiling import asked_bps, ceiling
+from perfharness.judge.diagnosis import UNSEEN_LIMIT, diagnose
+from perfharness.judge.judge import judge
+from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements.ceiling import CeilingParams
+from perfharness.model import (
+    Direction,
+    Finding,
+    Fitness,
+    Interval,
+    Layer,
+    Measurement,
+    Observation,
+    Role,
+    Scope,
+    Segment,
+    Status,
+    Task,
+    Verdict,
+)
+from perfharness.order.circuit import Circuit
+from perfharness.plan import hosts, make_plan, spare
+from tests.unit.job_files import CIRCUIT
+from tests.unit.test_judge import TODAY
+from tests.unit.test_together import TWO, report, scenario
+
+A_Z, Z_A = Direction.A_Z, Direction.Z_A
+GBIT = 1_000_000_000
+ONE = CIRCUIT
+CE = {"name": "ce-1", "ssh": {"host": "ce-1"}, "lan": "lan", "wan": "wan"}
+WITH_CE = {**CE, "address": "10.10.0.1", "iperf3": "iperf3"}
+
+
+def tasks(order: Circuit, **params: Any) -> tuple[Task, ...]:
+    context = Context(order, *(order.endpoint(name) for name in order.pairs[0]))
+    return REGISTRY["ceiling"].tasks(CeilingParams.model_validate(params), "ceiling", context)
+
+
+def lab(**changes: Any) -> Circuit:
+    found = Circuit.model_validate({**ONE.source.data, **changes})
+    found._source = ONE.source
+    return found
+
+
+# --- what is tried ----------------------------------------------------------------------------------
+
+
+def test_every_host_is_tried_against_what_the_order_has() -> None:
+    """A host alone always; another of its site and the CE where the order names them."""
+    tried = {(task.scope.host, task.scope.bracket) for task in tasks(ONE)}
+    assert tried == {("onprem-a", "onprem-a"), ("ecs-a", "ecs-a")}
+    tried = {(task.scope.host, task.scope.bracket) for task in tasks(TWO, against="neighbour")}
+    assert tried == {("onprem-a", "onprem-b"), ("onprem-b", "onprem-a"), ("ecs-a", "ecs-b"), ("ecs-b", "ecs-a")}
+    tried = {(task.scope.host, task.scope.bracket) for task in tasks(lab(ce=WITH_CE), against="ce")}
+    assert tried == {("onprem-a", "ce-1"), ("ce-1", "onprem-a")}
+    assert not tasks(lab(ce=CE), against="ce")
+
+
+def test_more_than_the_order_is_offered_and_none_of_it_to_the_circuit() -> None:
+    """UDP at 1.2 times the order between two hosts and at 1.5 times alone; the circuit in service takes none of it."""
+    for task in tasks(TWO, protocol="udp"):
+        loads = [job.args for job in task.jobs if job.role is Role.DRIVE]
+        offered = sum(load["rate_bps"] / load["length"] * (load["length"] + 46) for load in loads)
+        factor = 1.5 if task.scope.bracket == task.scope.host else 1.2
+        assert offered == pytest.approx(factor * GBIT, rel=1e-6)
+        assert (task.load_bps, task.load_bytes) == (0, 0)
+        assert len({(job.endpoint, job.id) for job in task.jobs}) == len(task.jobs)
+
+
+def test_a_ce_that_is_tried_stays_a_spare_host() -> None:
+    """The run goes on without the CE, also where it is to be an end of a load."""
+    found = tasks(lab(ce=WITH_CE))
+    assert "ce-1" in hosts(found) and spare(found) == {"ce-1"}
+
+
+def test_a_ce_with_half_an_end_is_refused() -> None:
+    """An address without iperf3, or the other way round, would be left out in silence."""
+    with pytest.raises(Exception, match="needs `address` and `iperf3`"):
+        lab(ce={**CE, "address": "10.10.0.1"})
+
+
+def test_the_plan_says_what_is_loaded_and_which_ports_within_a_site(tmp_path: Path) -> None:
+    """A change board reads that the circuit is left alone, a firewall team which rules are within one site."""
+    order, steps = tmp_path / "circuit.yaml", tmp_path / "scenario.yaml"
+    order.write_text(json.dumps(_as_written(TWO)))
+    step = {"id": "ceiling", "measure": "ceiling"}
+    steps.write_text(json.dumps({"format_version": 1, "id": "s", "title": "S", "steps": [step]}))
+    said = {}
+    for firewall in (False, True):
+        console = Console(record=True, width=200, file=(tmp_path / "said").open("w"))
+        dryrun.show_plan(order, str(steps), (), firewall, console)
+        said[firewall] = console.export_text()
+    assert "loads the hosts" in said[False] and "TCP is not paced" not in said[False]
+    assert "# within the cloud" in said[True] and "from 192.168.10.10 to 192.168.10.20 port" in said[True]
+
+
+def _as_written(order: Circuit) -> dict[str, Any]:
+    ends = {
+        host.name: {
+            "site": host.site,
+            "ssh": {"host": host.name},
+            "interface": host.interface,
+            "address": str(host.address),
+            "ports": "862, 5201-5216",
+        }
+        for host in order.hosts
+    }
+    return {**ONE.source.data, "endpoints": ends, "pairs": [list(pair) for pair in order.pairs]}
+
+
+# --- what it shows ----------------------------------------------------------------------------------
+
+
+def store(tmp_path: Path, task: Task, order: Circuit, lost: int = 0, drops: int = 0) -> Measurement:
+    """What one bracket leaves that offers 20 Mbit/s of payload, of which these packets are lost in each 0.2 s."""
+    folder = evidence.create(tmp_path, "c", "r", {})
+    for job in task.jobs:
+        data = {"argv": ["iperf3"], "sockets": [{"kind": "udp", "drops": drops}]}
+        where = f"raw/{task.id}/{job.endpoint}.{job.id}"
+        folder.write_json(f"{where}/result.json", {"format_version": 1, "status": "completed", "data": data})
+        folder.write(f"{where}/iperf3.json", report("client" if job.role is Role.DRIVE else "server", lost))
+    folder.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    context = Context(order, *(order.endpoint(name) for name in order.pairs[0]))
+    return REGISTRY["ceiling"].analyse(task, folder.files(task.id), context)
+
+
+def bracket(sender: str, against: str, rate_bps: int = 20_000_000) -> Task:
+    """A bracket of one process, which is to offer so much of payload."""
+    kind = "loopback" if against == sender else "neighbour"
+    (task,) = (
+        task
+        for task in tasks(TWO, against=kind, protocol="udp")
+        if (task.scope.host, task.scope.bracket) == (sender, against)
+    )
+    jobs = [job for job in task.jobs if not job.id.endswith(("-1", "-2", "-3"))]
+    return replace(
+        task,
+        jobs=tuple(
+            replace(job, args={**job.args, "rate_bps": rate_bps}) if job.role is Role.DRIVE else job for job in jobs
+        ),
+    )
+
+
+def bounds(found: Measurement) -> dict[tuple[str, Direction | None], tuple[float, bool]]:
+    """By host and part of which direction: least Mbit/s, and whether there is a most."""
+    assert found.status is Status.COMPLETED, found.reason
+    return {
+        (row.scope.host, row.scope.direction): (round(row.interval.lo / 1e6), row.interval.hi < math.inf)
+        for row in found.observations
+        if row.interval is not None
+    }
+
+
+def test_what_arrived_is_the_least_that_both_can_do(tmp_path: Path) -> None:
+    """All of 20 Mbit/s arrived: one sends, the other takes at least that much, and nobody knows how much more."""
+    found = store(tmp_path, bracket("ecs-a", "ecs-b"), TWO)
+    assert bounds(found) == {("ecs-a", Z_A): (21, False), ("ecs-b", A_Z): (21, False)}
+
+
+def test_what_is_lost_without_a_counter_bounds_both(tmp_path: Path) -> None:
+    """Half is lost and no socket dropped it: either of the two may be at its limit."""
+    found = store(tmp_path, bracket("ecs-a", "ecs-b"), TWO, lost=178)
+    assert bounds(found) == {("ecs-a", Z_A): (10, True), ("ecs-b", A_Z): (10, True)}
+
+
+def test_what_the_receivers_socket_dropped_bounds_the_receiver_alone(tmp_path: Path) -> None:
+    """The sender sent all of it, and is not at its limit."""
+    found = store(tmp_path, bracket("ecs-a", "ecs-b"), TWO, lost=178, drops=178 * 20)
+    assert bounds(found) == {("ecs-a", Z_A): (10, False), ("ecs-b", A_Z): (10, True)}
+
+
+def test_what_was_not_offered_bounds_the_sender_alone(tmp_path: Path) -> None:
+    """Of 40 Mbit/s that were asked of it it sent 20, and all of them arrived."""
+    found = store(tmp_path, bracket("ecs-a", "ecs-b", 40_000_000), TWO)
+    assert bounds(found) == {("ecs-a", Z_A): (21, True), ("ecs-b", A_Z): (21, False)}
+
+
+def test_a_loopback_bounds_nothing_from_above(tmp_path: Path) -> None:
+    """One host did the work of two: by itself it may do more."""
+    found = store(tmp_path, bracket("ecs-a", "ecs-a"), TWO, lost=178)
+    assert bounds(found) == {("ecs-a", A_Z): (10, False), ("ecs-a", Z_A): (10, False)}
+
+
+# --- what it excuses --------------------------------------------------------------------------------
+
+
+def known(host: str, way: Direction, least: float, most: float, against: str = "ecs-b") -> Measurement:
+    scope = Scope(CIRCUIT.id, "onprem-a:ecs-a", way, load="udp", host=host, bracket=against)
+    task = Task(f"c-{host}-{against}", "ceiling", "ceiling", replace(scope, direction=None), (), 2.0)
+    row = Observation("ceiling", "udp", scope, "bit/s", least, 7, Interval(least, most, 0.95, "one", "x"), Layer.L2)
+    return Measurement(task, Status.COMPLETED, observations=(row,))
+
+
+def slow(tmp_path: Path) -> tuple[Measurement, Any]:
+    """A UDP load towards the cloud that carries 0.6 of 1 Gbit/s, by hosts that know of nothing."""
+    rate = {"metric": "throughput.udp", "statistic": "mean", "at_least": "99.5% of order.bandwidth"}
+    steps = scenario(tmp_path, pairs="each", judge=[rate])
+    (task,) = make_plan(ONE, steps).tasks
+    row = Observation(
+        "throughput.udp", "mean", replace(task.scope, direction=A_Z), "bit/s", 0.6 * GBIT, 40,
+        Interval(0.59 * GBIT, 0.61 * GBIT, 0.95, "one", "x", 40), Layer.L2, hosts=("onprem-a", "ecs-a"),
+    )  # fmt: skip
+    fit = tuple(Fitness(host, task.id, True, ()) for host in ("onprem-a", "ecs-a"))
+    return Measurement(task, Status.COMPLETED, observations=(row,), fitness=fit), steps
+
+
+def judged(tmp_path: Path, *brackets: Measurement) -> tuple[Finding, dict[str, Any]]:
+    load, steps = slow(tmp_path)
+    run = (*brackets, load)
+    findings = judge(ONE, steps, run, (), TODAY, {}, ONE)
+    (finding,) = (row for row in findings if row.metric == "throughput.udp")
+    return finding, {cause.cause: cause for cause in diagnose(findings, run)}
+
+
+@pytest.mark.parametrize(
+    ("host", "cause", "segment", "owner"),
+    [
+        ("ecs-a", "ecs-instance-limit", Segment.HOST_Z, "cloud"),
+        ("onprem-a", "host-cpu", Segment.HOST_A, "own"),
+    ],
+)
+def test_a_host_that_can_do_no_more_makes_a_shortfall_undecided(
+    tmp_path: Path, host: str, cause: str, segment: Segment, owner: str
+) -> None:
+    """The circuit may be healthy: one of its hosts cannot do what was ordered, and is named with whose it is."""
+    finding, causes = judged(tmp_path, known(host, A_Z, 0.6 * GBIT, 0.62 * GBIT))
+    assert finding.verdict is Verdict.INCONCLUSIVE and "does no more than 620" in finding.reason
+    assert list(causes) == [cause]
+    assert (causes[cause].segment, causes[cause].owner) == (segment, owner)
+
+
+def test_hosts_that_can_do_more_leave_the_shortfall_to_the_circuit(tmp_path: Path) -> None:
+    """The circuit is slow and both ends are proven: FAIL stays, and nothing is said of limits without a counter."""
+    both = known("ecs-a", A_Z, 1.2 * GBIT, math.inf), known("onprem-a", A_Z, 1.2 * GBIT, math.inf, "onprem-b")
+    finding, causes = judged(tmp_path, *both)
+    assert finding.verdict is Verdict.FAIL
+    assert UNSEEN_LIMIT not in causes["policed-below-order"].against
+
+
+@pytest.mark.parametrize(
+    "brackets",
+    [
+        (),
+        (known("ecs-a", A_Z, 0.6 * GBIT, math.inf, "ecs-a"),),
+        (known("ecs-a", Z_A, 0.6 * GBIT, 0.62 * GBIT),),
+        (known("ecs-a", A_Z, 0.6 * GBIT, math.inf),),
+        (known("ecs-a", A_Z, 0.6 * GBIT, 0.62 * GBIT), known("ecs-a", A_Z, 1.2 * GBIT, math.inf, "ecs-c")),
+    ],
+    ids=["none", "a loopback", "the other part", "no most", "another neighbour does better"],
+)
+def test_what_is_not_known_excuses_nothing(tmp_path: Path, brackets: tuple[Measurement, ...]) -> None:
+    """FAIL stays, and the diagnosis says what may lie hidden."""
+    finding, causes = judged(tmp_path, *brackets)
+    assert finding.verdict is Verdict.FAIL
+    assert UNSEEN_LIMIT in causes["policed-below-order"].against
+
+
+def test_a_pair_among_several_is_asked_for_its_share() -> None:
+    """Of 1 Gbit/s that two pairs share each cloud host takes half, an on-prem host of both sends all."""
+    scope = Scope(CIRCUIT.id, "onprem-a+onprem-a:ecs-a+ecs-b", A_Z, load="udp")
+    assert [asked_bps(host, scope, GBIT) for host in ("ecs-a", "ecs-b", "onprem-a")] == [GBIT / 2, GBIT / 2, GBIT]
+    assert ceiling("ecs-a", A_Z, ()) is None
