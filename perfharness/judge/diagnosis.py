@@ -7,18 +7,27 @@ to the circuit here: LAN, CE and VPC router lie there too, and each such diagnos
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from perfharness.judge.ceiling import host_limit, proven
 from perfharness.judge.filtered import swallowed
-from perfharness.judge.material import MATERIAL, judged_with, losses_of, matters, missing, of_ce, of_missing
+from perfharness.judge.link import link_member
+from perfharness.judge.material import (
+    MATERIAL,
+    NOT_NARROWED,
+    judged_with,
+    losses_of,
+    matters,
+    missing,
+    of_ce,
+    of_missing,
+    where,
+)
 from perfharness.judge.tcp import tcp_short
-from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
+from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 SHAPER_QUEUE_NS = 5_000_000
 """A shaper delays before it drops: at least this much more RTT under an overload than when idle."""
-NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
 NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
@@ -134,7 +143,7 @@ def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diag
             certainty=certainty,
             segment=Segment.BETWEEN,
             owner="carrier",
-            because=(f"{_where(finding)}: {finding.reason}", because),
+            because=(f"{where(finding)}: {finding.reason}", because),
             against=(NOT_NARROWED, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
@@ -158,7 +167,7 @@ def metered_below_order(findings: Findings, measurements: Measurements) -> Itera
             segment=Segment.BETWEEN,
             owner="carrier",
             because=(
-                f"{_where(finding)}: {finding.reason}",
+                f"{where(finding)}: {finding.reason}",
                 *(f"It {meter['sentence']}." for meter in meters if meter["sentence"]),
             ),
             against=(NOT_NARROWED,),
@@ -184,7 +193,7 @@ def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             certainty="proven",
             segment=Segment.BETWEEN,
             owner=OWNER_OF_SIDE.get(side, "carrier"),
-            because=(f"{_where(finding)}: {finding.reason}", *([SPEAKER] if side else [])),
+            because=(f"{where(finding)}: {finding.reason}", *([SPEAKER] if side else [])),
             against=(NOT_NARROWED,),
             checklist=("EC-029", "EC-030") if hole else ("EC-029",),
             next="Compare the MTU of both hosts, the CE, the VBR and the circuit; let ICMP Packet Too Big through.",
@@ -203,7 +212,7 @@ def loss(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             segment=Segment.BETWEEN,
             owner="carrier",
             because=(
-                f"{_where(finding)}: {finding.reason}",
+                f"{where(finding)}: {finding.reason}",
                 NOT_THE_CE if read else NOT_THE_HOSTS,
                 *_other_classes(finding, findings),
             ),
@@ -240,57 +249,11 @@ def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Di
                 certainty="proven",
                 segment=Segment.BETWEEN,
                 owner="carrier",
-                because=(f"{_where(finding)}: {finding.reason}",),
+                because=(f"{where(finding)}: {finding.reason}",),
                 against=(NOT_NARROWED,),
                 checklist=finding.checklist,
                 next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
             )
-
-
-def link_member(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Certain flows lose more, or come later, than others between the same hosts: those on one member of a group."""
-    for finding in findings:
-        if finding.metric != "flows" or finding.verdict not in (Verdict.FAIL, Verdict.WARN):
-            continue
-        facts = next((item.facts for item in measurements if item.task.id == finding.task), {})
-        slow = finding.statistic == "slow_share"
-        marked, others = _flows(facts, finding.scope.direction, "slow" if slow else "hit")
-        if not marked:
-            continue
-        because = [f"{_where(finding)}: {finding.reason}", _five_tuples(facts["ends"], marked, finding.scope.direction)]
-        chance = facts["p_value"].get(_where(finding))
-        if not slow and chance is not None:
-            because.append(f"The chance of this is at most 1 in {1 / chance:,.0f} if the path treats all flows alike.")
-        against = [NOT_NARROWED]
-        if slow:
-            against.append("Members of different length are no fault by themselves.")
-        if min(len(marked), others) < 2:
-            against.append("A single flow may also be treated apart by a filter or a policer.")
-        yield Diagnosis(
-            cause="lag-member-bad",
-            certainty="likely" if len(against) > 1 else "proven",
-            segment=Segment.BETWEEN,
-            owner="carrier",
-            because=tuple(because),
-            against=tuple(against),
-            checklist=finding.checklist,
-            next="Hand these addresses and ports to the carrier and ask which member of which link group they take, "
-            "and for its counters; look at link groups of your own first.",
-        )
-
-
-def _flows(facts: Mapping[str, Any], way: Direction | None, mark: str) -> tuple[list[int], int]:
-    """Source ports of the sweep's flows with this mark in this direction, and how many flows have it not."""
-    flows = [flow for flow in facts.get("flows", ()) if way in flow]
-    marked = [int(flow["source_port"]) for flow in flows if flow[way][mark]]
-    return marked, len(flows) - len(marked)
-
-
-def _five_tuples(ends: Mapping[str, Any], ports: Sequence[int], way: Direction | None) -> str:
-    """What a carrier looks up: ``UDP from 10.0.0.1 ports 61000, 61004 to 10.1.0.1 port 862.``"""
-    several = f"{ends['source']} port{'s' * (len(ports) > 1)} {', '.join(map(str, ports))}"
-    one = f"{ends['target']} port {ends['port']}"
-    return f"UDP from {one} to {several}." if way is Direction.Z_A else f"UDP from {several} to {one}."
 
 
 def clock_unsynchronised(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -358,7 +321,7 @@ def objectives(findings: Findings, measurements: Measurements) -> Iterable[Diagn
             certainty="proven",
             segment=Segment.BETWEEN,
             owner="own" if own else "carrier",
-            because=(f"{_where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
+            because=(f"{where(finding)}: {finding.reason}", *_other_classes(finding, findings)),
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
             next=FIREWALL if own else ROUTE,
@@ -413,9 +376,3 @@ def _exceeds(finding: Finding) -> bool:
 
 def _segment(measurement: Measurement, host: str) -> Segment:
     return Segment.HOST_A if host in {a for a, _ in measurement.task.scope.pairs} else Segment.HOST_Z
-
-
-def _where(finding: Finding) -> str:
-    direction, service = finding.scope.direction, finding.scope.service
-    where = direction.value if isinstance(direction, Direction) else finding.scope.pair
-    return f"{where}, class {service}" if service else where

@@ -1,4 +1,5 @@
-"""Is what one stage of the ledger dropped material beside all that is missing in its direction?"""
+"""What rules of diagnosis share: is what one stage of the ledger dropped material beside all that is missing in its
+direction, and where was it?"""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from perfharness.model import Direction, Finding, LedgerRow, Measurement, Segmen
 
 MATERIAL = 0.1
 """Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
+NOT_NARROWED = "LAN, CE and VPC router lie between the hosts too; this run did not measure them apart."
 OF_CE = "CE "
 """How the stages begin that the CE's counters tell of."""
 
@@ -51,3 +53,10 @@ def matters(row: LedgerRow, losses: Sequence[Finding], judged: Sequence[Finding]
 def of_ce(row: LedgerRow) -> bool:
     """By the CE's counters; a router's own reflector may stand in its place, but nobody reads its counters."""
     return row.segment is Segment.CE and row.stage.startswith(OF_CE)
+
+
+def where(finding: Finding) -> str:
+    """The direction of which it speaks, or the pair, and the class of service."""
+    direction, service = finding.scope.direction, finding.scope.service
+    way = direction.value if isinstance(direction, Direction) else finding.scope.pair
+    return f"{way}, class {service}" if service else way

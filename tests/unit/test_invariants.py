@@ -19,7 +19,7 @@ from perfharness.order.scenario import Scenario
 from perfharness.order.validation import Strict
 
 ROOT = Path(__file__).parents[2]
-PURE = ("model.py", "analysis", "judge")
+PURE = ("model", "analysis", "judge")
 BEFORE_JUDGEMENT = ("analysis", "measurements", "collect.py", "evidence.py", "fleet")
 UNITS = ("_ns", "_bps", "_bytes", "_ms", "_s")
 
