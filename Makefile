@@ -10,7 +10,7 @@ RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpa
 TEST_PACKAGES := nftables tshark
 BENCH_PACKAGES := irtt sockperf
 # Tests of the agent alone, whose time goes into waiting and whose figures no busy machine can spoil.
-WAITING := tests/contract $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py)
+WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py)
 
 .PHONY: help demo test check bench fuzz lock clean
 
@@ -27,9 +27,11 @@ ifdef PYTEST_ARGS
 	@$(SUDO) $(BIN)/pytest $(PYTEST_ARGS)
 else
 	@# What mostly waits goes beside what computes; what measures is left alone.
-	@log=$$(mktemp); $(SUDO) $(BIN)/pytest $(WAITING) >$$log 2>&1 & waiting=$$!; failed=0; \
+	@logs=$$(mktemp -d); failed=0; \
+	$(SUDO) $(BIN)/pytest tests/contract >$$logs/contract 2>&1 & contract=$$!; \
+	$(SUDO) $(BIN)/pytest $(WAITING) >$$logs/waiting 2>&1 & waiting=$$!; \
 	$(SUDO) $(BIN)/pytest --ignore=tests/contract --ignore=tests/integration || failed=1; \
-	wait $$waiting || failed=1; cat $$log; rm $$log; [ $$failed = 0 ]
+	wait $$contract || failed=1; wait $$waiting || failed=1; cat $$logs/*; rm -r $$logs; [ $$failed = 0 ]
 	@$(SUDO) $(BIN)/pytest tests/integration $(WAITING:%=--ignore=%)
 endif
 

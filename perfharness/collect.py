@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -33,6 +33,8 @@ READY_S = 10.0
 """A server or watcher that is not ready by then will not be."""
 LOOK_S = 0.1
 """Between two looks whether the circuit suffers."""
+LAST_WORDS_S = 3.0
+"""For a server that ends by itself, after its driver has: results still cross a long path."""
 GRACE_S = 10.0
 """Beyond a job's own deadline: for the agent to end it and to say so."""
 
@@ -225,6 +227,11 @@ def _drive_all(
             state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check)
             _note(task, job, state, outcome)
             outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
+    if outcome.status is Status.COMPLETED:
+        for job in _of(task, Role.SERVE, outcome):
+            if job.one_shot and _is_there(job, outcome):
+                with suppress(AgentError, HostLost):  # it goes on: then it is stopped like any other
+                    fleet[job.endpoint].wait_done(name(task, job), LAST_WORDS_S)
 
 
 @contextmanager

@@ -24,6 +24,9 @@ BUSY = 0.95
 """Of a CPU, from which on it may be what limits; of an interface or an instance, of what it can carry."""
 WAITED = 0.1
 """Share of a test for which a program may wait for a CPU; and which a hypervisor may withhold."""
+OF_NETWORK = 0.3
+"""Share of a busy CPU's time in the network's own work, from which on it may limit a load: others' programs may keep it
+as busy, and where they took it from iperf3 that has waited."""
 QUEUE_NS, QUEUE = 1_000_000, 0.25
 """A queue is a rise of the median round trip by more than both: 1 ms, and this share of the idle one."""
 RESENT = 1e-4
@@ -164,9 +167,9 @@ def _cpu(limit: str, host: Host) -> Limit | None:
         reasons.append(f"iperf3 on {host.name} kept a CPU {host.cpu:.0%} busy.")
     if host.waited is not None and host.waited > WAITED:
         reasons.append(f"iperf3 on {host.name} waited {host.waited:.0%} of the time for a CPU.")
-    if host.busiest is not None and host.busiest >= BUSY:
-        softirq = f", {host.softirq:.0%} of it in the network's own work" if host.softirq is not None else ""
-        reasons.append(f"One CPU of {host.name} was {host.busiest:.0%} busy{softirq}.")
+    if host.busiest is not None and host.busiest >= BUSY and (host.softirq or 0.0) >= OF_NETWORK:
+        softirq = f"{host.softirq:.0%} of it in the network's own work"
+        reasons.append(f"One CPU of {host.name} was {host.busiest:.0%} busy, {softirq}.")
     if host.backlog_drops and limit == RECEIVER_CPU:
         reasons.append(f"The CPUs of {host.name} dropped {host.backlog_drops:,} packets that had arrived.")
     return Limit(limit, tuple(reasons)) if reasons else None

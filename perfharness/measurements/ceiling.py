@@ -203,7 +203,7 @@ def _pair_of_jobs(
     serve = {"iperf3": server.iperf3, "address": there, "peer": here, **common}
     drive = of_client({"iperf3": client.iperf3 or "iperf3", "peer": there, "source": here, **common, **load})
     return (
-        Job(f"server-{number}", server.name, "iperf3.serve", serve, Role.SERVE, deadline + SETUP_S),
+        Job(f"server-{number}", server.name, "iperf3.serve", serve, Role.SERVE, deadline + SETUP_S, one_shot=True),
         Job(
             f"client-{number}",
             client.name,

@@ -100,7 +100,7 @@ def _spread(context: Context, busy: float, ways: int, beside: int) -> tuple[int,
 def _server(context: Context, name: str, common: Mapping[str, Any], deadline_s: float) -> Job:
     ends = {"address": str(context.z.address), "peer": str(context.a.address)}
     args = {"iperf3": context.z.iperf3, **ends, **common}
-    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s, load=True)
+    return Job(name, context.z.name, "iperf3.serve", args, Role.SERVE, deadline_s, one_shot=True, load=True)
 
 
 def _client(

@@ -209,6 +209,7 @@ def jobs(
         args={"address": str(z.address), "peer": str(a.address), "sends": sends, **common},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
+        one_shot=True,
         writes_bytes=round(rows[sends]),
         secret=f"load-{suffix}",
         load=True,

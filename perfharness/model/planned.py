@@ -41,6 +41,8 @@ class Job:
     """At most, on its host's disk until its files are fetched."""
     secret: str = ""
     """A random key goes to its standard input; jobs of a task that name it alike share it. Only its name is planned."""
+    one_shot: bool = False
+    """A SERVE job that ends by itself soon after its driver: it is not stopped before it has had the time for that."""
     load: bool = False
     """It loads the circuit, and is ended at once where users of it suffer. Ending one end must end the other."""
     hears: Mapping[str, tuple[str, str]] = field(default_factory=dict)
