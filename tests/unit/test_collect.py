@@ -122,6 +122,16 @@ def test_watchers_then_servers_then_drivers_and_back(tmp_path: Path) -> None:
     assert "raw/t/a.drive/result.json" in {entry.path for entry in folder.manifest()}
 
 
+@pytest.mark.parametrize("ends", [{}, {"t.drive": "failed"}])
+def test_a_server_that_ends_by_itself_is_waited_for(tmp_path: Path, ends: Mapping[str, str]) -> None:
+    """Before it is stopped, since its results may still be on their way; not where its driver failed."""
+    whole = task()
+    jobs = tuple(replace(job, one_shot=job.role is Role.SERVE) for job in whole.jobs)
+    log, *_ = run(tmp_path, ends, replace(whole, jobs=jobs))
+    after = log[log.index("done t.drive") + 1 :]
+    assert after[0] == ("stop t.serve" if ends else "done t.serve")
+
+
 def test_a_driver_that_fails_fails_its_task_and_nothing_is_left_running(tmp_path: Path) -> None:
     """The reason names job, host and what to do; all that was started is stopped and fetched."""
     log, ending, folder, _ = run(tmp_path, {"t.drive": "failed"})
