@@ -15,7 +15,7 @@ from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
 from perfharness.measurements.load_sockets import Trace, traces
-from perfharness.model import Direction, Layer, Role, Task, Window
+from perfharness.model import Direction, Job, Layer, Role, Task, Window
 
 OUTPUT = "iperf3.json"
 WIDE = "--udp-counters-64bit"
@@ -108,15 +108,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     for job in task.jobs:
         if not job.method.startswith("iperf3.") or f"-{way.value}-" not in job.id:
             continue
-        try:
-            report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"", warm_up_s)
-        except ToolFailed as error:
-            raise ToolFailed(f"{job.endpoint}: {error}") from error
-        if report.error is not None:
-            raise ToolFailed(f"iperf3 on {job.endpoint}: {report.error}.")
-        flow = report.flow(reverse=way is Direction.Z_A)
-        if flow is None or not flow.kept:
-            raise ToolFailed(f"iperf3 on {job.endpoint} reported nothing of {way.value}.")
+        report, flow = _reported(job, way, files, warm_up_s)
         reports[job.endpoint].append(report)
         evidence.append(files.path(job.endpoint, job.id, OUTPUT))
         result = files.result(job.endpoint, job.id) or {}
@@ -157,6 +149,20 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         window=Window(min(starts), max(ends)),
         evidence=tuple(evidence),
     )
+
+
+def _reported(job: Job, way: Direction, files: TaskFiles, warm_up_s: float) -> tuple[Iperf3Result, Flow]:
+    """What one process wrote, and of this direction. Raises ToolFailed."""
+    try:
+        report = parse(files.bytes(job.endpoint, job.id, OUTPUT) or b"", warm_up_s)
+    except ToolFailed as error:
+        raise ToolFailed(f"{job.endpoint}: {error}") from error
+    if report.error is not None:
+        raise ToolFailed(f"iperf3 on {job.endpoint}: {report.error}.")
+    flow = report.flow(reverse=way is Direction.Z_A)
+    if flow is None or not flow.kept:
+        raise ToolFailed(f"iperf3 on {job.endpoint} reported nothing of {way.value}.")
+    return report, flow
 
 
 def ip_bytes(flow: Carried, context: Context) -> int:

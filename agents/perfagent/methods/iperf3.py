@@ -131,7 +131,19 @@ def drive(
         *_option("--fq-rate", pacing_bps and pacing_bps // streams),
         *(["-Z"] if zerocopy else []),
     ]
-    limit_s = duration_s + omit_s + _GRACE_S
+    account = _run(job, program, argv, receive_buffer_bytes, duration_s + omit_s + _GRACE_S, clamps)
+    return {**account, "window": {**filled, "got_bytes": granted}} if filled else account
+
+
+def _run(
+    job: Job,
+    program: Program,
+    argv: Sequence[str],
+    receive_buffer_bytes: int | None,
+    limit_s: float,
+    clamps: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """A client to its end, or until it has taken ``limit_s``."""
     with ExitStack() as stack:
         child = stack.enter_context(Child(job, argv, OUTPUT, receive_buffer_bytes=receive_buffer_bytes))
         live = stack.enter_context(closing(Live(job, job.folder / OUTPUT, program.features)))
@@ -139,8 +151,7 @@ def drive(
             live.look(child)
             if time.monotonic() - child.started_mono_s > limit_s:
                 child.end(f"it had not ended {_GRACE_S:g} s after its test should have")
-        account = _account(job, program, child, clamps)
-    return {**account, "window": {**filled, "got_bytes": granted}} if filled else account
+        return _account(job, program, child, clamps)
 
 
 def load_options(

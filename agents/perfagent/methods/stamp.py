@@ -78,11 +78,10 @@ def send(
     Raises Fault(BAD_ARGUMENT, ADDRESS, TOOL_FAILED, PEER_SILENT).
     """
     _check(port=port, ssid=ssid, interval_ns=interval_ns, count=count, reply_dscp=reply_dscp, wait_ns=wait_ns)
+    _check_pattern(pattern, every)
     sizes, dscps = _several("packet_bytes", packet_bytes), _several("dscp", dscp)
     turns = _turns(len(dscps), every)
-    _check_pattern(pattern, every)
-    form, tlv_key = form_of(signed)
-    told = ClockWord(ptp=ptp)
+    (form, tlv_key), told = form_of(signed), ClockWord(ptp=ptp)
     stream = Stream(
         peer=(sockets.canonical(peer), port),
         ssid=ssid,
@@ -105,11 +104,14 @@ def send(
         watchman = None if guard is None else Watchman(job, _limits(guard))
         sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word, watchman)
         stack.enter_context(closing(sender))
-        drawn = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
-        own = {} if every is None else {"every": every}
-        data = sender.play({**drawn, **own}, patience_ns=interval_ns * len(dscps) * min(every or [1]))
-    if watchman is None:
-        return data
+        drawn: dict[str, Any] = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
+        drawn.update({} if every is None else {"every": every})
+        data = sender.play(drawn, patience_ns=interval_ns * len(dscps) * min(every or [1]))
+    return data if watchman is None else _watched(data, watchman)
+
+
+def _watched(data: dict[str, Any], watchman: Watchman) -> dict[str, Any]:
+    """What a guard's stream says at its end. Raises Fault for what kept it from watching."""
     if watchman.fault is not None:
         raise watchman.fault
     return {**data, "tripped": watchman.tripped}
