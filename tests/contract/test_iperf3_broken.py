@@ -196,7 +196,7 @@ def test_an_unusable_program_is_found_before_any_traffic(
         end: Any = SimpleNamespace(name="host-a", interface="lo", address="127.0.0.1", iperf3=path)
         monkeypatch.setattr(preflight, "FACTS", f"facts-{name}")
         with pytest.raises(HostUnusable, match=r"^host-a: .* Install a usable iperf3 there, or name one") as caught:
-            preflight.must_be_usable({"host-a": session}, [end], {"host-a"})  # type: ignore[arg-type]
+            preflight.must_be_usable({"host-a": session}, [end], {"host-a"})  # type: ignore[arg-type]  # a stand-in
         assert words.partition(". Install")[0] in caught.value.message
     session.bye()
     sandbox.await_nothing_left()

@@ -239,7 +239,7 @@ def test_live_figures_come_from_events_as_they_come(tmp_path: Path, monkeypatch:
     raw = (GOLDEN / "3.21-udp-loss-stream-server.json").read_bytes()
     output, told = tmp_path / "iperf3.json", Told()
     output.write_bytes(b"")
-    live = iperf3_output.Live(told, output, ("json-stream",))  # type: ignore[arg-type]
+    live = iperf3_output.Live(told, output, ("json-stream",))  # type: ignore[arg-type]  # a stand-in
     monkeypatch.setattr(iperf3_output, "_LOOK_S", 0)
     monkeypatch.setattr(iperf3_output, "_TELL_S", 0)
     event = b'{"event":"interval"'
@@ -248,7 +248,7 @@ def test_live_figures_come_from_events_as_they_come(tmp_path: Path, monkeypatch:
         for piece in (raw[:half], raw[half:]):
             out.write(piece)
             out.flush()
-            live.look(None)  # type: ignore[arg-type]
+            live.look(None)  # type: ignore[arg-type]  # a stand-in
     live.close()
     flow = parse(raw).flow(reverse=False)
     assert flow is not None
@@ -260,8 +260,8 @@ def test_live_figures_come_from_events_as_they_come(tmp_path: Path, monkeypatch:
 def test_live_figures_of_an_older_program_are_those_of_its_connections(tmp_path: Path) -> None:
     """Payload that was acknowledged, by the second; the few bytes of the other way are told as they are."""
     told = Told()
-    live = iperf3_output.Live(told, tmp_path / "none", ())  # type: ignore[arg-type]
+    live = iperf3_output.Live(told, tmp_path / "none", ())  # type: ignore[arg-type]  # a stand-in
     for carried in (None, (1_000_000_000, {"tx": 1000, "rx": 0}), (3_000_000_000, {"tx": 251_000, "rx": 0})):
-        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]
-        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]
+        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]  # a stand-in
+        live.look(SimpleNamespace(carried=carried))  # type: ignore[arg-type]  # a stand-in
     assert told.said == [{"load_tx_bps": 1_000_000}]

@@ -126,7 +126,7 @@ def test_what_somebody_else_set_meanwhile_is_left(tmp_path: Path, host: Path) ->
     """The value is not ours any more."""
     mine = job(tmp_path)
     path = host / "net/ipv4/tcp_rmem"
-    mine._emit = lambda _kind, _data: (path.write_text("1 2 3\n"), mine.stop())  # type: ignore[assignment]
+    mine._emit = lambda _kind, _data: (path.write_text("1 2 3\n"), mine.stop())  # type: ignore[assignment]  # a tuple for two acts
     rows = {row["name"]: row for row in tune.socket_buffers(mine, size_bytes=64 << 20)["settings"]}
     assert rows["net.ipv4.tcp_rmem"]["put_back"] is False
     assert path.read_text() == "1 2 3\n"

@@ -6,6 +6,7 @@ where several take turns) is not sent but counted as missed: sent late it would 
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack, closing
 from math import lcm
 from typing import Any
@@ -98,16 +99,22 @@ def send(
     )
     with ExitStack() as stack:
         stack.enter_context(told)
-        socks = [stack.enter_context(sockets.bind_udp(source)) for _ in dscps]
-        for sock, each in zip(socks, dscps):
-            sockets.set_dscp(sock, each)
+        socks = [stack.enter_context(_bound(source, each)) for each in dscps]
         watchman = None if guard is None else Watchman(job, _limits(guard))
         sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word, watchman)
         stack.enter_context(closing(sender))
         drawn: dict[str, Any] = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
-        drawn.update({} if every is None else {"every": every})
-        data = sender.play(drawn, patience_ns=interval_ns * len(dscps) * min(every or [1]))
+        data = sender.play(
+            drawn if every is None else {**drawn, "every": every},
+            patience_ns=interval_ns * len(dscps) * min(every or [1]),
+        )
     return data if watchman is None else _watched(data, watchman)
+
+
+def _bound(source: str, dscp: int) -> socket.socket:
+    sock = sockets.bind_udp(source)
+    sockets.set_dscp(sock, dscp)
+    return sock
 
 
 def _watched(data: dict[str, Any], watchman: Watchman) -> dict[str, Any]:
