@@ -21,7 +21,6 @@ from tests.bench.meters import Case, cases, run, values  # noqa: E402 - likewise
 
 RATE, BUCKET = 0.003, 0.1
 CERTAIN_UP_TO = 500
-SCENARIO = Path(__file__).with_name("meters.yaml")
 
 
 def missed(case: Case, findings: dict[str, Any], direction: str) -> tuple[list[str], list[str]]:
@@ -60,7 +59,7 @@ def main() -> int:
             order = case.order(Path(folder))
             try:
                 case.up(order)
-                findings = run(SCENARIO, order, Path(folder))
+                findings = run(case.scenario(Path(folder)), order, Path(folder))
             finally:
                 control.down()
         note = "" if case.played == case.rtt_ms else f" (played with {case.played} ms)"
