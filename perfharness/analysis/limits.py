@@ -6,6 +6,7 @@ rules: what was counted first, then what is concluded; ``unknown`` where no rule
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,8 @@ RESENT = 1e-4
 """Share of segments sent again that TCP's rate begins to suffer from."""
 BEYOND_UDP = 3.0
 """TCP loses by its bursts where it resends this many times the share that paced UDP can have lost."""
+BEYOND_RESPONSE = 2.0
+"""... or where it would carry this many times more if it lost no more than paced UDP can have lost."""
 SHORT_CWND = 0.8
 """Of bandwidth times delay: a congestion window below it cannot fill the path."""
 PER_FLOW = 0.5
@@ -181,8 +184,8 @@ def policer(load: Load) -> Limit | None:
     if resent < RESENT or queue is None or queue:
         return None
     udp = load.udp_loss
-    if udp is not None and resent < BEYOND_UDP * udp.hi:
-        return None  # paced packets fare no better: that is the circuit's loss, whatever is sent
+    if udp is not None and _as_paced(load, udp):
+        return None  # that is the circuit's loss, whatever is sent
     reasons = [f"{ratio_text(resent)} of its segments were sent again while {_rise(load)}: lost without a queue."]
     if udp is not None:
         reasons.append(f"Of paced UDP at most {ratio_text(udp.hi)} were lost: what comes in bursts is dropped.")
@@ -197,7 +200,7 @@ def circuit(load: Load) -> Limit | None:
     queue, resent, udp = _queue(load), _resent(load), load.udp_loss
     if queue:
         reasons.append(f"{_rise(load)[0].upper()}{_rise(load)[1:]}: packets queue at its narrowest place.")
-    if udp is not None and resent >= RESENT and resent < BEYOND_UDP * udp.hi and udp.lo > 0:
+    if udp is not None and resent >= RESENT and _as_paced(load, udp) and udp.lo > 0:
         lost = f"{ratio_text(udp.lo)} to {ratio_text(udp.hi)}"
         reasons.append(f"{ratio_text(resent)} of its segments were sent again, and of paced UDP {lost} were lost too.")
     if load.several_bps and load.goodput_bps < PER_FLOW * load.several_bps and not _explained(load):
@@ -247,6 +250,24 @@ def _resent(load: Load) -> float:
     told = load.connections
     sent = int(told.sent.sum()) if told is not None else 0
     return int(told.resent.sum()) / sent if told is not None and sent else 0.0
+
+
+def _as_paced(load: Load, udp: Interval) -> bool:
+    """Whether the loss that evenly sent packets suffer explains what TCP resent, and its rate."""
+    if _resent(load) >= BEYOND_UDP * udp.hi:
+        return False
+    carried = _response_bps(load, udp.hi)
+    return carried is None or carried < BEYOND_RESPONSE * load.goodput_bps
+
+
+def _response_bps(load: Load, loss: float) -> float | None:
+    """What these streams carry while packets are lost at random, by the macroscopic model of congestion avoidance
+    (Mathis, Semke, Mahdavi, Ott 1997, equation 3); cubic carries no less. None where it cannot be told."""
+    told = load.connections
+    if told is None or not told.mss or not load.idle_ns or loss <= 0:
+        return None
+    window = math.sqrt(1.5 / loss) * told.mss
+    return load.streams * window * 8e9 / load.idle_ns
 
 
 def _queue(load: Load) -> bool | None:

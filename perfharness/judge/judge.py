@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import product
 
+from perfharness.judge.bursts import bursts
 from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
 from perfharness.judge.filtered import nothing_came, swallowed
@@ -124,9 +125,11 @@ def _judged(
 
 def _excuses(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> list[Fitness]:
     """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
-    load what the hosts are and can do, e.g. a slow interface; for probes of which none came a packet filter."""
+    load what the hosts are and can do, e.g. a slow interface, and what an even load found; for probes of which none
+    came a packet filter."""
     found = list(swallowed(measurement, run)) if nothing_came(observation) else []
     found += limited(observation.metric, observation.scope.direction, measurement, run)
+    found += bursts(observation, measurement, run)
     if observation.scope.load != "idle":
         pairs = measurement.task.scope.pairs
         hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pairs[0] in pairs)

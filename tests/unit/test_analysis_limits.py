@@ -92,6 +92,15 @@ def test_loss_that_paced_packets_suffer_too_is_no_policers_burst() -> None:
     assert "of paced UDP 0.3 % to 0.7 % were lost too" in said["circuit"]
 
 
+def test_loss_too_rare_to_slow_tcp_down_is_a_policers_burst_however_much_udp_lost() -> None:
+    """0.05 % sent again; paced UDP may have lost as much, but four random streams would carry all the same: 12 times
+    as much by the model. So its losses were no accident: it met them where it reached the rate."""
+    few = told(resent=5)
+    udp = Interval(0.0, 4e-4, 0.95, "one", "")
+    slow = {"goodput_bps": 45e6, "ideal_bps": 50e6, "wire_bps": 48e6, "streams": 8, "idle_ns": 20.0 * MS}
+    assert "policer-burst" in found(load(connections=few, udp_loss=udp, **slow, loaded_ns=20.1 * MS))
+
+
 def test_without_paced_packets_a_policer_is_named_with_that_doubt() -> None:
     """The pattern fits, and what would prove it is said to be missing."""
     assert "this load does not tell" in found(load(connections=told(resent=50)))["policer-burst"]

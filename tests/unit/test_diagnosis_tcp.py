@@ -34,7 +34,7 @@ def test_a_policers_burst_is_a_cause_where_paced_udp_passes() -> None:
         "policer-burst", finding("throughput.tcp", Verdict.WARN), finding("throughput.udp", Verdict.PASS)
     )
     assert (said.cause, said.owner, said.segment) == ("policer-burst-too-small", "carrier", Segment.BETWEEN)
-    assert said.because[-1] == "Paced UDP at the ordered rate passes in the same direction."
+    assert said.because[-1] == "Evenly sent UDP passes at the ordered rate in the same direction."
 
 
 @pytest.mark.parametrize("udp", [Verdict.FAIL, Verdict.INCONCLUSIVE, None])
@@ -43,6 +43,13 @@ def test_a_policers_burst_is_no_cause_where_udp_does_not_pass(udp: Verdict | Non
     others = [] if udp is None else [finding("throughput.udp", udp)]
     found = diagnosed("policer-burst", finding("throughput.tcp", Verdict.WARN), *others)
     assert "policer-burst-too-small" not in {each.cause for each in found}
+
+
+def test_an_even_load_that_passes_will_do_where_iperf3s_bursts_decide_nothing() -> None:
+    """`capacity` sends evenly: behind so small a bucket it may be the only one that passes."""
+    even, bursts = finding("capacity.sustained", Verdict.PASS), finding("throughput.udp", Verdict.INCONCLUSIVE)
+    (said,) = diagnosed("policer-burst", finding("throughput.tcp", Verdict.WARN), even, bursts)
+    assert said.cause == "policer-burst-too-small"
 
 
 def test_udp_of_the_other_direction_proves_nothing() -> None:
