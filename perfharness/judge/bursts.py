@@ -2,8 +2,8 @@
 
 iperf3 keeps a rate on average: it sends what is due once a millisecond, and after a pause of its host all that is late
 at once. A policer with a small bucket drops such bursts although it lets pass what was ordered. The load of `capacity`
-sends evenly and leaves out what is late, so it can tell: where it found the whole rate, and lost nothing just below it
-or did so behind a policer whose bucket it saw to be small, nobody can say that the rate is missing.
+sends evenly, leaves out what is late, and knows which tokens that wasted, so it can tell: where the whole rate may be
+there by what it found, and it lost nothing just below or saw a policer, nobody can say that the rate is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from perfharness.order.units import rate_text
 
 LOSSLESS = 1e-3
 """Share of an even load just below the rate that may be lost."""
-POLICER_BURST = "policer-burst"
+POLICER = ("policer", "policer-burst")
+"""It drops without a queue; the latter even packets that are sent evenly just below its rate."""
 
 
 def bursts(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> Iterator[Fitness]:
@@ -44,8 +45,8 @@ def _is_sustained(seen: Observation, like: Observation) -> bool:
 
 
 def _in_bursts(facts: Mapping[str, Any]) -> bool:
-    """Whether evenly sent packets pass just below the rate, or are seen to find a bucket too small even for them."""
+    """Whether evenly sent packets pass just below the rate, or a policer was seen, whose bucket may be small."""
     confirm = facts.get("confirm")
-    if (facts.get("limited_by") or {}).get("how") == POLICER_BURST:
+    if (facts.get("limited_by") or {}).get("how") in POLICER:
         return True
     return bool(confirm and confirm["sent"] and confirm["lost"] <= LOSSLESS * confirm["sent"])
