@@ -17,8 +17,18 @@ from perfharness.analysis.statistics import FEW_RATES, Bools, effective_n, mean_
 from perfharness.analysis.summary import PDV_WINDOW_BLOCKS
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import guarding, load_figures, load_fitness, load_ledger, load_limits, probe, probe_ledger
+from perfharness.measurements import (
+    guarding,
+    latency_oneway,
+    load_figures,
+    load_fitness,
+    load_ledger,
+    load_limits,
+    probe,
+    probe_ledger,
+)
 from perfharness.measurements.base import Context, failed, window_of
+from perfharness.measurements.latency_classes import OfClass
 from perfharness.measurements.load_flow import SHORT, Carried, at_layer, carried, ip_bytes, loss_blocks
 from perfharness.model import (
     Direction,
@@ -101,10 +111,14 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
     ledgers = {way: rows for way, (rows, _) in booked.items()}
     round_trip = replace(task.scope, direction=Direction.ROUND_TRIP)
     probes = {way: probe_ledger.book(context, task.scope, way, counted, found)[0] for way in probe_ledger.WAYS}
-    excused = probe.excused(found, {way: host_loss(rows) for way, rows in probes.items()}, counted.late)
+    hosts = {way: host_loss(rows) for way, rows in probes.items()}
+    excused = probe.excused(found, hosts, counted.late)
     rtt = found.summary.rtt
     observations = [*probe.quantiles("delay.loaded", rtt, LOADED_QUANTILES, round_trip, context, found, excused)]
     observations += _varied_each_way(task, context, found)
+    where = {way: who(rows) for way, rows in probes.items()}
+    one_way = _one_way(load, OfClass(round_trip, 0, found, hosts, where, counted.late))
+    observations += one_way.observations
     for flow in load.flows:
         about = beside(load, flow, ledgers[flow.way])
         observations.append(rate(flow, about, context))
@@ -117,12 +131,13 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(load.flows, ledgers, probes, task, files, context, found),
-        series=(*(series(flow, context) for flow in load.flows), *probe.series(found)),
+        series=(*(series(flow, context) for flow in load.flows), *probe.series(found), *one_way.series),
         facts={
             **load_figures.facts(task, files),
             "udp": {flow.way.value: _sent(flow, load) for flow in load.flows if flow.udp},
             **probe.authenticity(found),
             "prober": probe.prober(found),
+            **({"oneway": one_way.facts} if one_way.facts else {}),
             **_why(load),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
@@ -221,6 +236,15 @@ def loaded(
 def within(samples: Samples, window: Window) -> Bools:
     """(n,) which packets left in this time of the on-prem host's clock."""
     return (samples.t1 >= window.start_ns) & (samples.t1 <= window.end_ns)
+
+
+def _one_way(load: Load, probes: OfClass) -> latency_oneway.OneWay:
+    """Of the probes beside it, where the clocks were watched meanwhile; IPDV is told of an idle path alone."""
+    watched = any(job.id == latency_oneway.CLOCK for job in load.task.jobs)
+    if not watched or load.found.summary.sampled is None:
+        return latency_oneway.OneWay((), (), {})
+    told = latency_oneway.observe(load.files, load.context, load.found, [probes])
+    return replace(told, observations=tuple(seen for seen in told.observations if seen.metric == "delay.oneway"))
 
 
 def _varied(values: Held, way: Direction, task: Task, context: Context, found: probe.Probe) -> tuple[Observation, ...]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import guarding, load_jobs, load_result, load_together, probe, together
+from perfharness.measurements import guarding, latency_oneway, load_jobs, load_result, load_together, probe, together
 from perfharness.measurements.base import (
     COARSE_MS,
     FINE_MS,
@@ -96,6 +96,7 @@ class Throughput:
         "throughput.tcp": ("mean",),
         "throughput.udp": ("mean",),
         "delay.loaded": load_result.LOADED_QUANTILES,
+        "delay.oneway": latency_oneway.QUANTILES,
         "variation.pdv": load_result.VARIED_QUANTILES,
         "loss": ("ratio",),
     }
@@ -127,6 +128,7 @@ class Throughput:
             # For UDP they tell bursts and losses, however long it runs; for TCP they cost CPU that its load wants.
             jobs=(() if udp else tuned(context, deadline + SETUP_S))
             + counters(context, deadline + SETUP_S, FINE_MS if udp else COARSE_MS)
+            + (() if context.among > 1 else latency_oneway.watchers(context, deadline + SETUP_S))
             + probe.jobs(context, f"{step}-{direction.value}", stream, deadline)
             + loads,
             duration_s=duration,
@@ -145,6 +147,7 @@ class Throughput:
                 f"throughput.{params.protocol}": ways,
                 "delay.loaded": (Direction.ROUND_TRIP,),
                 "variation.pdv": WAYS,
+                **({} if context.among > 1 else {"delay.oneway": WAYS}),
                 **({"loss": ways} if udp else {}),
             },
         )
