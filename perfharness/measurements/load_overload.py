@@ -55,6 +55,8 @@ KEPT_UP = 0.98
 """Share of the rate aimed at that a sender who keeps up offers."""
 CLEAN = 0.999
 """Share of packets that arrive where nothing is lost."""
+LOWER = 0.8
+"""Steps of the search up to this share of what the circuit carries were no overload: what they lost, any load loses."""
 
 CIRCUIT, SENDER, RECEIVER, NIC, MOST, UNKNOWN = "circuit", "sender-cpu", "receiver-cpu", "nic", "most", "unknown"
 
@@ -81,6 +83,8 @@ class Overload:
     rate_bps: float
     hosts_bps: float
     """At most this much more would have arrived, had the hosts lost nothing."""
+    usual_bps: float
+    """... and had the circuit lost nothing that it loses at lower rates too."""
     offered_bps: float
     transmitted_bps: float | None
     """At least, by the counters of the sender's interface, other traffic of the host included; None: not known."""
@@ -109,8 +113,8 @@ class Overload:
         return rate, rate - spread, rate + spread + self._unseen_bps(memory_bytes)
 
     def _unseen_bps(self, memory_bytes: float) -> float:
-        """What may be missing in what arrived: lost by hosts, or never offered."""
-        return self.hosts_bps + idle_bps(self.kept, self.rate_bps, memory_bytes)
+        """What may be missing in what arrived: lost by hosts, lost whatever the rate, or never offered."""
+        return self.hosts_bps + self.usual_bps + idle_bps(self.kept, self.rate_bps, memory_bytes)
 
 
 def batches(session: Session, phase: Phase) -> Batches:
@@ -143,13 +147,15 @@ def overload(
     transmitted = _transmitted(session, within, phase, sender, files)
     left = [came.offered_bps - by_sender * per_packet, *([] if transmitted is None else [transmitted])]
     reached = came.rate_bps + (by_receiver + elsewhere) * per_packet
-    proven = min(left) >= OVERLOADED * reached
+    usual = usually_lost(session, came.rate_bps)
+    proven = min(left) >= OVERLOADED * (reached + usual * came.offered_bps)
     found = Overload(
         phase=phase,
         steady=came,
         kept=all_of_it.between(came.start_ns, came.end_ns),
         rate_bps=came.rate_bps,
         hosts_bps=reached - came.rate_bps + by_sender * per_packet,
+        usual_bps=usual * came.offered_bps,
         offered_bps=came.offered_bps,
         transmitted_bps=transmitted,
         proven=proven,
@@ -158,6 +164,15 @@ def overload(
         rows=(*rows, rest(lost, rows, scope)),
     )
     return replace(found, limit=_limit(found, session, context, lost, by_sender, by_receiver))
+
+
+def usually_lost(session: Session, rate_bps: float) -> float:
+    """The share that the circuit lost of the search's steps that were no overload, if it carries this rate; 0 where
+    there was no such step. Who loses packets at any rate has not been shown to carry no more."""
+    steps = [] if session.search is None else session.search.steps
+    lower = [step for step in steps if step.rate_bps <= LOWER * rate_bps]
+    sent = sum(step.rate_bps for step in lower)  # the steps of a growing rate all last as long
+    return 1 - sum(step.rate_bps * min(1.0, step.share) for step in lower) / sent if sent > 0 else 0.0
 
 
 def best_second_bps(session: Session) -> float | None:
@@ -239,7 +254,10 @@ def _limit(found: Overload, session: Session, context: Context, lost: int, by_se
         return Limit(SENDER, (said, f"its CPU did not keep up: {late}"), sender)
     if session.search is not None and session.search.ended == "most":
         return Limit(MOST, (f"all of {offered} arrived, and more was not tried",))
-    return Limit(UNKNOWN, (f"of {offered} that were offered {rate(found.rate_bps)} arrived",))
+    said = f"of {offered} that were offered {rate(found.rate_bps)} arrived"
+    lossy = found.usual_bps > (1 - CLEAN) * found.offered_bps
+    usual = f"{found.usual_bps / found.offered_bps:.1%} are lost at lower rates too"
+    return Limit(UNKNOWN, (said, usual) if lossy else (said,))
 
 
 def _share(part: int, whole: int) -> str:

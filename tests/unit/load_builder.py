@@ -126,7 +126,11 @@ def _session(
         start_ns += GAP_NS
         told.append(one)
         heard.append(other)
-    search = {"found_bps": 1, "ended": "overloaded", "steps": []}
+    steps = [
+        {"rate_bps": rate, "carried_bps": rate * (1 - meter.loses), "share": 1 - meter.loses, "queue_ns": 0}
+        for rate in (meter.rate_bps * share for share in (0.1, 0.2, 0.4))
+    ]
+    search = {"found_bps": 1, "ended": "overloaded", "steps": steps}
     return {
         sender.id: (
             {

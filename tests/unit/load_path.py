@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 
 from perfagent.load.packet import Report
 from perfagent.load.search import Search
@@ -18,11 +19,18 @@ class Meter:
     rate_bps: float | None
     bucket_bits: float = 0.0
     queue_ns: int = 0
+    loses: float = 0.0
+    """Share of what would pass that is lost at any rate, by chance."""
 
     def __post_init__(self) -> None:
         self._tokens, self._at_ns, self._free_ns = self.bucket_bits, 0, 0.0
+        self._random = Random(0)
 
     def turn(self, now_ns: int) -> int | None:
+        turn_ns = self._metered(now_ns)
+        return None if self._random.random() < self.loses else turn_ns
+
+    def _metered(self, now_ns: int) -> int | None:
         if self.rate_bps is None:
             return now_ns
         if self.queue_ns:

@@ -23,6 +23,8 @@ class Meter:
     queue_ns: float | None = None
     header_bytes: int = 42
     """What it counts beside the payload."""
+    loses: float = 0.0
+    """Share of the packets that the circuit loses at any rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def through(meter: Meter, load: Load, random: np.random.Generator) -> Seen:
     left = random.random(len(due)) < load.keeps
     out = np.full(len(due), np.nan)
     out[left] = _pass(meter, due[left], counted)
+    if meter.loses:
+        out[random.random(len(due)) < meter.loses] = np.nan
     passed = np.flatnonzero(~np.isnan(out))
     came = out[passed] + 1_000_000 + random.exponential(load.jitter_ns, len(passed))
     came[random.random(len(came)) < load.reorder] += 500_000

@@ -69,6 +69,16 @@ def test_drops_of_the_receiver_beside_an_overload_only_widen_it(tmp_path: Path) 
     assert (got, facts["limited_by"]["what"]) == (Verdict.FAIL, "circuit")
 
 
+def test_loss_at_any_rate_is_no_limit(tmp_path: Path) -> None:
+    """Of a search that came to half of the order 4 % are lost, as much as of its first steps: nobody knows what the
+    circuit carries. Cut to half of the order it fails with such losses too."""
+    hosts = Hosts(most_bps=60 * MBIT)
+    got, why, facts = verdict(tmp_path / "a", Meter(100 * MBIT, **POLICER, loses=0.04), hosts)
+    assert (got, facts["limited_by"]["how"]) == (Verdict.INCONCLUSIVE, None)
+    got, why, facts = verdict(tmp_path / "b", Meter(50 * MBIT, **POLICER, loses=0.04))
+    assert (got, facts["limited_by"]["what"]) == (Verdict.FAIL, "circuit")
+
+
 def test_more_than_the_order_passes_without_an_overload(tmp_path: Path) -> None:
     """Nothing was lost, so there is no upper bound; what arrived is more than was ordered."""
     hosts = Hosts(most_bps=400 * MBIT)

@@ -36,6 +36,17 @@ def test_the_limit_of_a_path_is_found(meter: Meter, rtt_ms: int) -> None:
     assert seconds < 4
 
 
+@pytest.mark.parametrize("loses", [0.02, 0.03, 0.1])
+@pytest.mark.parametrize(("rate_bps", "ended"), [(None, "most"), (200e6, "overloaded")])
+def test_loss_at_any_rate_is_no_overload(loses: float, rate_bps: float | None, ended: str) -> None:
+    """A path that loses some of every load is searched on up to the ceiling, or to its meter's rate."""
+    search = Search(Limits(25_000_000, 300_000_000), PACKET_BITS)
+    seconds = play(search, Meter(rate_bps, bucket_bits=1e5, loses=loses))
+    assert search.ended == ended
+    assert search.found_bps == pytest.approx((rate_bps or 300e6) * (1 - loses), rel=0.02)
+    assert seconds < 3
+
+
 def test_a_path_that_carries_all_is_searched_up_to_the_ceiling() -> None:
     """Nothing is offered above the most that was allowed."""
     search = Search(Limits(25_000_000, 300_000_000), PACKET_BITS)

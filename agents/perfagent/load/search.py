@@ -18,7 +18,7 @@ SETTLING_NS = 20_000_000
 """The first packets of a step are left out: they came while the rate changed."""
 GROWTH, ABOVE = 2.0, 1.25
 ARRIVED = 0.98
-"""Share of what was sent that must arrive, or the step is overloaded."""
+"""Share of what was sent that must arrive, of the share that arrived at lower rates, or the step is overloaded."""
 KEPT_UP, QUEUE_NS = 0.97, 2_000_000
 """... or what arrived in a time, as a share of what was sent in it, while the delay grew by so much."""
 OFFERED = 0.9
@@ -55,6 +55,10 @@ class Search:
         self.steps: list[Step] = []
         self._packet_bits = packet_bits
         self._close = False
+        self._overloaded_bps = 0
+        """The rate of the last step that was overloaded."""
+        self._counts: list[tuple[int, int, int]] = []
+        """(rate, packets sent, packets arrived) of each step."""
         self._short = 0
         """Steps in a row in which the sender fell short."""
         self._least_ns: int | None = None
@@ -101,12 +105,13 @@ class Search:
             return None
         packets, sent = end.packets - start.packets, end.highest - start.highest
         carried = round(packets * self._packet_bits * 1e9 / lasted_ns)
+        self._counts.append((self.rate_bps, sent, min(sent, packets)))
         return Step(self.rate_bps, carried, min(1.0, packets / sent), end.delay_ns - (self._least_ns or 0))
 
     def _judge(self, step: Step, sending_ns: int, sent: int) -> None:
         offered_bps = sent * self._packet_bits * 1e9 / sending_ns if sending_ns > 0 else 0.0
         slower = step.carried_bps < KEPT_UP * offered_bps and step.queue_ns > QUEUE_NS
-        if step.share < ARRIVED or slower:
+        if step.share < ARRIVED * self._usual() or slower:
             self._overloaded(step)
         elif offered_bps < OFFERED * self.rate_bps:
             self._fell_short(step)
@@ -114,13 +119,19 @@ class Search:
             self._end("most", step)
         else:
             self._short = 0
+            self._close = self._close and self.rate_bps < self._overloaded_bps  # else that one was chance
             self._aim(self.rate_bps * (ABOVE if self._close else GROWTH))
+
+    def _usual(self) -> float:
+        """Share of the packets that arrived at lower rates: a path that loses some at any rate is not overloaded."""
+        lower = [(sent, came) for rate, sent, came in self._counts if rate < self.rate_bps]
+        return sum(came for _, came in lower) / sum(sent for sent, _ in lower) if lower else 1.0
 
     def _overloaded(self, step: Step) -> None:
         before = self.steps[-2].carried_bps if len(self.steps) > 1 and self._close else None
         if before is not None and abs(step.carried_bps - before) <= AGREE * before:
             self._end("overloaded", step)
-        self._close, self._short = True, 0
+        self._close, self._short, self._overloaded_bps = True, 0, self.rate_bps
         self._aim(step.carried_bps * ABOVE)
 
     def _fell_short(self, step: Step) -> None:
