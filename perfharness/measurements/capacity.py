@@ -25,7 +25,7 @@ from perfharness.measurements import base, load_overload, load_session, probe_le
 from perfharness.measurements.base import SETUP_S, Context, Params, counters, failed, not_completed, window_of
 from perfharness.measurements.load_overload import Overload
 from perfharness.measurements.load_session import Session
-from perfharness.measurements.throughput import BUFFER_PRIVILEGE, WAYS, LoadDirections
+from perfharness.measurements.throughput import BUFFER_PRIVILEGE, MOST_BUFFER, WAYS, LoadDirections
 from perfharness.model import (
     Direction,
     Fitness,
@@ -45,9 +45,10 @@ SEARCH, HOLD, REST, CONFIRM = "search", "hold", "rest", "confirm"
 OVER, BELOW = 1.25, 0.995
 """What hold and confirm offer, of what the search found."""
 LEAST_OVER, PORT_SHARE = 1.06, 0.97
-"""An overloaded port queues and drops like a meter: so the overload stays below its speed, where it still is one."""
-START = 0.1
-"""Share of the ordered rate with which the search begins."""
+"""An overloaded port queues and drops like a meter: so the overload stays below its speed, where it still is one. An
+order of the port's own speed is offered as little above it as proves an overload: more only tires the hosts."""
+START, LEAST_BPS = 0.1, 1_000_000
+"""Share of the ordered rate with which the search begins, and the least that it begins with."""
 REST_S = 0.7
 SLACK_S = 1.5
 """What a session takes on top of its phases."""
@@ -59,18 +60,20 @@ LOSSLESS = 1e-3
 """A load just below the capacity of which less is lost has passed."""
 
 
+MostRate = Annotated[Rate | None, BeforeValidator(lambda value: None if value == "port" else value)]
+
+
 class CapacityParams(Params):
     direction: LoadDirections = (Direction.A_Z, Direction.Z_A)
     search_ns: Duration = Field(default=3_000_000_000, alias="search", ge=1_000_000_000, le=30_000_000_000)
     hold_ns: Duration = Field(default=5_000_000_000, alias="hold", ge=2_000_000_000, le=600_000_000_000)
     confirm_ns: Duration = Field(default=2_000_000_000, alias="confirm", ge=1_000_000_000, le=60_000_000_000)
-    most_bps: Annotated[Rate | None, BeforeValidator(lambda value: None if value == "port" else value)] = Field(
-        default=None, alias="most"
-    )
-    """No search goes beyond this, at the ordered layer; None (``port`` in the file) = the speed of the port."""
+    most_bps: MostRate = Field(default=None, alias="most", ge=LEAST_BPS)
+    """Nothing beyond this is offered, at the ordered layer; None (``port`` in the file) = as much as overloads what the
+    port can carry."""
     packet_bytes: Size = Field(default=1400, alias="packet", ge=64, le=8972)
     """UDP payload."""
-    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
+    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)
     """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
 
 
@@ -133,12 +136,18 @@ def port_bps(packet_bytes: int, context: Context) -> int:
 def overload_times(packet_bytes: int, context: Context) -> float:
     """How many times what was found is offered: below the port's speed, where the order leaves room for that."""
     room = PORT_SHARE * port_bps(packet_bytes, context) / context.committed_bps
-    return round(min(OVER, room), 3) if room >= LEAST_OVER else OVER
+    return round(max(LEAST_OVER, min(OVER, room)), 3)
+
+
+def held_bps(params_most: int | None, packet_bytes: int, context: Context) -> int:
+    """What no load goes beyond that is some times what was found. Raises ``wrong`` like :func:`most_bps`."""
+    most = most_bps(params_most, packet_bytes, context)
+    return most if params_most else round(overload_times(packet_bytes, context) * most)
 
 
 def search_phase(params: Any, context: Context) -> dict[str, Any]:
     most = most_bps(params.most_bps, params.packet_bytes, context)
-    start = min(most, max(1_000_000, round(START * context.committed_bps)))
+    start = min(most, max(LEAST_BPS, round(START * context.committed_bps)))
     search = {"from_bps": start, "most_bps": most}
     return {
         "name": SEARCH,
@@ -184,19 +193,22 @@ def load_task(
 def _rate(phase: Mapping[str, Any], context: Context) -> float:
     """What a phase offers if the circuit is what was ordered."""
     given = phase.get("rate_bps")
-    return float(context.committed_bps * phase.get("times_found", 1.0) if given is None else given)
+    if given is not None:
+        return float(given)
+    most = phase["search"]["most_bps"] if "search" in phase else phase["most_bps"]
+    return min(float(context.committed_bps) * float(phase.get("times_found", 1.0)), float(most))
 
 
 def _task(name: str, params: CapacityParams, step: str, context: Context, direction: Direction) -> Task:
     size = {"packet_bytes": params.packet_bytes}
     over = overload_times(params.packet_bytes, context)
+    peak = held_bps(params.most_bps, params.packet_bytes, context)
     phases = [
         search_phase(params, context),
-        {"name": HOLD, "seconds": params.hold_ns / 1e9, **size, "times_found": over},
+        {"name": HOLD, "seconds": params.hold_ns / 1e9, **size, "times_found": over, "most_bps": peak},
         {"name": REST, "seconds": REST_S, **size, "rate_bps": 0},
-        {"name": CONFIRM, "seconds": params.confirm_ns / 1e9, **size, "times_found": BELOW},
+        {"name": CONFIRM, "seconds": params.confirm_ns / 1e9, **size, "times_found": BELOW, "most_bps": peak},
     ]
-    peak = round(over * most_bps(params.most_bps, params.packet_bytes, context))
     task = load_task(name, step, params, context, direction, phases, peak)
     ways = WAYS if direction is Direction.BOTH else (direction,)
     return replace(task, yields={"capacity.sustained": ways, "capacity.max": ways})

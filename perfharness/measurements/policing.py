@@ -19,9 +19,12 @@ from perfharness.evidence import TaskFiles
 from perfharness.measurements import load_overload, load_session, policing_meter, probe_ledger
 from perfharness.measurements.base import Context, Params, failed, not_completed, window_of
 from perfharness.measurements.capacity import (
+    LEAST_BPS,
     OVER,
     PORT_SHARE,
+    MostRate,
     fitness,
+    held_bps,
     load_task,
     most_bps,
     overload_times,
@@ -30,9 +33,9 @@ from perfharness.measurements.capacity import (
 )
 from perfharness.measurements.load_session import Session
 from perfharness.measurements.policing_meter import LONG, TRAIN, Meter
-from perfharness.measurements.throughput import WAYS, LoadDirections
+from perfharness.measurements.throughput import MOST_BUFFER, WAYS, LoadDirections
 from perfharness.model import Direction, Measurement, Observation, Series, Status, Task
-from perfharness.order.units import Duration, Rate, Size
+from perfharness.order.units import Duration, Size
 
 LARGE, SMALL, REST = "large", "small", "rest"
 TRAINS, TRAIN_S, REST_S = 5, 0.06, 1.0
@@ -57,9 +60,9 @@ class PolicingParams(Params):
     hold_ns: Duration = Field(default=2_500_000_000, alias="hold", ge=1_000_000_000, le=60_000_000_000)
     """With each of the two sizes."""
     long_ns: Duration = Field(default=3_000_000_000, alias="long", ge=1_000_000_000, le=60_000_000_000)
-    most_bps: Rate | None = Field(default=None, alias="most")
-    """No search goes beyond this, at the ordered layer; left out: the speed of the port."""
-    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
+    most_bps: MostRate = Field(default=None, alias="most", ge=LEAST_BPS)
+    """Nothing beyond this is offered, at the ordered layer; None (``port`` in the file) = the port sets the limit."""
+    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)
 
 
 class Policing:
@@ -78,14 +81,14 @@ class Policing:
 
     def _task(self, params: PolicingParams, step: str, context: Context, way: Direction) -> Task:
         large, small = sizes(context)
+        most = held_bps(params.most_bps, large, context)
         yields = dict.fromkeys(self.statistics, (way,))
         if port_bps(large, context) < ROOM * context.committed_bps:
             scope = context.scope(way, load="udp")
             return Task(f"{step}-{way.value}", step, self.name, scope, jobs=(), duration_s=0.0, yields=yields)
         phases = _phases(params, context, large, small)
         peak = max(float(phase.get("rate_bps", 0)) for phase in phases)
-        searched = overload_times(large, context) * most_bps(params.most_bps, large, context)
-        task = load_task(self.name, step, params, context, way, phases, round(max(peak, searched)))
+        task = load_task(self.name, step, params, context, way, phases, round(max(peak, most)))
         return replace(task, yields=yields)
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -144,6 +147,7 @@ def sizes(context: Context) -> tuple[int, int]:
 def _phases(params: PolicingParams, context: Context, large: int, small: int) -> list[dict[str, Any]]:
     over, most = overload_times(large, context), most_bps(params.most_bps, large, context)
     searched = PolicingSearch(params.most_bps, large, SEARCH_NS)
+    found = {"times_found": over, "most_bps": held_bps(params.most_bps, large, context)}
 
     def offered(times: float) -> int:
         return round(min(times * context.committed_bps, PORT_SHARE * most))
@@ -153,8 +157,8 @@ def _phases(params: PolicingParams, context: Context, large: int, small: int) ->
 
     phases = [
         search_phase(searched, context),
-        phase(LARGE, params.hold_ns / 1e9, large, times_found=over),
-        phase(SMALL, params.hold_ns / 1e9, small, times_found=over),
+        phase(LARGE, params.hold_ns / 1e9, large, **found),
+        phase(SMALL, params.hold_ns / 1e9, small, **found),
     ]
     for number in range(TRAINS):
         phases.append(phase(f"{REST} {number + 1}", REST_S, large, rate_bps=0))

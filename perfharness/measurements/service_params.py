@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Wi
 
 from perfharness.measurements.base import Context
 from perfharness.measurements.base import Params as Base
-from perfharness.measurements.throughput import LoadDirections, ProbeParams
+from perfharness.measurements.throughput import MOST_BUFFER, LoadDirections, ProbeParams
 from perfharness.model import Direction
 from perfharness.order.circuit import Circuit
 from perfharness.order.dscp import BEST_EFFORT, Dscp, class_name
@@ -124,7 +124,7 @@ class ServiceParams(Base):
     direction: LoadDirections = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
     margin: Ratio = Field(default=0.005, gt=0, le=0.1)
     """Y.1564's M: by so much a rate may be beyond its bound, since it is not offered to the bit."""
-    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
+    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)
     """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
     probe: ProbeParams = ProbeParams()
 

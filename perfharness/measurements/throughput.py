@@ -38,6 +38,8 @@ LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
+MOST_BUFFER = 1 << 30
+"""Of a socket: Linux takes no more."""
 BUFFER_PRIVILEGE = "CAP_NET_ADMIN for a large receive buffer (measures without it, with the host's limit)"
 WAYS = (Direction.A_Z, Direction.Z_A)
 
@@ -78,7 +80,7 @@ class ThroughputParams(OneWindow):
     """UDP: what to offer, at the ordered layer; None (``order`` in the file) = what was ordered."""
     packet_bytes: Size = Field(default=1400, alias="packet", ge=16, le=8972)
     """UDP payload."""
-    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer")
+    receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)
     """Forced on the receiver's own socket where the host allows it; no setting of the host is changed."""
     pairs: Literal["each", "together"] = "each"
     """One pair of hosts after the other, or all of them at once, which share the rate."""

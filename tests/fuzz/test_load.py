@@ -22,7 +22,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = st.sampled_from(["name", "seconds", "packet_bytes", "rate_bps", "times_found", "search", "x"])
+KEYS = st.sampled_from(["name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search", "x"])
 
 
 @given(st.binary(max_size=200))

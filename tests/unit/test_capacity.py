@@ -73,9 +73,9 @@ def test_loss_at_any_rate_is_no_limit(tmp_path: Path) -> None:
     """Of a search that came to half of the order 4 % are lost, as much as of its first steps: nobody knows what the
     circuit carries. Cut to half of the order it fails with such losses too."""
     hosts = Hosts(most_bps=60 * MBIT)
-    got, why, facts = verdict(tmp_path / "a", Meter(100 * MBIT, **POLICER, loses=0.04), hosts)
+    got, _, facts = verdict(tmp_path / "a", Meter(100 * MBIT, **POLICER, loses=0.04), hosts)
     assert (got, facts["limited_by"]["how"]) == (Verdict.INCONCLUSIVE, None)
-    got, why, facts = verdict(tmp_path / "b", Meter(50 * MBIT, **POLICER, loses=0.04))
+    got, _, facts = verdict(tmp_path / "b", Meter(50 * MBIT, **POLICER, loses=0.04))
     assert (got, facts["limited_by"]["what"]) == (Verdict.FAIL, "circuit")
 
 
@@ -98,6 +98,19 @@ def test_a_sender_that_stalls_fails_no_circuit(tmp_path: Path) -> None:
 def test_a_whole_task_is_short() -> None:
     """Search, hold, rest and confirm take 15 s at most."""
     assert one_way("capacity").duration_s <= 15
+
+
+@pytest.mark.parametrize("measure", ["capacity", "policing"])
+def test_nothing_is_offered_beyond_what_was_allowed(measure: str) -> None:
+    """``most`` holds for the overload too, and the plan says no more; a port that the order fills is overloaded by as
+    little as can be proven."""
+    task = one_way(measure, CONTEXT_100, most="110Mbps")
+    phases = next(job.args["phases"] for job in task.jobs if "phases" in job.args)
+    rates = [
+        phase.get("rate_bps", phase.get("most_bps")) or phase.get("search", {}).get("most_bps", 0) for phase in phases
+    ]
+    assert max(rates) <= task.load_bps <= 110 * MBIT
+    assert one_way("capacity").load_bps == 1.06 * CONTEXT.circuit.port.speed_bps
 
 
 def test_what_a_session_left_is_read_back(tmp_path: Path) -> None:

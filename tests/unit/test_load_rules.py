@@ -38,6 +38,7 @@ def test_a_report_is_read_as_it_was_written() -> None:
         ({"rate_bps": None}, "needs one of rate_bps, times_found and search"),
         ({"times_found": 1.0}, "needs one of rate_bps, times_found and search"),
         ({"rate_bps": None, "times_found": 1.0}, "refers to a search that comes later, or never"),
+        ({"most_bps": 5}, "has most_bps without times_found"),
         ({"rate_bps": None, "search": {"from_bps": 2, "most_bps": 1}}, "from_bps of phase 'hold' is 2"),
         ({"colour": 1}, "and nothing else"),
         ({"name": ""}, "a name of up to 40 letters"),

@@ -11,7 +11,7 @@ from perfagent.wire import Code, Fault
 MOST_PHASES = 1000
 MOST_SECONDS = 100 * 365 * 24 * 3600
 MOST_BPS = 1_000_000_000_000
-_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "search"}
+_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search"}
 
 
 class Limits(NamedTuple):
@@ -22,7 +22,7 @@ class Limits(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Exactly one of the last three says how fast to send."""
+    """Exactly one of ``rate_bps``, ``times_found`` and ``search`` says how fast to send."""
 
     name: str
     seconds: float
@@ -32,6 +32,8 @@ class Phase(NamedTuple):
     """0: nothing is sent."""
     times_found: float | None = None
     """Of what the search found."""
+    most_bps: int | None = None
+    """... but no more than this."""
     search: Limits | None = None
 
     @property
@@ -70,12 +72,16 @@ def _phase(given: Any) -> Phase:
     if sum(given.get(key) is not None for key in ("rate_bps", "times_found", "search")) != 1:
         raise _wrong(f"phase {name!r} needs one of rate_bps, times_found and search")
     rate, times, search = given.get("rate_bps"), given.get("times_found"), given.get("search")
+    most = given.get("most_bps")
+    if most is not None and times is None:
+        raise _wrong(f"phase {name!r} has most_bps without times_found")
     return Phase(
         name=name,
         seconds=_number(given, "seconds", 0.001, MOST_SECONDS, name),
         packet_bytes=int(_number(given, "packet_bytes", SMALLEST, LARGEST, name)),
         rate_bps=None if rate is None else int(_number(given, "rate_bps", 0, MOST_BPS, name)),
         times_found=None if times is None else _number(given, "times_found", 0.01, 100, name),
+        most_bps=None if most is None else int(_number(given, "most_bps", 1, MOST_BPS, name)),
         search=None if search is None else _limits(search, name),
     )
 

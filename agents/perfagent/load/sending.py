@@ -169,7 +169,8 @@ class Sender:
         if self._search is None:
             return 0
         if phase.times_found is not None:
-            return round((self._search.found_bps or self._search.rate_bps) * phase.times_found)
+            times = round((self._search.found_bps or self._search.rate_bps) * phase.times_found)
+            return times if phase.most_bps is None else min(times, phase.most_bps)
         return self._search.rate_bps
 
     def _listen(self) -> bool:
