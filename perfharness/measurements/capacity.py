@@ -69,8 +69,7 @@ class CapacityParams(Params):
     hold_ns: Duration = Field(default=5_000_000_000, alias="hold", ge=2_000_000_000, le=600_000_000_000)
     confirm_ns: Duration = Field(default=2_000_000_000, alias="confirm", ge=1_000_000_000, le=60_000_000_000)
     most_bps: MostRate = Field(default=None, alias="most", ge=LEAST_BPS)
-    """Nothing beyond this is offered, at the ordered layer; None (``port`` in the file) = as much as overloads what the
-    port can carry."""
+    """Nothing beyond this is offered, at the ordered layer; `port`: what overloads whatever the port carries."""
     packet_bytes: Size = Field(default=1400, alias="packet", ge=64, le=8972)
     """UDP payload."""
     receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)

@@ -24,7 +24,7 @@ from perfharness.measurements.base import SETUP_S, STAMP_PORT, Context, failed, 
 from perfharness.measurements.base import Params as Base
 from perfharness.measurements.load_flow import LEAST_OFFERED, OUTPUT, SHORT
 from perfharness.measurements.load_jobs import MOST_BURST, PACING_S, PROCESS_BPS, PROCESS_PPS
-from perfharness.measurements.load_options import of_client
+from perfharness.measurements.load_options import Seconds, of_client
 from perfharness.model import (
     Direction,
     Interval,
@@ -40,7 +40,8 @@ from perfharness.model import (
 )
 from perfharness.order.circuit import Ce, Circuit, Endpoint
 from perfharness.order.consistency import CEILING_FACTOR
-from perfharness.order.units import Duration, Size, rate_text
+from perfharness.order.units import Size, rate_text
+from perfharness.order.wrong import wrong
 
 LOOPBACK_FACTOR = 1.5
 """Times the order: one host does the work of both ends."""
@@ -55,8 +56,8 @@ Listed = BeforeValidator(lambda value: [value] if isinstance(value, str) else va
 
 
 class CeilingParams(Base):
-    duration_ns: Duration = Field(default=2_000_000_000, alias="duration", ge=2_000_000_000, le=60_000_000_000)
-    """Of each test, its warm-up included; whole seconds."""
+    duration_ns: Seconds = Field(default=2_000_000_000, alias="duration", ge=2_000_000_000, le=60_000_000_000)
+    """Of each test, its warm-up included."""
     packet_bytes: Size = Field(default=1400, alias="packet", ge=16, le=8972)
     """UDP payload."""
     protocol: Annotated[tuple[Literal["udp", "tcp"], ...], Field(min_length=1), Listed] = ("udp", "tcp")
@@ -103,10 +104,13 @@ class Ceiling:
     statistics: Mapping[str, Collection[str]] = {"ceiling": ("udp", "tcp")}
 
     def tasks(self, params: CeilingParams, step: str, context: Context) -> tuple[Task, ...]:
+        context.must_fit(params.packet_bytes)
+        found = tuple(brackets(context.circuit, params.against))
+        if not found:
+            said = f"The order has nothing to measure a host against {' or '.join(params.against)}."
+            raise wrong(said, "Add `loopback`, a second host of a site, or a `ce` with `iperf3`.", at=("against",))
         return tuple(
-            _task(params, step, context, bracket, protocol)
-            for bracket in brackets(context.circuit, params.against)
-            for protocol in params.protocol
+            _task(params, step, context, bracket, protocol) for bracket in found for protocol in params.protocol
         )
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:

@@ -6,14 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from perfharness.measurements.base import Context
 from perfharness.measurements.base import Params as Base
 from perfharness.order.dscp import Dscp
-from perfharness.order.units import LARGEST, Rate, size, size_text
+from perfharness.order.units import LARGEST, Duration, Rate, duration_text, size, size_text
 from perfharness.order.wrong import wrong
 
+SECOND, MOST_NS = 1_000_000_000, 86_370_000_000_000
+"""iperf3 takes whole seconds, and a day of them, the warm-up included."""
+LEAST_PACING_BPS = 1_000_000
+"""All streams share it, and what is left of it must not be nothing: for the kernel that would be without any limit."""
 LEAST_WINDOW, MOST_WINDOW = 4 << 10, 512 << 20
 LEAST_MSS = 88
 """What Linux takes (TCP_MIN_MSS)."""
@@ -46,6 +50,16 @@ def _algorithm(value: Any) -> Any:
     raise wrong(f"{value!r} is no congestion control algorithm.", "Write one that both hosts have, as cubic or bbr.")
 
 
+def _whole(ns: int) -> int:
+    if ns % SECOND:
+        near = dict.fromkeys(duration_text(max(1, ns // SECOND + more) * SECOND) for more in (0, 1))
+        raise wrong(f"iperf3 takes whole seconds, and {duration_text(ns)} are none.", f"Write {' or '.join(near)}.")
+    return ns
+
+
+Seconds = Annotated[Duration, AfterValidator(_whole)]
+"""How long iperf3 does something."""
+
 Window = Annotated[
     int | Literal["bdp", "auto"],
     BeforeValidator(_window),
@@ -63,7 +77,7 @@ class LoadOptions(Base):
     """TCP: the largest segment, bytes."""
     dscp: Dscp | None = None
     """Class of service of the load: EF, AF41, 0 to 63."""
-    pacing_bps: Rate | None = Field(default=None, alias="pacing")
+    pacing_bps: Rate | None = Field(default=None, alias="pacing", ge=LEAST_PACING_BPS)
     """TCP: have the kernel let out no more than this, evenly, all streams together."""
     zerocopy: bool = False
     """Send without copying (sendfile): spares the sender's CPU."""

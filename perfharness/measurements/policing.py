@@ -61,7 +61,7 @@ class PolicingParams(Params):
     """With each of the two sizes."""
     long_ns: Duration = Field(default=3_000_000_000, alias="long", ge=1_000_000_000, le=60_000_000_000)
     most_bps: MostRate = Field(default=None, alias="most", ge=LEAST_BPS)
-    """Nothing beyond this is offered, at the ordered layer; None (``port`` in the file) = the port sets the limit."""
+    """Nothing beyond this is offered, at the ordered layer; `port`: what overloads whatever the port carries."""
     receive_buffer_bytes: Size | None = Field(default=16 << 20, alias="receive_buffer", le=MOST_BUFFER)
 
 

@@ -27,7 +27,7 @@ from perfharness.measurements.base import (
     probe_port_use,
     tuned,
 )
-from perfharness.measurements.load_options import LoadOptions, Window, window_arguments
+from perfharness.measurements.load_options import MOST_NS, LoadOptions, Seconds, Window, window_arguments
 from perfharness.measurements.rfc6349_result import BOTTLENECK, FACTS, MANY, SINGLE
 from perfharness.measurements.throughput import ProbeParams
 from perfharness.model import Direction, Job, Measurement, PortUse, Role, Task
@@ -62,14 +62,14 @@ class Rfc6349Params(LoadOptions):
     window: Annotated[tuple[Window, ...], Field(min_length=1, max_length=8), BeforeValidator(_listed)] = ("bdp",)
     """Of each stream; with several each direction is measured with one after the other."""
     streams: int = Field(default=4, ge=1, le=64)
-    duration_ns: Duration = Field(default=20_000_000_000, alias="duration", ge=3_000_000_000)
-    omit_ns: Duration = Field(default=3_000_000_000, alias="omit", le=30_000_000_000)
+    duration_ns: Seconds = Field(default=20_000_000_000, alias="duration", ge=3_000_000_000, le=MOST_NS)
+    omit_ns: Seconds = Field(default=3_000_000_000, alias="omit", le=30_000_000_000)
     """Warm-up, left out of the figures."""
-    baseline_ns: Duration = Field(default=3_000_000_000, alias="baseline", ge=1_000_000_000)
+    baseline_ns: Duration = Field(default=3_000_000_000, alias="baseline", ge=1_000_000_000, le=MOST_NS)
     """How long the idle path is watched."""
-    bottleneck_ns: Duration = Field(default=3_000_000_000, alias="bottleneck", ge=2_000_000_000)
+    bottleneck_ns: Seconds = Field(default=3_000_000_000, alias="bottleneck", ge=2_000_000_000, le=MOST_NS)
     """How long paced UDP is sent at the ordered rate."""
-    single_ns: Duration = Field(default=5_000_000_000, alias="single")
+    single_ns: Seconds = Field(default=5_000_000_000, alias="single", le=MOST_NS)
     """How long a single stream is sent after them; 0s = not at all."""
     packet_bytes: Size = Field(default=1400, alias="packet", ge=16, le=8972)
     """UDP payload."""

@@ -21,6 +21,7 @@ from perfharness.order.validation import Strict
 from perfharness.order.wrong import wrong
 
 MOST_SERVICES = 8
+LEAST_CIR_BPS = 10_000
 _SHARE = re.compile(r"(?:(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,6})?) ?% of )?order(?:\.bandwidth)?")
 _REMEDY = "Write a rate, as 30Mbps, or a share of the order, as `30% of order` or `order`."
 
@@ -95,6 +96,15 @@ class Service(Strict):
     """The same each direction by itself; provable only with synchronised clocks."""
     fdv_ns: Duration | None = Field(default=None, alias="fdv", gt=0)
     """Frame delay variation there and back, p99 over the least; the order's objective `pdv` where it is left out."""
+
+    @model_validator(mode="after")
+    def _promises_something(self) -> Self:
+        if self.flr == 1:
+            raise wrong("A service that may lose all is promised nothing.", "Write an `flr` below 1.", at=("flr",))
+        if 0 < self.cir.bps < LEAST_CIR_BPS:
+            said = f"A CIR of {rate_text(self.cir.bps)} is less than a packet takes."
+            raise wrong(said, f"Write {rate_text(LEAST_CIR_BPS)} or more.", at=("cir",))
+        return self
 
     @model_validator(mode="after")
     def _can_be_added(self) -> Self:

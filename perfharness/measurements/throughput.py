@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import guarding, latency_oneway, load_jobs, load_result, load_together, probe, together
@@ -25,7 +25,7 @@ from perfharness.measurements.base import (
     probe_port_use,
     tuned,
 )
-from perfharness.measurements.load_options import OneWindow, window_arguments
+from perfharness.measurements.load_options import MOST_NS, OneWindow, Seconds, window_arguments
 from perfharness.model import Direction, Job, Measurement, PortUse, Task
 from perfharness.order.units import Duration, Rate, Size, rate_text
 from perfharness.order.validation import Strict
@@ -71,8 +71,8 @@ LoadDirections = Annotated[
 class ThroughputParams(OneWindow):
     protocol: Literal["tcp", "udp"]
     direction: LoadDirections = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
-    duration_ns: Duration = Field(default=8_000_000_000, alias="duration", ge=3_000_000_000)
-    omit_ns: Duration = Field(default=2_000_000_000, alias="omit", le=30_000_000_000)
+    duration_ns: Seconds = Field(default=8_000_000_000, alias="duration", ge=3_000_000_000, le=MOST_NS)
+    omit_ns: Seconds = Field(default=2_000_000_000, alias="omit", le=30_000_000_000)
     streams: int = Field(default=4, ge=1, le=64)
     rate_bps: Annotated[Rate | None, BeforeValidator(lambda value: None if value == "order" else value)] = Field(
         default=None, alias="rate"
@@ -85,6 +85,12 @@ class ThroughputParams(OneWindow):
     pairs: Literal["each", "together"] = "each"
     """One pair of hosts after the other, or all of them at once, which share the rate."""
     probe: ProbeParams = ProbeParams()
+
+    @model_validator(mode="after")
+    def _of_udp(self) -> Self:
+        if self.protocol == "tcp" and self.rate_bps is not None:
+            raise wrong("TCP has no `rate`: it takes what it gets.", "Write `pacing` to hold it back.", at=("rate",))
+        return self
 
     @property
     def of_all_pairs(self) -> bool:

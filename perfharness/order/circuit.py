@@ -141,7 +141,7 @@ class Objectives(Strict):
     """One-way delay, each direction, p99 when idle; provable only with synchronised clocks."""
     pdv_ns: Duration | None = Field(default=None, alias="pdv", gt=0)
     """Packet delay variation over the minimum, p99 (RFC 5481)."""
-    loss: Ratio | None = None
+    loss: Ratio | None = Field(default=None, lt=1)
     """Share of packets that may be lost, each direction."""
     availability: Ratio | None = None
     """Share of time."""

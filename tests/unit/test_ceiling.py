@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import PydanticCustomError
 from rich.console import Console
 
 from perfharness import dryrun, evidence
@@ -67,7 +68,8 @@ def test_every_host_is_tried_against_what_the_order_has() -> None:
     assert tried == {("onprem-a", "onprem-b"), ("onprem-b", "onprem-a"), ("ecs-a", "ecs-b"), ("ecs-b", "ecs-a")}
     tried = {(task.scope.host, task.scope.bracket) for task in tasks(lab(ce=WITH_CE), against="ce")}
     assert tried == {("onprem-a", "ce-1"), ("ce-1", "onprem-a")}
-    assert not tasks(lab(ce=CE), against="ce")
+    with pytest.raises(PydanticCustomError, match="nothing to measure a host against ce"):
+        tasks(lab(ce=CE), against="ce")
 
 
 def test_more_than_the_order_is_offered_and_none_of_it_to_the_circuit() -> None:
@@ -274,3 +276,9 @@ def test_a_pair_among_several_is_asked_for_its_share() -> None:
     scope = Scope(CIRCUIT.id, "onprem-a+onprem-a:ecs-a+ecs-b", A_Z, load="udp")
     assert [asked_bps(host, scope, GBIT) for host in ("ecs-a", "ecs-b", "onprem-a")] == [GBIT / 2, GBIT / 2, GBIT]
     assert ceiling("ecs-a", A_Z, ()) is None
+
+
+def test_packets_that_would_be_fragmented_are_refused() -> None:
+    """As of any other load: 1,500 bytes of payload do not fit the order's packets."""
+    with pytest.raises(PydanticCustomError, match="do not fit the ordered MTU"):
+        tasks(ONE, packet="1500B")

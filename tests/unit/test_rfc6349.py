@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from perfharness import evidence
@@ -117,6 +118,10 @@ def test_a_throughput_step_takes_the_same_options() -> None:
         ("dscp: 64", "'64' is no class of service."),
         ("mss: 20", "mss"),
         ("streams: 100", "streams"),
+        ("duration: 3400ms", "iperf3 takes whole seconds, and 3.4 s are none."),
+        ("duration: 48h", "'duration': 2 d is above 23 h 59 min 30 s."),
+        ("single: 400ms", "iperf3 takes whole seconds, and 400 ms are none."),
+        ("pacing: 1bps", "'pacing': '1bps' is below 1 Mbit/s."),
     ],
 )
 def test_a_bad_value_gets_one_sentence_with_its_line(tmp_path: Path, line: str, words: str) -> None:
@@ -142,6 +147,14 @@ def test_udp_has_none_of_tcps_options(tmp_path: Path, key: str) -> None:
         step_parameters(load_scenario(path))
     (problem,) = caught.value.problems
     assert (problem.line, problem.message) == (8, f"UDP has no `{key}`.")
+
+
+def test_tcp_has_no_rate() -> None:
+    """Nobody must believe that TCP was held to one."""
+    kind = REGISTRY["throughput"]
+    assert kind.parameters.model_validate({"protocol": "tcp", "rate": "order"})
+    with pytest.raises(ValidationError, match="TCP has no `rate`"):
+        kind.parameters.model_validate({"protocol": "tcp", "rate": "500Mbps"})
 
 
 def test_segments_must_fit_the_order() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from perfharness.errors import BadInput
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
+from perfharness.measurements import REGISTRY
 from perfharness.model import Direction, Finding, Job, Measurement, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
@@ -347,3 +349,13 @@ def test_the_whole_report_can_be_made_of_all_services_at_once(tmp_path: Path) ->
     page = render(run, CIRCUIT, scenario_of(tmp_path, "service-performance"))
     assert "All services at their CIR, on-prem → cloud, both ways at once" in page
     assert "under all services at their CIR both ways" in page
+
+
+@pytest.mark.parametrize(
+    ("service", "says"),
+    [({"cir": "1bps"}, "less than a packet takes"), ({"cir": "10Mbps", "flr": "100%"}, "is promised nothing")],
+)
+def test_a_service_is_promised_something(service: dict[str, str], says: str) -> None:
+    """What leaves nothing to be judged is bad input and no rate of 0."""
+    with pytest.raises(ValidationError, match=says):
+        REGISTRY["service-configuration"].parameters.model_validate({"services": {"voice": service}})

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from perfharness.model import Layer, Measurement, Series
+from perfharness.model import Direction, Layer, Measurement, Series
 from perfharness.report import charts, drawing, text, trains, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 
 NAME = "Capacity"
 LEGEND = (
-    "A search climbs until less arrives than is sent; then about a quarter more than it found is offered for seconds. "
+    "A search climbs until less arrives than is sent; then up to a quarter more than it found is offered for seconds. "
     "The sustained rate is what arrives once every token bucket is empty, and it is judged; the best second still "
     "contains the bucket. A rate has an upper bound only where clearly more left the sending host than the receiving "
     "one took in or dropped itself: else a host was the limit, and the circuit may carry more. L1 counts preamble and "
@@ -72,9 +72,14 @@ def _way(name: str) -> Any:
 
 
 def _caption(dossier: Dossier, item: Measurement) -> str:
-    pair = f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""
     size = next(iter(item.facts["capacity"].values()))["packet_bytes"]
-    return f"Step {item.task.step}{pair}: {size} B of UDP payload"
+    return f"Step {item.task.step}{_beside(dossier, item)}: {size} B of UDP payload"
+
+
+def _beside(dossier: Dossier, item: Measurement) -> str:
+    """What tells this task from others of its direction."""
+    both = ", both ways at once" if item.task.scope.direction is Direction.BOTH else ""
+    return both + (f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else "")
 
 
 def _picture(dossier: Dossier, item: Measurement, way: str, drawn: list[Series], facts: Mapping[str, Any]) -> Chart:
@@ -86,7 +91,7 @@ def _picture(dossier: Dossier, item: Measurement, way: str, drawn: list[Series],
     found = f"{text.rate(sustained[facts['layer']])} sustained" if sustained else facts.get("reason", "")
     return Chart(
         charts.rates(lines, committed, ordered, facts["layer"], salt=f"capacity-{item.task.id}-{way}"),
-        f"Search, overload and confirmation, {words.DIRECTIONS[_way(way)]}",
+        f"Search, overload and confirmation, {words.DIRECTIONS[_way(way)]}{_beside(dossier, item)}",
         f"{found}{f'; {ordered}' if ordered else ''}.",
     )
 
