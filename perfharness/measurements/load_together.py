@@ -76,7 +76,7 @@ def measured(task: Task, files: TaskFiles, circuit: Circuit) -> Measurement:
         ),
         ledger=tuple(row for part in parts for row in part.ledger),
         fitness=_unique([row for part in parts for row in part.fitness]),
-        series=tuple(load_result.series(flow, loads[0].context) for flow in flows),
+        series=tuple(load_result.series(_shown(flow), loads[0].context) for flow in flows),
         facts={
             "together": {"pairs": len(loads), "seconds": round(common.end_s - common.start_s, 3)},
             "limited_by": [told for flow in flows for told in _limits(flow, loads, parts)],
@@ -182,6 +182,14 @@ def _figures(task: Task, flow: Carried, loads: Sequence[Load], parts: Sequence[M
 def _named(rate: Observation, loads: Sequence[Load]) -> Observation:
     said = f"{len(loads)} pairs together, while all of them were sending."
     return replace(rate, reason=f"{said} {rate.reason}".strip())
+
+
+def _shown(flow: Carried) -> Carried:
+    """Without what came when one pair had ended already: drawn by each one's own time, that would add up to more than
+    there ever was."""
+    until = [max(i for i, part in enumerate(each.slices, 1) if not part.omitted) for each in flow.received]
+    received = zip(flow.received, until, strict=True)
+    return replace(flow, received=tuple(replace(each, slices=each.slices[:end]) for each, end in received))
 
 
 def _packets(flow: Carried) -> int:

@@ -142,7 +142,7 @@ def _measurement(read: _Read, classes: Sequence[OfClass], more: Sequence[Observa
         ),
         ledger=tuple(row for rows in read.ledgers.values() for row in rows),
         fitness=_fitness(read),
-        series=(*_series(read), *_delays(read, classes)),
+        series=(*_series(read, beside_bps), *_delays(read, classes)),
         facts={
             **probe.authenticity(read.found),
             "prober": probe.prober(read.found),
@@ -230,8 +230,8 @@ def _fitness(read: _Read) -> tuple[Fitness, ...]:
     )
 
 
-def _series(read: _Read) -> Iterator[Series]:
-    """Rate and share of loss of each session over its time, rests included."""
+def _series(read: _Read, beside_bps: float) -> Iterator[Series]:
+    """Rate, with that of the probes of its class, and share of loss of each session over its time, rests included."""
     for step in read.steps:
         session = step.session
         if step.number:
@@ -245,7 +245,7 @@ def _series(read: _Read) -> Iterator[Series]:
         rate = np.diff(np.interp(edges, rows.t_ns, carried, left=0.0)) / width * 1e9
         middle = (edges[:-1] + edges[1:] - 2 * start) / 2e9
         way, of = session.way, step.scope.service
-        yield Series("rate", middle, rate, "bit/s", "service.rate", way, start, service=of)
+        yield Series("rate", middle, rate + beside_bps, "bit/s", "service.rate", way, start, service=of)
         gone = np.interp(edges, rows.t_ns, rows.highest - rows.packets, left=0.0)
         lost, sent = np.diff(gone).clip(min=0), np.diff(np.interp(edges, rows.t_ns, rows.highest, left=0.0))
         share = np.divide(lost, sent, out=np.zeros(len(lost)), where=sent > 0).clip(max=1.0)

@@ -101,6 +101,6 @@ def _losses(axes: Any, lost: Sequence[Line]) -> None:
     for number, line in enumerate(lost):
         drawn = {**look(None, number), "lw": 1.1, "color": LOST if len(lost) == 1 else look(None, number)["color"]}
         axes.plot(line.series.x, 100 * line.series.y, clip_on=False, zorder=3, **drawn)
-    high = max(most * 1.1, 1.0)
+    high = 1.1 * max(most, 1.0)
     axes.set_ylim(0, high)
     axes.set_yticks([0, high / 1.1], ["0", text.digits(high / 1.1, 2)])

@@ -81,6 +81,16 @@ def test_a_circuit_as_ordered_passes_every_step(tmp_path: Path) -> None:
     assert rate.layer == "L2" and rate.scope.service == "EF"
 
 
+def test_the_curve_of_a_service_is_as_high_as_its_figure(tmp_path: Path) -> None:
+    """Both have the probes of its class in them, or a service at its CIR would be drawn below it."""
+    found, rows = configured(tmp_path, circuit)
+    (rate,) = (row for row in rows if row.metric == "throughput.udp" and row.scope.load == "100% CIR")
+    curve = next(one for one in found.series if one.kind == "service.rate")
+    start, end = next(step["seen_s"] for step in found.facts["steps"] if step["load"] == "100% CIR")
+    drawn = curve.y[(curve.x > start + 0.2) & (curve.x < end - 0.2)]
+    assert drawn.mean() == pytest.approx(rate.value, rel=2e-3)
+
+
 def test_loss_at_the_cir_fails_that_step_alone(tmp_path: Path) -> None:
     """Two percent are lost at 100 % of the CIR: loss and rate of that step fail, the others stand."""
     _, rows = configured(tmp_path, lambda job, load: Fate(through=0.98) if load == "100% CIR" else circuit(job, load))

@@ -302,3 +302,9 @@ def test_loss_outside_the_common_time_does_not_hide(tmp_path: Path) -> None:
     alone = next(part for part in found.parts[0].observations if part.metric == "loss")
     assert loss.interval is not None and alone.interval is not None
     assert loss.interval.hi > 1.3 * loss.interval.lo and loss.scope.direction is Direction.A_Z
+
+
+def test_no_picture_shows_what_one_pair_had_to_itself(tmp_path: Path) -> None:
+    """The second began a second later: of both curves, each by its own time, the last second is not added up."""
+    (drawn,) = store(tmp_path, TWO, starts_s=(0.0, 1.0)).series
+    assert 2.5 < drawn.x.max() < 3.0
