@@ -31,6 +31,8 @@ from perfharness.order.circuit import Circuit, Pair
 from perfharness.order.scenario import METRICS, CriterionSpec, Scenario
 
 REPORTED = "Reported; nothing was required of it."
+INFORMS = {("throughput.tcp", "single"): ("EC-038",)}
+"""Rows of the checklist that a figure answers for information, though nothing is required of it."""
 NO_AGENT = "{} is a router that answers probes by itself and takes no agent: this cannot be measured to it."
 NO_LONGER = "No longer in the order: the run was measured by an order that required this, the present one does not."
 UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
@@ -196,7 +198,7 @@ def _finding(
         value=observation.value,
         verdict=verdict,
         reason=reason,
-        checklist=criterion.checklist if criterion else (),
+        checklist=criterion.checklist if criterion else _informs(observation),
         layer=observation.layer,
         interval=observation.interval,
         n=observation.n,
@@ -207,6 +209,10 @@ def _finding(
         evidence=observation.evidence,
         task=measurement.task.id,
     )
+
+
+def _informs(observation: Observation) -> tuple[str, ...]:
+    return () if observation.value is None else INFORMS.get((observation.metric, observation.statistic), ())
 
 
 def _missing(criterion: Criterion, asked: Scope, measurement: Measurement) -> Finding:

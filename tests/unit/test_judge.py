@@ -115,6 +115,17 @@ def test_figures_without_a_requirement_are_reported_without_a_verdict() -> None:
     assert [finding.verdict for finding in found] == [Verdict.PASS, Verdict.NOT_APPLICABLE]
 
 
+def test_a_single_stream_answers_its_row_for_information() -> None:
+    """Nothing is required of it, so it has no verdict; but the checklist's row of it is not passed over. What was not
+    measured answers nothing."""
+    task = tasks("tcp")[0]
+    for value, rows in ((2e8, ("EC-038",)), (None, ())):
+        single = Observation("throughput.tcp", "single", task.scope, "bit/s", value, 1)
+        found = findings(Measurement(task, Status.COMPLETED, observations=(single,)))
+        (row,) = (finding for finding in found if finding.statistic == "single")
+        assert (row.operator, row.checklist) == (None, rows)
+
+
 def test_a_waiver_speaks_for_its_row_until_its_day() -> None:
     """A failed row with a waiver is WAIVED with who, why and until when; after that day it fails again."""
     there, _ = tasks("pmtu")
