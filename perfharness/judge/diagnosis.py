@@ -31,6 +31,7 @@ SHAPER_QUEUE_NS = 5_000_000
 NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
+LOST_IDLE = "Packets are lost in this direction without a load as well: that may be all that is missing."
 UNSEEN_LIMIT = (
     "An instance's limit drops without a counter in it, and no bracket run of this run shows that both hosts can do "
     "what was asked of them."
@@ -120,6 +121,7 @@ def host_cpu(findings: Findings, measurements: Measurements) -> Iterable[Diagnos
 
 def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
     """Less than the committed rate arrives although the hosts sent it and dropped nothing."""
+    lossy = {loss.scope.direction for loss in _failed(findings, "loss") if loss.scope.load == "idle"}
     for finding in _failed(findings, "throughput.udp"):
         if finding.operator == "<=" and _exceeds(finding):
             continue  # a policer that lets too much through
@@ -138,13 +140,14 @@ def below_order(findings: Findings, measurements: Measurements) -> Iterable[Diag
             because = (
                 f"The median RTT rises by only {rise / 1e6:.1f} ms under the load: packets are lost without a queue."
             )
+        also = (LOST_IDLE,) if finding.scope.direction in lossy and cause != "shaped-below-order" else ()
         yield Diagnosis(
             cause=cause,
-            certainty=certainty,
+            certainty="possible" if also else certainty,
             segment=Segment.BETWEEN,
             owner="carrier",
             because=(f"{where(finding)}: {finding.reason}", because),
-            against=(NOT_NARROWED, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
+            against=(NOT_NARROWED, *also, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
         )

@@ -51,6 +51,19 @@ def test_a_few_drops_beside_the_loss_of_a_slow_circuit_are_no_cause() -> None:
     assert causes(found, measured(drops(36))) == {"policed-below-order"}
 
 
+def test_a_circuit_that_loses_without_a_load_need_not_be_policed() -> None:
+    """No queue, so it looks policed; but that packets are lost at any rate may explain what is missing, and is said."""
+    medians = tuple(
+        replace(finding(metric, 1e6, Verdict.PASS), statistic="p50") for metric in ("delay.rtt", "delay.loaded")
+    )
+    slow = (finding("throughput.udp", 9.7e8, Verdict.FAIL), *medians)
+    idle = replace(finding("loss", 0.03, Verdict.FAIL, task="latency"), scope=replace(SCOPE, load="idle"))
+    for found, certainty, told in ((slow, "likely", False), ((*slow, idle), "possible", True)):
+        (said,) = (row for row in diagnose(found, [measured()]) if row.cause == "policed-below-order")
+        assert said.certainty == certainty
+        assert any("without a load as well" in against for against in said.against) is told
+
+
 def test_half_of_the_missing_packets_are_a_cause_beside_the_other() -> None:
     """Both the host and the circuit lost 20,000: both are named, with the numbers."""
     found = (
