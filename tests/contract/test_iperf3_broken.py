@@ -108,7 +108,7 @@ def unusable(tmp: Path) -> dict[str, tuple[str, str]]:
 
 def collected(tmp_path: Path, session: Any, tasks: list[Task]) -> evidence.RunFolder:
     folder = evidence.create(tmp_path, "c", "r", {})
-    ending = collect(Plan("c", "s", tuple(tasks), 1.0), tasks, {"host-a": session}, folder, Silent())  # type: ignore
+    ending = collect(Plan("c", "s", tuple(tasks), 1.0), tasks, {"host-a": session}, folder, Silent())  # type: ignore  # stand-ins
     assert ending.how == "completed"
     return folder
 

@@ -279,7 +279,7 @@ def test_due_times_are_drawn_again_in_pieces(every: tuple[int, ...]) -> None:
     drawn = {"pattern": "periodic", "interval_ns": 125_000, "count": 3_000, "seed": 7, "every": list(every)}
     pieces = schedule({"start_mono_ns": 10**9, "schedule": drawn}, (1_000, 1, 0, 1_999))
     assert pieces is not None
-    assert np.concatenate(list(pieces)).tolist() == [10**9 + at for at in offsets_ns(**drawn)]  # type: ignore[arg-type]
+    assert np.concatenate(list(pieces)).tolist() == [10**9 + at for at in offsets_ns(**drawn)]  # type: ignore[arg-type]  # drawn from JSON types
 
 
 @pytest.mark.parametrize("every", [(1,), (1, 1, 1), (20, 1), (20, 33, 4), (3, 2)])

@@ -301,5 +301,5 @@ def test_a_remarked_class_is_charged_to_its_way(
     """A reply is compared to the class in which its request came; what nobody can tell is no verdict."""
     packets = [Packet(seq) for seq in range(1000)]
     told = {"said": {"tos_seen": back}, "reflected": {"tos_seen": there}}
-    found = store(tmp_path, task_of("latency", dscp="EF", duration="1s"), packets, **told)  # type: ignore[arg-type]
+    found = store(tmp_path, task_of("latency", dscp="EF", duration="1s"), packets, **told)  # type: ignore[arg-type]  # told by name
     assert tuple(figure(found, "dscp", "preserved", way, "EF").value for way in (A_Z, Z_A)) == kept

@@ -24,7 +24,7 @@ def answered(extensions: bytes, *, key: bytes | None = None, tos: int = 0, **rul
     """What comes back behind the base packet."""
     packet = bytearray(44)
     OPEN.write_request(packet, 5, NOW_NS, UNSYNCHRONISED, 1)
-    reply = reflected(Reflecting(OPEN, UNSYNCHRONISED, tlv_key=key, **rules), packet + extensions, tos)  # type: ignore[arg-type]
+    reply = reflected(Reflecting(OPEN, UNSYNCHRONISED, tlv_key=key, **rules), packet + extensions, tos)  # type: ignore[arg-type]  # rules by name
     assert reply is not None and len(reply) == 44 + len(extensions)
     return bytes(reply[44:])
 
