@@ -8,14 +8,17 @@ that goes down later had the probes' port open before: neither is mistaken for a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from perfharness.model import Direction, Fitness, Measurement, Observation
+from perfharness.judge.material import NOT_NARROWED
+from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Observation, Segment
 
 SENDING = ("stamp.send", "flows.send")
 ANSWERED = ("open", "refused")
 LOADED = ("delay",)
 """How the metrics begin that the probes beside a load tell; what they lack says nothing of the load."""
+
+FIREWALL = "Compare with the firewall rules that `plan --firewall` prints."
 
 
 def swallowed(measurement: Measurement, run: Sequence[Measurement]) -> tuple[Fitness, ...]:
@@ -52,3 +55,22 @@ def _tried(measurement: Measurement, run: Sequence[Measurement]) -> Iterator[Map
 def _closed(states: Mapping[str, str], port: str) -> bool:
     """A listener of ours stood behind each port: what did not answer as such was kept from it."""
     return states.get(port, "open") != "open" and any(state in ANSWERED for state in states.values())
+
+
+def probes_filtered(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """No probe came back, and a packet filter is why."""
+    because: dict[str, list[str]] = {}
+    for measurement in measurements:
+        for told in swallowed(measurement, measurements):
+            because.setdefault(f"{told.host}: {told.reasons[0]}.", []).append(told.measurement)
+    if because:
+        yield Diagnosis(
+            cause="probes-filtered",
+            certainty="likely",
+            segment=Segment.BETWEEN,
+            owner="own",
+            because=tuple(f"{', '.join(tasks)}: {said}" for said, tasks in because.items()),
+            against=(NOT_NARROWED,),
+            checklist=("EC-025",),
+            next=FIREWALL,
+        )

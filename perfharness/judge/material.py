@@ -1,5 +1,5 @@
-"""What rules of diagnosis share: is what one stage of the ledger dropped material beside all that is missing in its
-direction, and where was it?"""
+"""What rules of diagnosis share: which findings failed, and where; is what one stage of the ledger dropped material
+beside all that is missing in its direction?"""
 
 from __future__ import annotations
 
@@ -60,3 +60,27 @@ def where(finding: Finding) -> str:
     direction, service = finding.scope.direction, finding.scope.service
     way = direction.value if isinstance(direction, Direction) else finding.scope.pair
     return f"{way}, class {service}" if service else way
+
+
+def failed(findings: Sequence[Finding], metric: str) -> list[Finding]:
+    return [finding for finding in findings if finding.metric == metric and finding.verdict is Verdict.FAIL]
+
+
+def segment_of(measurement: Measurement, host: str) -> Segment:
+    return Segment.HOST_A if host in {a for a, _ in measurement.task.scope.pairs} else Segment.HOST_Z
+
+
+def other_classes(of: Finding, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What the same criterion says of the classes that were sent at the same time."""
+    same = [
+        finding.scope.service
+        for finding in findings
+        if (finding.task, finding.metric, finding.statistic, finding.scope.direction)
+        == (of.task, of.metric, of.statistic, of.scope.direction)
+        and finding.scope.service != of.scope.service
+        and finding.verdict is Verdict.PASS
+    ]
+    if not same:
+        return ()
+    said = f"At the same time nothing of the kind befell {', '.join(same)}: ask how class {of.scope.service} is "
+    return (said + "queued and policed.",)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from perfharness import dryrun, evidence
 from perfharness.judge.ceiling import asked_bps, ceiling
-from perfharness.judge.diagnosis import UNSEEN_LIMIT, diagnose
+from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
+from perfharness.judge.rate import UNSEEN_LIMIT
 from perfharness.measurements import REGISTRY, Context
 from perfharness.measurements.ceiling import CeilingParams
 from perfharness.model import (

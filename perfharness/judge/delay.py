@@ -1,0 +1,35 @@
+"""Delay or variation beyond what was ordered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from perfharness.judge.material import NOT_NARROWED, failed, other_classes, where
+from perfharness.model import Diagnosis, Finding, Measurement, Segment
+
+ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
+CAUSES = {
+    "delay.rtt": "delay-above-objective",
+    "delay.oneway": "delay-above-objective",
+    "variation.pdv": "jitter-above-objective",
+    "variation.ipdv": "jitter-above-objective",
+}
+
+
+def above_objective(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """Packets that arrive take longer, or vary more, than was ordered."""
+    lossy = {loss.task for loss in failed(findings, "loss")}
+    for cause, finding in ((cause, each) for metric, cause in CAUSES.items() for each in failed(findings, metric)):
+        if finding.value == math.inf and finding.task in lossy:
+            continue  # the packets that were lost are late for ever: the loss has its own cause
+        yield Diagnosis(
+            cause=cause,
+            certainty="proven",
+            segment=Segment.BETWEEN,
+            owner="carrier",
+            because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
+            against=(NOT_NARROWED,),
+            checklist=finding.checklist,
+            next=ROUTE,
+        )
