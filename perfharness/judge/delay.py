@@ -1,4 +1,4 @@
-"""Delay or variation beyond what was ordered."""
+"""Packets that arrive, but too late, at uneven times, out of order or twice."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 from perfharness.judge.material import NOT_NARROWED, failed, other_classes, where
-from perfharness.model import Diagnosis, Finding, Measurement, Segment
+from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
+SEVERAL_WAYS = (
+    "Ask the carrier whether packets of one flow take several ways or are sent twice for protection; look at link "
+    "groups of your own first."
+)
 CAUSES = {
     "delay.rtt": "delay-above-objective",
     "delay.oneway": "delay-above-objective",
@@ -32,4 +36,22 @@ def above_objective(findings: Sequence[Finding], measurements: Sequence[Measurem
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
             next=ROUTE,
+            findings=(finding.id,),
         )
+
+
+def out_of_order(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """Packets change places on the way, or come twice."""
+    for finding in findings:
+        if finding.metric in ("reordering", "duplication") and finding.verdict in (Verdict.FAIL, Verdict.WARN):
+            yield Diagnosis(
+                cause=finding.metric,
+                certainty="proven",
+                segment=Segment.BETWEEN,
+                owner="carrier",
+                because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
+                against=(NOT_NARROWED,),
+                checklist=finding.checklist,
+                next=SEVERAL_WAYS,
+                findings=(finding.id,),
+            )

@@ -1,7 +1,8 @@
 """Findings → causes. One rule a function, by subject in the files beside this one; every rule looks at all findings, so
 several causes can hold at once.
 
-A rule returns what it concludes and what speaks against it. What lies between the hosts is not narrowed
+A rule returns what it concludes, from which findings, and what speaks against it; what several causes mean together is
+told in :mod:`perfharness.judge.weighing`. What lies between the hosts is not narrowed
 to the circuit here: LAN, CE and VPC router lie there too, and each such diagnosis says so.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from perfharness.judge.ceiling import host_limit
-from perfharness.judge.delay import above_objective
+from perfharness.judge.delay import above_objective, out_of_order
 from perfharness.judge.filtered import FIREWALL, probes_filtered
 from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer
 from perfharness.judge.link import link_member
@@ -18,6 +19,7 @@ from perfharness.judge.loss import ce_drop, loss
 from perfharness.judge.material import NOT_NARROWED, failed, where
 from perfharness.judge.rate import below_order, metered_below_order
 from perfharness.judge.tcp import tcp_short
+from perfharness.judge.weighing import weigh
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 OWNER_OF_SIDE = {"onprem": "own", "cloud": "cloud"}
@@ -30,8 +32,8 @@ Measurements = Sequence[Measurement]
 
 
 def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis, ...]:
-    """Every cause that a rule recognises, in the order of the rules."""
-    return tuple(diagnosis for rule in RULES for diagnosis in rule(findings, measurements))
+    """Every cause that a rule recognises, weighed against the others; the certain first and along the path."""
+    return weigh((diagnosis for rule in RULES for diagnosis in rule(findings, measurements)), findings)
 
 
 def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -49,6 +51,7 @@ def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
             against=(NOT_NARROWED,),
             checklist=("EC-029", "EC-030") if hole else ("EC-029",),
             next="Compare the MTU of both hosts, the CE, the VBR and the circuit; let ICMP Packet Too Big through.",
+            findings=(finding.id,),
         )
 
 
@@ -65,6 +68,7 @@ def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Di
                 against=(NOT_NARROWED,),
                 checklist=finding.checklist,
                 next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
+                findings=(finding.id,),
             )
 
 
@@ -80,6 +84,7 @@ def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Dia
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
             next=FIREWALL,
+            findings=(finding.id,),
         )
 
 
@@ -98,5 +103,6 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     clock_unsynchronised,
     probes_filtered,
     above_objective,
+    out_of_order,
     port_blocked,
 )

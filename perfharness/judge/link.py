@@ -38,6 +38,7 @@ def link_member(findings: Sequence[Finding], measurements: Sequence[Measurement]
             checklist=finding.checklist,
             next="Hand these addresses and ports to the carrier and ask which member of which link group they take, "
             "and for its counters; look at link groups of your own first.",
+            findings=(finding.id,),
         )
 
 

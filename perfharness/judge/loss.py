@@ -67,4 +67,5 @@ def loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> It
             next="Ask the carrier for the interface counters over the same window."
             if read
             else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
+            findings=(finding.id,),
         )

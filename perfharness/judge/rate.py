@@ -49,6 +49,7 @@ def below_order(findings: Sequence[Finding], measurements: Sequence[Measurement]
             against=(NOT_NARROWED, *also, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
+            findings=(finding.id,),
         )
 
 
@@ -75,6 +76,7 @@ def metered_below_order(findings: Sequence[Finding], measurements: Sequence[Meas
             against=(NOT_NARROWED,),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
+            findings=(finding.id,),
         )
 
 

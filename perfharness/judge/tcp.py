@@ -61,6 +61,7 @@ def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause) -> Diag
         against=("TCP is no part of the order: the circuit does not fail for it.",),
         checklist=finding.checklist,
         next=cause.next,
+        findings=(finding.id,),
     )
 
 

@@ -54,14 +54,18 @@ class Diagnosis:
 
     cause: str
     certainty: str
-    """``proven``, ``likely`` or ``possible``."""
+    """``proven``, ``likely``, ``possible``; ``unknown`` where something failed and no rule says why."""
     segment: Segment
     owner: str
-    """``own``, ``carrier`` or ``cloud``."""
+    """``own``, ``carrier``, ``cloud`` or ``unknown``."""
     because: tuple[str, ...]
     against: tuple[str, ...] = ()
     checklist: tuple[str, ...] = ()
     next: str = ""
+    findings: tuple[str, ...] = ()
+    """Ids of the findings that it rests on, where its rule names them."""
+    hides: tuple[str, ...] = ()
+    """Causes that may lie behind this one and cannot be seen while it holds."""
 
 
 @dataclass(frozen=True, slots=True)

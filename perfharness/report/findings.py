@@ -126,6 +126,8 @@ def _diagnosis(row: Diagnosis) -> dict[str, Any]:
         "against": list(row.against),
         "checklist": list(row.checklist),
         "next": row.next,
+        "findings": list(row.findings),
+        "hides": list(row.hides),
     }
 
 

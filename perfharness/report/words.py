@@ -45,7 +45,7 @@ SEGMENTS = {
     Segment.BETWEEN: "between the hosts",
 }
 
-OWNERS = {"own": "own network", "carrier": "carrier", "cloud": "cloud provider"}
+OWNERS = {"own": "own network", "carrier": "carrier", "cloud": "cloud provider", "unknown": "not known"}
 
 METRICS = {
     "tools": "Tools present",
@@ -132,6 +132,7 @@ CAUSES = {
     "ecs-instance-limit": "The cloud instance's own limit",
     "clock-unsynchronised": "The hosts' clocks are not synchronised",
     "background-traffic": "Other traffic was on the circuit",
+    "unknown": "The cause is not known",
 }
 
 _LOADS = {

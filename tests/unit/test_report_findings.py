@@ -34,6 +34,7 @@ def test_the_document_has_exactly_the_documented_keys() -> None:
     )
     assert set(data["diagnosis"][0]) == {
         "cause", "certainty", "segment", "owner", "because", "against", "checklist", "next",
+        "findings", "hides",
     }  # fmt: skip
     assert set(data["ledger"][0]) == {"scope", "stage", "segment", "packets", "counter", "shared", "missing"}
     assert set(data["ledger"][0]["packets"]) == {"lo", "hi"}
