@@ -29,6 +29,17 @@ def prefixes(circuit: Circuit) -> Iterator[Check]:
     yield from _shared_space([*onprem, *cloud])
 
 
+def change_record(circuit: Circuit) -> Iterator[Check]:
+    """EC-002: what a plan asks for before it loads a circuit that carries users."""
+    if circuit.change is not None:
+        yield Check("EC-002", Verdict.PASS, f"The change record is {circuit.change.ticket}.")
+    elif circuit.in_service:
+        said = "No change record is named, and without one nothing is planned that loads the circuit."
+        yield Check("EC-002", Verdict.NOT_APPLICABLE, said)
+    else:
+        yield Check("EC-002", Verdict.NOT_APPLICABLE, "The circuit carries no users yet, so none is asked for.")
+
+
 def links(circuit: Circuit) -> Iterator[Check]:
     links: list[_Net] = [
         (vbr.link.network, f"Link {vbr.link.network}", ("vbrs", i, "link")) for i, vbr in enumerate(circuit.vbrs)

@@ -37,6 +37,7 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("endpoints pairs vbrs", consistency.vbr_of_pairs),
         ("endpoints pairs vbrs objectives", consistency.ceilings),
         ("prefixes", checklist.prefixes),
+        ("change in_service", checklist.change_record),
         ("vbrs", checklist.links),
         ("prefixes vbrs", checklist.links_and_prefixes),
         ("vbrs", checklist.vlans),

@@ -21,6 +21,14 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Leads to another place of this page."""
+
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One cell of a table or one value of a list of facts."""
 
@@ -33,6 +41,8 @@ class Cell:
     """Shown as symbol and word instead of ``text``."""
     refs: tuple[Ref, ...] = ()
     """Links to the evidence index, after the text."""
+    links: tuple[Link, ...] = ()
+    """Each in a line of its own, after the text."""
     anchor: str = ""
     file: str = ""
     """A file beside this page that the text opens."""

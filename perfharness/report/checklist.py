@@ -1,11 +1,15 @@
-"""The acceptance checklist of an Express Connect circuit: each row and what can see it.
+"""The acceptance checklist of an Express Connect circuit: each row, what can see it, and how it stands after a run.
 
 The judge names rows; here are their words, so that a report can also name those it says nothing about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from perfharness.model import Finding, Measurement, Run, Status, Verdict
 
 HOSTS, EDGE, CLOUD, FILE, SELF = (
     "other tests between the hosts",
@@ -22,70 +26,78 @@ class Item:
     requirement: str
     needs: tuple[str, ...]
     """Any of these can see it, at least in part."""
+    steps: tuple[str, ...] = ()
+    """Measurements that answer it."""
+    metrics: tuple[str, ...] = ()
+    """How the names of the metrics begin that tell of it, also where a scenario requires nothing."""
 
 
-def _items(*rows: tuple[str, tuple[str, ...]]) -> tuple[Item, ...]:
-    return tuple(Item(f"EC-{number:03}", words, needs) for number, (words, needs) in enumerate(rows, 1))
+def _items(*rows: tuple[Any, ...]) -> tuple[Item, ...]:
+    """Of (requirement, needs, steps in one word, metrics in one word), numbered from EC-001."""
+    return tuple(
+        Item(f"EC-{number:03}", words, needs, *(tuple(names.split()) for names in rest))
+        for number, (words, needs, *rest) in enumerate(rows, 1)
+    )
 
 
 CHECKLIST = _items(
     ("documented plan", (FILE,)),
     ("change record", (FILE,)),
     ("no overlap of address ranges", (FILE, CLOUD)),
-    ("VLAN valid and free", (FILE, CLOUD, EDGE)),
+    ("VLAN valid and free", (FILE, CLOUD, EDGE), "edge"),
     ("link mask", (FILE, CLOUD)),
-    ("region fits the access point", (CLOUD, HOSTS)),
+    ("region fits the access point", (CLOUD, HOSTS), "latency"),
     ("cloud host has no public address", (CLOUD,)),
-    ("tools present", (HOSTS,)),
-    ("provisioned as ordered", (CLOUD, FILE)),
+    ("tools present", (HOSTS,), "host", "tools"),
+    ("provisioned as ordered", (CLOUD, FILE), "edge"),
     ("circuit enabled", (CLOUD,)),
-    ("link layer up", (EDGE, HOSTS)),
-    ("optics in range", (EDGE,)),
-    ("VLAN matches end to end", (HOSTS, EDGE)),
-    ("link addresses match the plan", (EDGE, CLOUD)),
-    ("route VPC to on-prem", (CLOUD, HOSTS)),
-    ("route on-prem to VPC", (HOSTS, EDGE)),
-    ("BGP established and stable", (EDGE, CLOUD)),
-    ("AS numbers agree", (EDGE, CLOUD)),
-    ("TCP 179 reachable on the link", (EDGE,)),
-    ("prefixes as expected", (EDGE, CLOUD)),
-    ("no default or over-broad route", (EDGE, CLOUD)),
-    ("prefix limit and filters set", (EDGE, CLOUD)),
-    ("no prefix leak across a change", (EDGE, CLOUD)),
-    ("reachable both ways", (HOSTS,)),
-    ("declared ports open", (HOSTS,)),
-    ("undeclared ports closed", (HOSTS,)),
-    ("not through the Internet", (HOSTS,)),
-    ("forward and reverse path", (HOSTS,)),
-    ("path MTU in each direction", (HOSTS,)),
-    ("no MTU black hole", (HOSTS,)),
-    ("MSS clamping", (HOSTS,)),
-    ("MTU the same everywhere", (HOSTS, EDGE, CLOUD)),
-    ("ordered throughput in each direction", (HOSTS,)),
-    ("full duplex", (HOSTS,)),
-    ("committed rate carried without loss", (HOSTS,)),
-    ("policing above the committed rate", (HOSTS,)),
-    ("TCP efficiency, buffer delay, transfer time", (HOSTS,)),
-    ("one stream against the limit per flow", (HOSTS,)),
-    ("latency when idle", (HOSTS,)),
-    ("latency under load", (HOSTS,)),
-    ("delay variation", (HOSTS,)),
-    ("loss in each direction", (HOSTS,)),
-    ("loss pattern", (HOSTS,)),
-    ("reordering and duplication", (HOSTS,)),
-    ("DSCP preserved", (HOSTS,)),
-    ("every member of a link group healthy", (HOSTS,)),
-    ("availability over hours", (HOSTS,)),
-    ("interface error counters", (HOSTS, EDGE)),
-    ("the circuit was quiet", (EDGE, HOSTS)),
+    ("link layer up", (EDGE, HOSTS), "edge"),
+    ("optics in range", (EDGE,), "edge"),
+    ("VLAN matches end to end", (HOSTS, EDGE), "edge", "vlan"),
+    ("link addresses match the plan", (EDGE, CLOUD), "edge"),
+    ("route VPC to on-prem", (CLOUD, HOSTS), "edge", "route"),
+    ("route on-prem to VPC", (HOSTS, EDGE), "edge", "route"),
+    ("BGP established and stable", (EDGE, CLOUD), "edge", "bgp"),
+    ("AS numbers agree", (EDGE, CLOUD), "edge"),
+    ("TCP 179 reachable on the link", (EDGE,), "edge"),
+    ("prefixes as expected", (EDGE, CLOUD), "edge"),
+    ("no default or over-broad route", (EDGE, CLOUD), "edge"),
+    ("prefix limit and filters set", (EDGE, CLOUD), "edge"),
+    ("no prefix leak across a change", (EDGE, CLOUD), "edge"),
+    ("reachable both ways", (HOSTS,), "path", "path"),
+    ("declared ports open", (HOSTS,), "path", "port"),
+    ("undeclared ports closed", (HOSTS,), "path"),
+    ("not through the Internet", (HOSTS,), "path"),
+    ("forward and reverse path", (HOSTS,), "path"),
+    ("path MTU in each direction", (HOSTS,), "pmtu", "pmtu"),
+    ("no MTU black hole", (HOSTS,), "pmtu"),
+    ("MSS clamping", (HOSTS,), "pmtu"),
+    ("MTU the same everywhere", (HOSTS, EDGE, CLOUD), "pmtu edge"),
+    ("ordered throughput in each direction", (HOSTS,), "throughput capacity", "throughput. capacity."),
+    ("full duplex", (HOSTS,), "throughput"),
+    ("committed rate carried without loss", (HOSTS,), "throughput service-configuration"),
+    ("policing above the committed rate", (HOSTS,), "policing service-configuration", "policing"),
+    ("TCP efficiency, buffer delay, transfer time", (HOSTS,), "rfc6349", "tcp."),
+    ("one stream against the limit per flow", (HOSTS,), "rfc6349"),
+    ("latency when idle", (HOSTS,), "latency", "delay.rtt delay.oneway"),
+    ("latency under load", (HOSTS,), "throughput", "delay.loaded"),
+    ("delay variation", (HOSTS,), "latency", "variation."),
+    ("loss in each direction", (HOSTS,), "latency", "loss"),
+    ("loss pattern", (HOSTS,), "latency"),
+    ("reordering and duplication", (HOSTS,), "latency", "reordering duplication"),
+    ("DSCP preserved", (HOSTS,), "latency", "dscp"),
+    ("every member of a link group healthy", (HOSTS,), "flows", "flows"),
+    ("availability over hours", (HOSTS,), "latency", "availability"),
+    ("interface error counters", (HOSTS, EDGE), "edge"),
+    ("the circuit was quiet", (EDGE, HOSTS), "edge"),
     ("two circuits, access points, routers, carriers", (FILE, CLOUD)),
-    ("BFD or health check on", (EDGE, CLOUD)),
-    ("failover works", (HOSTS, EDGE)),
-    ("failback works", (HOSTS, EDGE)),
-    ("active/active splits", (EDGE, HOSTS)),
-    ("the survivor carries the load", (HOSTS,)),
+    ("BFD or health check on", (EDGE, CLOUD), "edge"),
+    ("failover works", (HOSTS, EDGE), "failover", "outage"),
+    ("failback works", (HOSTS, EDGE), "failover"),
+    ("active/active splits", (EDGE, HOSTS), "failover"),
+    ("the survivor carries the load", (HOSTS,), "failover"),
     ("VPN backup takes over", (HOSTS,)),
-    ("segmentation", (HOSTS,)),
+    ("segmentation", (HOSTS,), "path"),
     ("encryption where policy says so", (HOSTS,)),
     ("naming", (FILE, CLOUD)),
     ("tags", (FILE, CLOUD)),
@@ -96,3 +108,87 @@ CHECKLIST = _items(
     ("no secret in any output", (SELF,)),
     ("nothing left behind", (SELF,)),
 )
+
+
+def is_declared(row: Finding) -> bool:
+    """The order itself answers it, without a measurement."""
+    return row.metric == "portspec" and row.statistic == "declared"
+
+
+MEASURED, DECLARED, NOT_MEASURED = "measured", "declared", "not measured"
+WORST = (
+    Verdict.FAIL,
+    Verdict.INCONCLUSIVE,
+    Verdict.NOT_RUN,
+    Verdict.WARN,
+    Verdict.WAIVED,
+    Verdict.PASS,
+    Verdict.NOT_APPLICABLE,
+)
+"""Of a row's findings the first of these stands for the row: what is open in one direction is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one row stands after a run."""
+
+    item: Item
+    standing: str
+    """``measured``, ``declared`` (the order says so, and nothing has seen it) or ``not measured``."""
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    """That tell of it, the worst first."""
+    why: str = ""
+    """Of a row that was not measured, or that was and nothing was required: why."""
+
+
+def standings(run: Run) -> tuple[Standing, ...]:
+    """All rows of the checklist, each once, in their order."""
+    return tuple(_standing(item, run) for item in CHECKLIST)
+
+
+def _standing(item: Item, run: Run) -> Standing:
+    named = sorted((row for row in run.findings if item.id in row.checklist), key=lambda row: WORST.index(row.verdict))
+    if any(row.verdict is not Verdict.NOT_RUN and row.value is not None for row in named):
+        return Standing(item, MEASURED, named[0].verdict, tuple(named))
+    if any(is_declared(row) for row in named):
+        return Standing(item, DECLARED, named[0].verdict, tuple(named))
+    if named:
+        return Standing(item, NOT_MEASURED, named[0].verdict, tuple(named), _once([row.reason for row in named]))
+    beside = tuple(row for row in run.findings if item.metrics and row.metric.startswith(item.metrics))
+    beside = tuple(row for row in beside if row.value is not None)
+    if beside:
+        return Standing(item, MEASURED, Verdict.NOT_APPLICABLE, beside, "The scenario requires nothing of it.")
+    return Standing(item, NOT_MEASURED, Verdict.NOT_RUN, (), _why_not(item, run.measurements))
+
+
+def _once(reasons: Sequence[str]) -> str:
+    return " ".join(dict.fromkeys(filter(None, reasons))) or "No reason was recorded."
+
+
+def _why_not(item: Item, measurements: Sequence[Measurement]) -> str:
+    """What broke, or ran without looking at it, or would have to be done to see it."""
+    if item.needs == (SELF,):
+        return "The harness itself would have to show it, and this run recorded nothing of the kind."
+    planned = [each for each in measurements if each.task.measurement in item.steps]
+    broken = [each for each in planned if each.status is not Status.COMPLETED]
+    if broken:
+        return _once([_broken(each) for each in broken])
+    if planned:
+        steps = ", ".join(dict.fromkeys(each.task.step for each in planned))
+        return f"Step {steps} ran, and neither required nor told anything of it."
+    would = [f"a step {' or '.join(f'`{name}`' for name in item.steps)}"] if item.steps else []
+    if EDGE in item.needs and "edge" not in item.steps:
+        would.append(EDGE)
+    if CLOUD in item.needs:
+        would.append("the cloud API, which this version does not ask")
+    if not would:
+        would = [
+            "more than the order says" if need == FILE else f"{need}, of which none has this yet" for need in item.needs
+        ]
+    return f"Needs {' or '.join(would)}."
+
+
+def _broken(of: Measurement) -> str:
+    was = "" if of.status is Status.FAILED else "was "
+    return f"Step {of.task.step} {was}{of.status.value}: {of.reason}"

@@ -10,9 +10,7 @@ from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Scenario
 from perfharness.report import words
 from perfharness.report.blocks import Ref
-
-DECLARED = "portspec"
-"""Metric of the findings that the order itself answers, without a measurement."""
+from perfharness.report.checklist import is_declared
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,20 @@ class Dossier:
         """Tasks whose figures come under several loads one after the other: they have a section of their own."""
         return frozenset(item.task.id for item in self.run.measurements if item.task.loads)
 
+    @staticmethod
+    def declared(row: Finding) -> bool:
+        """The order itself answers it, without a measurement."""
+        return is_declared(row)
+
     @cached_property
     def required(self) -> tuple[Finding, ...]:
         """Findings about the circuit that something was required of."""
-        return tuple(row for row in self.run.findings if row.operator is not None and row.metric != DECLARED)
+        return tuple(row for row in self.run.findings if row.operator is not None)
 
     @cached_property
     def reported(self) -> tuple[Finding, ...]:
         """Figures beside them: measured, and nothing was required."""
-        return tuple(
-            row
-            for row in self.run.findings
-            if row.operator is None and row.metric != DECLARED and row.value is not None
-        )
+        return tuple(row for row in self.run.findings if row.operator is None and row.value is not None)
 
     def of_metric(self, *metrics: str) -> tuple[Finding, ...]:
         return tuple(row for row in self.run.findings if row.metric in metrics)

@@ -8,6 +8,7 @@ from perfharness.report.blocks import Section
 from perfharness.report.dossier import Dossier
 from perfharness.report.sections import (
     capacity,
+    checklist,
     declared,
     delay,
     deviations,
@@ -35,6 +36,7 @@ SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     summary.build,
     ordered.build,
     declared.build,
+    checklist.build,
     path.build,
     throughput.build,
     rfc6349.build,

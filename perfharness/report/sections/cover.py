@@ -57,7 +57,7 @@ def _next(dossier: Dossier) -> str:
     verdict = dossier.run.verdict
     if verdict is Verdict.PASS:
         return (
-            "Accepted for what this run measured. What it says nothing of is told in “Declared in the order” and "
+            "Accepted for what this run measured. What it says nothing of is told in “Checklist” and "
             "“Deviations, waivers, and what was not measured”."
         )
     deciding = (Verdict.FAIL,) if verdict is Verdict.FAIL else (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)

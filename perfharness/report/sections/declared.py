@@ -6,7 +6,7 @@ from perfharness.model import Finding
 from perfharness.order.circuit import Vbr
 from perfharness.report import text
 from perfharness.report.blocks import Block, Cell, Para, Row, Section, Sub, Table, absent
-from perfharness.report.dossier import DECLARED, Dossier
+from perfharness.report.dossier import Dossier
 from perfharness.report.words import VERDICTS
 
 EDGE_ROUTER, CLOUD_API = "the edge router", "the cloud API"
@@ -36,7 +36,7 @@ def build(dossier: Dossier) -> Section:
 
 
 def _checks(dossier: Dossier) -> tuple[Block, ...]:
-    rows = dossier.of_metric(DECLARED)
+    rows = [row for row in dossier.run.findings if dossier.declared(row)]
     if not rows:
         return absent("The order was not checked in this run.")
     return (

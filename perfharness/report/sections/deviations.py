@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from perfharness.model import Measurement, Status, Verdict
 from perfharness.report import words
-from perfharness.report.blocks import Block, Cell, Para, Points, Row, Section, Sub, Table, absent
-from perfharness.report.checklist import CHECKLIST, SELF
+from perfharness.report.blocks import Block, Cell, Points, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
 from perfharness.report.words import VERDICTS
 
@@ -23,8 +22,6 @@ def build(dossier: Dossier) -> Section:
             *_waivers(dossier),
             Sub("Not measured"),
             *_not_measured(dossier),
-            Sub("Checklist rows that this run says nothing about"),
-            *_silent(dossier),
         ),
     )
 
@@ -93,23 +90,4 @@ def _not_measured(dossier: Dossier) -> tuple[Block, ...]:
                 for row in rows
             ),
         ),
-    )
-
-
-def _silent(dossier: Dossier) -> tuple[Block, ...]:
-    """“Not measured” is never a pass: rows that no finding touches are named."""
-    touched = {identifier for row in dossier.run.findings for identifier in row.checklist}
-    silent = [item for item in CHECKLIST if item.id not in touched and SELF not in item.needs]
-    if not silent:
-        return absent("None: every row of the checklist has a finding.")
-    groups: dict[str, list[str]] = {}
-    for item in silent:
-        groups.setdefault(" or ".join(item.needs), []).append(f"{item.id} {item.requirement}")
-    return (
-        Para(
-            f"{len(silent)} of the {len(CHECKLIST)} rows of the acceptance checklist are neither confirmed nor "
-            f"denied here. "
-            "They are listed by what it takes to see them."
-        ),
-        Points(tuple((f"{needs[0].upper()}{needs[1:]}:", " · ".join(rows)) for needs, rows in groups.items())),
     )

@@ -67,7 +67,7 @@ def _reported(dossier: Dossier) -> Table:
         rows=tuple(
             Row(
                 (
-                    Cell(words.metric(row.metric), _what(dossier, row), "head"),
+                    Cell(words.metric(row.metric), _what(dossier, row), "head", anchor=f"f-{row.id}"),
                     Cell(text.finding_value(row), kind="num"),
                     Cell(text.interval_text(row) or text.NONE, kind="num"),
                     Cell("", refs=dossier.refs(row.evidence)),
