@@ -110,6 +110,8 @@ class Chart:
     title: str
     caption: str
     """What the reader sees, in words: also the text for those who do not see the picture."""
+    alt: str = ""
+    """... instead of it, where there is more to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Card:
     tag: str
     pairs: tuple[tuple[str, str], ...]
     lists: tuple[tuple[str, tuple[str, ...]], ...]
+    links: tuple[Link, ...] = ()
+    """To the rows that it rests on."""
 
 
 Block = Table | Facts | Para | Points | Sub | Code | Chart | Tally | Card

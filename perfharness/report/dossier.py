@@ -8,9 +8,13 @@ from functools import cached_property
 from perfharness.model import Direction, Finding, Measurement, Run, Series, Status, Verdict
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Scenario
-from perfharness.report import words
-from perfharness.report.blocks import Ref
+from perfharness.report import text, words
+from perfharness.report.blocks import Link, Ref
 from perfharness.report.checklist import is_declared
+from perfharness.report.words import VERDICTS
+
+OF_MANY = ("portspec", "bgp", "route")
+"""Metrics of which each statistic is another matter."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,19 @@ class Dossier:
         return words.scope(row.scope, pair=self.several_pairs, load_too=not own)
 
     def name(self, row: Finding) -> str:
-        """``Packet loss, on-prem → cloud``."""
-        return ", ".join(part for part in (words.metric(row.metric), self.where(row)) if part)
+        """``Packet loss, on-prem → cloud``; ``BGP, as agree`` where the metric alone does not say what."""
+        what = row.statistic.replace("_", " ") if row.metric in OF_MANY and not is_declared(row) else ""
+        return ", ".join(part for part in (words.metric(row.metric), what, self.where(row)) if part)
+
+    def link(self, row: Finding, *, named: bool = True) -> Link:
+        """To the row of a finding, ``✓ Path MTU, on-prem → cloud: 1,500 B``; of one that the order answers what its
+        check says."""
+        word = VERDICTS[row.verdict]
+        if is_declared(row):
+            return Link(f"f-{row.id}", f"{word.symbol} {row.reason}")
+        name = self.name(row) if named else self.where(row)
+        value = word.word if row.verdict is Verdict.NOT_RUN else text.finding_value(row)
+        return Link(f"f-{row.id}", f"{word.symbol} " + ": ".join(filter(None, (name, value))))
 
     @staticmethod
     def load(item: Measurement) -> str:

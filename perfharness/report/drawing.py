@@ -64,7 +64,7 @@ _MOST_TICKS = 10
 _LONG = re.compile(r'(?<=[ "(])-?\d+\.\d{3,}(?=[ ")])')
 DASH_DOT = (0, (7, 2, 1.5, 2))
 """How a limit is drawn: ordered rate, objective."""
-_FONTS = "Noto Sans,DejaVu Sans,sans-serif"
+FONTS = "Noto Sans,DejaVu Sans,sans-serif"
 """Unquoted and without spaces: the PDF's SVG reader takes only the first family otherwise."""
 
 
@@ -192,7 +192,7 @@ def svg(figure: Any) -> Markup:
     svg = re.sub(r'(<path id="m[^>]*?) style="[^"]*"', r"\1", svg)
     svg = re.sub(r"<[^>]*>", lambda tag: _LONG.sub(_short, tag[0]), svg)  # coordinates, never a number that is read
     svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
-    svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {_FONTS}")
+    svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {FONTS}")
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
     svg = re.sub(
         r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',

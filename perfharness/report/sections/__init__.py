@@ -9,6 +9,7 @@ from perfharness.report.dossier import Dossier
 from perfharness.report.sections import (
     capacity,
     checklist,
+    circuit,
     declared,
     delay,
     deviations,
@@ -34,6 +35,8 @@ from perfharness.report.sections import (
 
 SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     summary.build,
+    circuit.build,
+    diagnosis.build,
     ordered.build,
     declared.build,
     checklist.build,
@@ -50,7 +53,6 @@ SECTIONS: tuple[Callable[[Dossier], Section], ...] = (
     flows.build,
     losses.build,
     ledger.build,
-    diagnosis.build,
     hosts.build,
     deviations.build,
     methods.build,

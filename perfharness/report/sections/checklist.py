@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from perfharness.model import Finding, Verdict
-from perfharness.report import text, words
-from perfharness.report.blocks import Cell, Link, Para, Row, Section, Table
+from perfharness.report import text
+from perfharness.report.blocks import Cell, Para, Row, Section, Table
 from perfharness.report.checklist import CHECKLIST, DECLARED, MEASURED, NOT_MEASURED, Standing, standings
 from perfharness.report.dossier import Dossier
 from perfharness.report.words import VERDICTS
@@ -44,19 +43,9 @@ def _row(dossier: Dossier, row: Standing, group: str) -> Row:
             Cell(
                 row.why,
                 f"and {more} more" if more else "",
-                links=tuple(Link(f"f-{each.id}", _figure(dossier, each, several)) for each in shown),
+                links=tuple(dossier.link(each, named=several) for each in shown),
             ),
         ),
         tone="plain" if silent else VERDICTS[row.verdict].tone,
         group=group,
     )
-
-
-def _figure(dossier: Dossier, row: Finding, several: bool) -> str:
-    """``✓ on-prem → cloud: 1,500 B``; of a row that the order answers what its check says."""
-    symbol = VERDICTS[row.verdict].symbol
-    if dossier.declared(row):
-        return f"{symbol} {row.reason}"
-    named = [words.metric(row.metric) if several else "", dossier.where(row)]
-    value = text.finding_value(row) if row.verdict is not Verdict.NOT_RUN else VERDICTS[row.verdict].word
-    return f"{symbol} " + ": ".join(filter(None, (", ".join(filter(None, named)), value)))
