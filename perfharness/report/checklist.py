@@ -183,9 +183,7 @@ def _why_not(item: Item, measurements: Sequence[Measurement]) -> str:
     if CLOUD in item.needs:
         would.append("the cloud API, which this version does not ask")
     if not would:
-        would = [
-            "more than the order says" if need == FILE else f"{need}, of which none has this yet" for need in item.needs
-        ]
+        would = ["more than the order says" if need == FILE else f"{need} than this version has" for need in item.needs]
     return f"Needs {' or '.join(would)}."
 
 

@@ -11,7 +11,7 @@ from perfharness.report.words import VERDICTS
 
 EDGE_ROUTER, CLOUD_API = "the edge router", "the cloud API"
 Field = tuple[str, str, tuple[str, ...], str]
-"""Name, ordered value, metrics that answer it, what could see it."""
+"""Name, ordered value, how metric and statistic of what answers it begin, what could see it."""
 
 
 def build(dossier: Dossier) -> Section:
@@ -61,7 +61,11 @@ def _check(dossier: Dossier, row: Finding) -> Row:
 
 
 def _row(dossier: Dossier, name: str, ordered: str, metrics: tuple[str, ...], needs: str) -> Row:
-    seen = [row for row in dossier.of_metric(*metrics) if row.value is not None]
+    seen = [
+        row
+        for row in dossier.run.findings
+        if row.value is not None and f"{row.metric}.{row.statistic}".startswith(metrics)
+    ]
     if not seen:
         return Row((Cell(name, kind="head"), Cell(ordered), Cell("○ declared, not measured"), Cell(f"needs {needs}")))
     rows = ", ".join(dict.fromkeys(identifier for row in seen for identifier in row.checklist))
@@ -76,14 +80,24 @@ def _fields(dossier: Dossier) -> list[Field]:
     fields: list[Field] = [
         ("Access point", f"{circuit.access_point}, {circuit.region}", (), CLOUD_API),
         ("Port", f"{port.type} ({port.id})", (), EDGE_ROUTER),
-        ("Port setting", line, (), EDGE_ROUTER),
+        ("Port setting", line, ("portspec.speed", "portspec.duplex"), EDGE_ROUTER),
     ]
     for vbr in circuit.vbrs:
         fields += _fields_of(dossier, vbr)
     return [
         *fields,
-        ("Prefixes on-prem", ", ".join(map(str, circuit.prefixes.onprem)), ("route",), EDGE_ROUTER),
-        ("Prefixes in the cloud", ", ".join(map(str, circuit.prefixes.cloud)), ("route",), CLOUD_API),
+        (
+            "Prefixes on-prem",
+            ", ".join(map(str, circuit.prefixes.onprem)),
+            ("bgp.missing", "route.to_onprem"),
+            EDGE_ROUTER,
+        ),
+        (
+            "Prefixes in the cloud",
+            ", ".join(map(str, circuit.prefixes.cloud)),
+            ("bgp.missing", "route.to_cloud"),
+            CLOUD_API,
+        ),
     ]
 
 
@@ -94,11 +108,16 @@ def _fields_of(dossier: Dossier, vbr: Vbr) -> list[Field]:
         (f"VLAN{of}", str(vbr.vlan) if vbr.vlan else "0 (untagged)", ("vlan",), EDGE_ROUTER),
         (f"Bandwidth{of}", text.rate(vbr.bandwidth_bps, dossier.circuit.rate_layer), rate, "paced UDP at this rate"),
         (f"MTU{of}", text.size(vbr.mtu), ("pmtu",), "a path MTU search"),
-        (f"Link addresses{of}", f"{vbr.link.customer} customer, {vbr.link.cloud} cloud", (), EDGE_ROUTER),
+        (
+            f"Link addresses{of}",
+            f"{vbr.link.customer} customer, {vbr.link.cloud} cloud",
+            ("portspec.link",),
+            EDGE_ROUTER,
+        ),
     ]
     if vbr.bgp:
         peers = f"AS {vbr.bgp.customer_as} customer, AS {vbr.bgp.cloud_as} cloud, MD5 {_on(vbr.bgp.md5)}"
-        fields.append((f"BGP{of}", peers, ("bgp",), EDGE_ROUTER))
+        fields.append((f"BGP{of}", peers, ("bgp.established", "bgp.as"), EDGE_ROUTER))
     return fields
 
 
