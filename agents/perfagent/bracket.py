@@ -13,7 +13,9 @@ from __future__ import annotations
 
 TRIES = 3
 TRIES_AT_THE_EDGE = 2 * TRIES
-SIZES_A_ROUND = 32
+LEAST_SIZES, MOST_SIZES = 8, 32
+ROUND_BYTES = 100_000
+"""What the tries of one round may take where that leaves LEAST_SIZES: jumbo packets take long at a gentle pace."""
 
 USUAL = (
     *(576, 1280, 1358, 1380, 1400, 1420, 1428, 1436, 1440, 1450, 1460, 1472),
@@ -73,7 +75,8 @@ class Bracket:
         low, high = self.largest, self._smallest_failed
         if high == low + 1:
             return [high] if high <= self._ceiling else []
-        width, sizes = high - low, min(high - low - 1, SIZES_A_ROUND)
+        affordable = ROUND_BYTES // (TRIES * (low + high) // 2)
+        width, sizes = high - low, min(high - low - 1, max(LEAST_SIZES, min(affordable, MOST_SIZES)))
         return [low + width * i // (sizes + 1) for i in range(1, sizes + 1)]
 
     @property

@@ -22,6 +22,8 @@ IP_RECVERR, IPV6_RECVERR = 11, 25
 EXTENDED_ERROR = struct.Struct("=IBBBBII")
 """struct sock_extended_err: error number, origin, type, code, padding, info, data. An address may follow."""
 _ORIGIN_LOCAL = 1
+_EXPIRED = ((2, 11), (3, 3))
+"""(origin, type) of Time Exceeded: ICMP (RFC 792), ICMPv6 (RFC 4443)."""
 
 _MOST_QUEUED = 1 << 20
 """Packets; no receive buffer holds as many, so that whoever goes on sending does not keep us."""
@@ -169,6 +171,8 @@ class PacketError(NamedTuple):
     """The address that sent the ICMP message; None for our own kernel."""
     payload: bytes
     """The start of our packet's payload, as far as it was quoted."""
+    expired: bool = False
+    """It says that the packet's TTL (IPv6: hop limit) was over there."""
 
 
 def probe_with_df(sock: socket.socket) -> None:
@@ -190,9 +194,9 @@ def read_errors(sock: socket.socket, payload_bytes: int) -> Iterator[PacketError
             return
         for level, kind, data in ancillary:
             if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
-                number, origin, _, _, _, info, _ = EXTENDED_ERROR.unpack_from(data)
+                number, origin, kind, _, _, info, _ = EXTENDED_ERROR.unpack_from(data)
                 reporter = None if origin == _ORIGIN_LOCAL else _address(data[EXTENDED_ERROR.size :])
-                yield PacketError(number, info, reporter, payload)
+                yield PacketError(number, info, reporter, payload, (origin, kind) in _EXPIRED)
 
 
 def _address(raw: bytes) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from perfharness.judge import mtu
 from perfharness.judge.ceiling import host_limit
 from perfharness.judge.delay import above_objective, out_of_order
 from perfharness.judge.filtered import FIREWALL, probes_filtered
@@ -22,11 +23,6 @@ from perfharness.judge.tcp import tcp_short
 from perfharness.judge.weighing import weigh
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
-OWNER_OF_SIDE = {"onprem": "own", "cloud": "cloud"}
-SPEAKER = (
-    "By the order that router is of this side: its interface is too small, or what it was told of the link behind it."
-)
-
 Findings = Sequence[Finding]
 Measurements = Sequence[Measurement]
 
@@ -34,25 +30,6 @@ Measurements = Sequence[Measurement]
 def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis, ...]:
     """Every cause that a rule recognises, weighed against the others; the certain first and along the path."""
     return weigh((diagnosis for rule in RULES for diagnosis in rule(findings, measurements)), findings)
-
-
-def mtu(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Packets of the ordered size do not arrive."""
-    for finding in failed(findings, "pmtu"):
-        hole = "black hole" in finding.reason
-        facts = next((item.facts for item in measurements if item.task.id == finding.task), {})
-        side = facts.get(str(finding.scope.direction), {}).get("said_on_side", "")
-        yield Diagnosis(
-            cause="mtu-black-hole" if hole else "mtu-below-plan",
-            certainty="proven",
-            segment=Segment.BETWEEN,
-            owner=OWNER_OF_SIDE.get(side, "carrier"),
-            because=(f"{where(finding)}: {finding.reason}", *([SPEAKER] if side else [])),
-            against=(NOT_NARROWED,),
-            checklist=("EC-029", "EC-030") if hole else ("EC-029",),
-            next="Compare the MTU of both hosts, the CE, the VBR and the circuit; let ICMP Packet Too Big through.",
-            findings=(finding.id,),
-        )
 
 
 def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
@@ -96,7 +73,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     below_order,
     tcp_short,
     metered_below_order,
-    mtu,
+    *mtu.RULES,
     loss,
     dscp_remarked,
     link_member,

@@ -1,28 +1,34 @@
-"""pmtu: the largest IP packet with DF that arrives, in each direction, ICMP not trusted (RFC 4821, 8899)."""
+"""pmtu: the largest IP packet with DF that arrives, in both directions at once, ICMP not trusted (RFC 4821, 8899).
+
+Where both hosts have an IPv6 address it is a task of its own; there no router fragments, and there is no DF to set.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
-from ipaddress import ip_address
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import pmtu_result
 from perfharness.measurements.base import SETUP_S, Context, Params, failed, not_completed, window_of
-from perfharness.model import Direction, Interval, Job, Measurement, Observation, PortUse, Role, Status, Task
+from perfharness.model import Direction, Job, Measurement, PortUse, Role, Status, Task
+from perfharness.order.circuit import Endpoint
 
-ECHO, SEARCH = "echo", "search"
+ECHO, SEARCH = "pmtu.echo", "pmtu.search"
+"""Methods of the agent."""
+WAYS = (Direction.A_Z, Direction.Z_A)
+V4, V6 = "ipv4", "ipv6"
 FLOOR = 576
 """Every IPv4 host accepts a packet of this size (RFC 791, section 3.1)."""
-CEILING = 9216
-"""Above every MTU that this kind of circuit is sold with."""
+LEAST_V6 = 1280
+"""RFC 8200, section 5: every link carries it."""
+CEILING = pmtu_result.CEILING
 DEADLINE_S = 20.0
 """On top of the time that the probes take at their pace."""
 MOST_BPS = 20_000_000
 SHARE = 20
 """Its pace is this part of the ordered rate: half of what a circuit in service carries without a change record."""
-MOST_BYTES = 500_000
-"""Of a search in which nothing is told by ICMP; one on a path without a narrow link sends a tenth of it."""
+MOST_BYTES = 1_000_000
+"""Of a search among jumbo packets in which all too large ones vanish; one at 1500 bytes sends a tenth of it."""
 
 
 def pace_bps(context: Context) -> int:
@@ -34,29 +40,40 @@ def duration_s(context: Context) -> float:
     return max(2.0, MOST_BYTES * 8 / pace_bps(context))
 
 
-def jobs(context: Context, direction: Direction, port: int, beside_s: float = 0.0) -> tuple[Job, Job]:
-    """(who answers, who searches); the former stays for ``beside_s`` more where the task goes on without it."""
+def jobs(
+    context: Context,
+    direction: Direction,
+    port: int,
+    beside_s: float = 0.0,
+    family: str = V4,
+    syn: bool = False,
+) -> tuple[Job, Job]:
+    """(who answers, who searches); the former stays for ``beside_s`` more where the task goes on without it.
+
+    ``syn``: a TCP connection to the same port tells what becomes of the MSS.
+    """
     source, target = context.ends(direction)
     deadline_s = DEADLINE_S + MOST_BYTES * 8 / pace_bps(context)
+    ends = {"port": port, "syn": syn}
     echo = Job(
-        id=ECHO,
+        id=f"echo-{direction.value}",
         endpoint=target.name,
-        method="pmtu.echo",
-        args={"address": str(target.address), "port": port, "peer": str(source.address)},
+        method=ECHO,
+        args={"address": _address(target, family), "peer": _address(source, family), **ends},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S + beside_s,
     )
     search = Job(
-        id=SEARCH,
+        id=f"search-{direction.value}",
         endpoint=source.name,
-        method="pmtu.search",
+        method=SEARCH,
         args={
-            "peer": str(target.address),
-            "port": port,
-            "source": str(source.address),
-            "floor": FLOOR,
+            "peer": _address(target, family),
+            "source": _address(source, family),
+            "floor": FLOOR if family == V4 else LEAST_V6,
             "ceiling": CEILING,
             "pace_bps": pace_bps(context),
+            **ends,
         },
         role=Role.DRIVE,
         deadline_s=deadline_s,
@@ -64,94 +81,59 @@ def jobs(context: Context, direction: Direction, port: int, beside_s: float = 0.
     return echo, search
 
 
+def _address(end: Endpoint, family: str) -> str:
+    return str(end.address if family == V4 else end.address6)
+
+
 class PathMtu:
     name = "pmtu"
     parameters = Params
-    statistics: Mapping[str, Collection[str]] = {"pmtu": ("largest",)}
+    statistics: Mapping[str, Collection[str]] = {"pmtu": pmtu_result.STATISTICS}
 
     def tasks(self, params: Params, step: str, context: Context) -> tuple[Task, ...]:
-        return tuple(self._task(step, context, direction) for direction in (Direction.A_Z, Direction.Z_A))
+        both = context.a.address6 and context.z.address6
+        return (self._task(step, step, context, V4), *([self._task(f"{step}-v6", step, context, V6)] if both else []))
 
-    def _task(self, step: str, context: Context, direction: Direction) -> Task:
-        source, target = context.ends(direction)
-        port = context.probe_port() if target is context.z else next(iter(context.a.ports))
+    def _task(self, name: str, step: str, context: Context, family: str) -> Task:
+        ports = {Direction.A_Z: context.probe_port(), Direction.Z_A: next(iter(context.a.ports))}
         return Task(
-            id=f"{step}-{direction.value}",
+            id=name,
             step=step,
             measurement=self.name,
-            scope=context.scope(direction),
-            jobs=jobs(context, direction, port),
+            scope=context.scope(Direction.BOTH, family=family),
+            jobs=tuple(job for way in WAYS for job in jobs(context, way, ports[way], family=family, syn=True)),
             duration_s=duration_s(context),
             load_bps=pace_bps(context),
-            load_bytes=MOST_BYTES,
-            ports=(PortUse(source.name, target.name, "udp", port, "packets of growing size with DF"),),
-            yields={"pmtu": (direction,)},
+            load_bytes=2 * MOST_BYTES,
+            ports=tuple(use for way in WAYS for use in _ports_used(context, way, ports[way])),
+            yields={"pmtu": WAYS},
         )
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         broken = not_completed(task, files)
         if broken:
             return broken
-        search = next(job for job in task.jobs if job.id == SEARCH)
-        result = files.result(search.endpoint, SEARCH)
-        if result is None or result["status"] != "completed":
-            return failed(task, files, f"{search.endpoint} left no result of the search.")
-        data: dict[str, Any] = result["data"]
-        size, narrow = data["pmtu"], _narrow_host(task, files, data)
-        # Where a host's own interface or the search ends, the path may carry more.
-        most = math.inf if narrow or size >= CEILING else size
-        observation = Observation(
-            metric="pmtu",
-            statistic="largest",
-            scope=task.scope,
-            unit="B",
-            value=size,
-            n=data["tries"],
-            # Found by packets that arrived and packets that did not, to the byte.
-            interval=Interval(size, most, 1.0, "exact", "search with DF, each failing size tried three times"),
-            evidence=(files.path(search.endpoint, SEARCH),),
-            reason=narrow or _about(data),
-            hosts=(),
-        )
+        observations, facts = [], {}
+        for echo, search in zip(task.jobs[::2], task.jobs[1::2], strict=True):
+            result = files.result(search.endpoint, search.id)
+            if result is None or result["status"] != "completed":
+                return failed(task, files, f"{search.endpoint} left no result of the search.")
+            way = next(way for way in WAYS if search.id.endswith(way.value))
+            answered = (files.result(echo.endpoint, echo.id) or {}).get("data", {})
+            evidence = (files.path(search.endpoint, search.id), files.path(echo.endpoint, echo.id))
+            found = pmtu_result.Found(context, way, task.scope.family, result["data"], answered)
+            observations += pmtu_result.observations(found, evidence)
+            facts[way.value] = pmtu_result.facts(found)
         return Measurement(
             task,
             Status.COMPLETED,
             window=window_of(files.outcome()),
-            observations=(observation,),
-            facts={str(task.scope.direction): {**data, "said_on_side": _side_of_speaker(data, context)}},
+            observations=tuple(observations),
+            facts=facts,
         )
 
 
-def _side_of_speaker(data: dict[str, Any], context: Context) -> str:
-    """``onprem`` or ``cloud``: where the order has the router that says Packet Too Big; empty if nobody does, or it has
-    it nowhere."""
-    ptb, order = data.get("ptb") or [], context.circuit
-    speaker = ip_address(ptb[0]["from"]) if ptb else None
-    if speaker is None:
-        return ""
-    ends = {"onprem": [vbr.link.customer.ip for vbr in order.vbrs], "cloud": [vbr.link.cloud.ip for vbr in order.vbrs]}
-    sides = {"onprem": order.prefixes.onprem, "cloud": order.prefixes.cloud}
-    return next((at for at in sides if speaker in ends[at] or any(speaker in each for each in sides[at])), "")
-
-
-def _narrow_host(task: Task, files: TaskFiles, data: dict[str, Any]) -> str:
-    """Which host itself allows nothing larger than what was found; empty when both do, or a router says that it does
-    not."""
-    size = data["pmtu"]
-    if data.get("local_mtu") is not None and data["local_mtu"] <= size:
-        return f"The sender's own interface allows no more than {data['local_mtu']} B."
-    echo = next(job for job in task.jobs if job.id == ECHO)
-    mtu = (files.result(echo.endpoint, ECHO) or {}).get("data", {}).get("local_mtu")
-    if mtu is not None and mtu <= size and not data.get("ptb"):
-        return f"The interface of the receiver, {echo.endpoint}, need take no more than its MTU of {mtu} B."
-    return ""
-
-
-def _about(data: dict[str, Any]) -> str:
-    """What limits it, as far as the packets and the ICMP messages say."""
-    ptb = data.get("ptb") or []
-    if data.get("blackhole"):
-        return "Larger packets vanish without a Packet Too Big message: a black hole."
-    if ptb:
-        return f"{ptb[0]['from']} says Packet Too Big, MTU {ptb[0]['mtu']} B."
-    return ""
+def _ports_used(context: Context, way: Direction, port: int) -> Iterator[PortUse]:
+    source, target = context.ends(way)
+    yield PortUse(source.name, target.name, "udp", port, "packets of growing size with DF")
+    yield PortUse(source.name, target.name, "tcp", port, "a connection for its MSS")

@@ -138,7 +138,7 @@ def _before(task: Task, files: TaskFiles, context: Context, found: probe.Probe, 
 def _mtu(task: Task, files: TaskFiles, context: Context) -> tuple[int, bool]:
     """(bytes of an IP packet, whether such packets were seen to arrive)."""
     for job in task.jobs:
-        result = files.result(job.endpoint, job.id) if job.id == pmtu.SEARCH else None
+        result = files.result(job.endpoint, job.id) if job.method == pmtu.SEARCH else None
         if result is not None and result["status"] == "completed":
             return int(result["data"]["pmtu"]), True
     return context.mtu, False

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationI
 
 from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
-from perfharness.order.values import FilePath, HostAddress, Interface, Name, Port16, Text
+from perfharness.order.values import FilePath, HostAddress, HostAddress6, Interface, Name, Port16, Text
 from perfharness.order.wrong import wrong
 
 
@@ -106,6 +106,8 @@ class Endpoint(End):
     """iperf3 program on that host."""
     interface: Interface = Field(examples=["eth0"])
     """Interface that faces the circuit."""
+    address6: HostAddress6 | None = Field(default=None, examples=["fd00:10::10"])
+    """Its IPv6 address on that interface: with one at both ends the path MTU is measured over IPv6 too."""
     ports: Ports = Field(examples=["5201-5217"])
     """TCP and UDP ports that tests may use on this host."""
     ceiling_bps: Rate | None = Field(default=None, alias="ceiling")

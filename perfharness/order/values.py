@@ -51,6 +51,13 @@ def _address(text: str) -> Address:
         raise wrong(f"{text!r} is not an IP address.", "Write it as 10.10.0.10, without a mask.") from None
 
 
+def _address6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text.strip())
+    except ValueError:
+        raise wrong(f"{text!r} is not an IPv6 address.", "Write it as fd00:10::10, without a mask.") from None
+
+
 def _network(text: str) -> Network:
     try:
         if "/" not in text:
@@ -148,6 +155,7 @@ Interface = Annotated[str, *_typed(_interface, "eth0")]
 Name = Annotated[str, *_typed(_name, "onprem-a")]
 """Becomes a part of file names."""
 HostAddress = Annotated[Address, *_typed(_address, "10.10.0.10")]
+HostAddress6 = Annotated[IPv6Address, *_typed(_address6, "fd00:10::10")]
 Prefix = Annotated[Network, *_typed(_network, "10.10.0.0/16")]
 LinkAddress = Annotated[IPv4Interface, *_typed(_link_address, "172.16.100.2/30")]
 VlanId = Annotated[int, *_typed(_vlan, "100")]

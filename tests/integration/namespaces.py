@@ -104,12 +104,14 @@ class Path3:
             _run("ip", "netns", "del", name)
 
     def reset(self) -> None:
-        """As new: no jobs, no rules, all links at 1500 bytes."""
+        """As new: no jobs, no rules, all links at 1500 bytes, and forgotten what ICMP said of them."""
         self._end_jobs()
         for end in "arz":
             self.run(end, "nft", "flush", "ruleset")
         for end in "az":
             self.mtu(end, 1500)
+            for family in ("-4", "-6"):
+                self.ip(end, family, "route", "flush", "cache")
 
     def _end_jobs(self) -> None:
         for job in self._jobs:

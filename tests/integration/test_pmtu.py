@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -13,28 +14,50 @@ PORT = 8621
 TOO_BIG_DROPPED = ("icmp type destination-unreachable drop", "icmpv6 type packet-too-big drop")
 
 
+LIAR = """
+import socket, struct
+heard = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+heard.bind(("to-a", 0))
+says = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+while True:
+    packet = heard.recv(65535)
+    if packet[9] == 17 and len(packet) > 1300:
+        body = packet[:44]
+        total = sum(struct.unpack(f"!{len(body) // 2}H", body)) + 0x0304 + 1300
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        says.sendto(struct.pack("!BBHHH", 3, 4, ~total & 0xFFFF, 0, 1300) + body, (socket.inet_ntoa(packet[12:16]), 0))
+"""
+"""Tells of every packet above 1300 bytes that it was too big, and lets it pass."""
+
+
 def started(path: Path3, a: str, z: str, job: str = "search", floor: int = 576, ceiling: int = 1500) -> Any:
     """The search alone."""
-    ends = {"peer": z, "port": PORT, "source": a}
+    ends = {"peer": z, "port": PORT, "source": a, "syn": True}
     return path.start("a", job, "pmtu.search", **ends, floor=floor, ceiling=ceiling, pace_bps=20_000_000)
 
 
 def search(path: Path3, family: int, job: str = "search", floor: int = 576, ceiling: int = 9216) -> dict[str, object]:
     """Search from a to z with an echo of its own; returns ``result.json``."""
     a, z = ADDRESSES[family]["a"], ADDRESSES[family]["z"]
-    echo = path.serve("z", f"{job}-echo", "pmtu.echo", address=z, port=PORT, peer=a)
+    echo = path.serve("z", f"{job}-echo", "pmtu.echo", address=z, port=PORT, peer=a, syn=True)
     running = started(path, a, z, job=job, floor=floor, ceiling=ceiling)
     result = running.result()
     echo.stop()
     return result
 
 
+def echoed(path: Path3) -> Any:
+    return json.loads((path.spool / "jobs" / "search-echo" / "result.json").read_bytes())["data"]
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_whole_path(path: Path3, family: int) -> None:
     """A path as wide as its ends: the limit is the ends' own interfaces, nothing is a black hole."""
     data = search(path, family)["data"]
-    echo = json.loads((path.spool / "jobs" / "search-echo" / "result.json").read_bytes())["data"]
+    echo = echoed(path)
     assert echo["local_mtu"] == 1500
+    assert echo["syn"]["arrived"] == [data["syn"]["advertised"]] == [{4: 1460, 6: 1440}[family]]
     assert (data["pmtu"], data["local_mtu"], data["blackhole"], data["ptb"]) == (1500, 1500, False, [])
     assert data["failed"] == []
 
@@ -52,13 +75,37 @@ def test_a_narrow_link_that_says_so(path: Path3, family: int) -> None:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_narrow_link_that_is_silent(path: Path3, family: int) -> None:
-    """Without ICMP the answer is the same, and it is called a black hole."""
+    """Without ICMP the answer is the same, it is called a black hole, and the hop before the narrow link is named."""
     path.mtu("z", 1400)
     path.rules("output", *TOO_BIG_DROPPED)
     data = search(path, family)["data"]
     assert (data["pmtu"], data["blackhole"], data["ptb"]) == (1400, True, [])
     assert 1400 in data["confirmed"]
     assert 1401 in data["failed"]
+    router = {4: "10.1.0.1", 6: "fd01::1"}[family]
+    stops = data["stops"]
+    assert [stops[key] for key in ("size", "last", "next", "adjacent")] == [1401, router, ADDRESSES[family]["z"], True]
+
+
+def test_a_lie_is_not_believed(path: Path3) -> None:
+    """A router that says 1300 of a path of 1500 is on record, and the answer is 1500."""
+    liar = path.popen("r", sys.executable, "-c", LIAR)
+    try:
+        data = search(path, 4)["data"]
+    finally:
+        liar.kill()
+        liar.wait()
+    assert data["pmtu"] == 1500
+    assert {(ptb["from"], ptb["mtu"]) for ptb in data["ptb"]} == {("10.1.0.1", 1300)}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_clamped_mss_is_seen_where_the_syn_arrives(path: Path3, family: int) -> None:
+    """The SYN leaves with what the interface allows and arrives with what the router made of it."""
+    path.rules("forward", "tcp flags syn tcp option maxseg size set 1300")
+    data = search(path, family)["data"]
+    assert data["syn"] == {"advertised": {4: 1460, 6: 1440}[family], "reason": ""}
+    assert echoed(path)["syn"]["arrived"] == [1300]
 
 
 @pytest.mark.parametrize("family", [4, 6])

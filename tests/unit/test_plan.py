@@ -145,7 +145,7 @@ def test_a_search_for_the_mtu_fits_any_circuit_in_service(smoke: Plan) -> None:
         tasks = chosen(make_plan(circuit, load_scenario("smoke")), ("pmtu",))
         refuse_harm(tasks, circuit, NOW)
         for task in tasks:
-            search = next(job for job in task.jobs if job.id == "search")
+            search = next(job for job in task.jobs if job.id == "search-z-a")
             assert search.args["pace_bps"] == task.load_bps
             assert search.deadline_s > task.load_bytes * 8 / task.load_bps
 

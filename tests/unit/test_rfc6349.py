@@ -44,7 +44,7 @@ def test_the_phases_follow_one_another() -> None:
     """Path MTU, idle path, paced UDP, streams, a single one: none begins before the one before it has ended."""
     (task,) = tasks()
     after = {each.id: each.after_s for each in task.jobs if each.role is Role.DRIVE}
-    names = ["search", "probe", "bottleneck-client-a-z-0", "tcp-client-a-z-0", "single-client-a-z-0"]
+    names = ["search-a-z", "probe", "bottleneck-client-a-z-0", "tcp-client-a-z-0", "single-client-a-z-0"]
     begins = [after[name] for name in names]
     assert begins == sorted(begins)
     udp, tcp, single = begins[2:]
@@ -59,8 +59,8 @@ def test_each_load_has_a_port_of_its_own_and_the_firewall_is_told() -> None:
     assert len(set(served)) == len(served) == 4  # 1 Gbit/s of UDP takes two
     told = {(use.target, use.protocol, use.port) for use in task.ports}
     assert {("ecs-a", "tcp", port) for port in served} <= told
-    assert ("ecs-a", "udp", job(task, "echo").args["port"]) in told
-    assert job(task, "echo").args["port"] != job(task, "reflector").args["port"]
+    assert ("ecs-a", "udp", job(task, "echo-a-z").args["port"]) in told
+    assert job(task, "echo-a-z").args["port"] != job(task, "reflector").args["port"]
 
 
 def test_a_window_that_fills_the_path_is_worked_out_on_the_host() -> None:

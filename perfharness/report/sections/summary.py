@@ -14,7 +14,7 @@ HEADLINES = (
     ("delay.rtt", "p99"),
     ("variation.pdv", "p99"),
     ("loss", None),
-    ("pmtu", None),
+    ("pmtu", "largest"),
 )
 """Metric and statistic (None = the first one of the metric)."""
 WAYS = (Direction.A_Z, Direction.Z_A, Direction.ROUND_TRIP)
