@@ -175,6 +175,12 @@ def addresses(circuit: Circuit) -> Iterator[Check]:
         if end.address.version != 4:
             said = f"{end.address} of {end.name} is an IPv6 address, and the tests use IPv4."
             yield Check("EC-001", FAIL, said, "Write its IPv4 address.", ("endpoints", end.name, "address"))
+    v6 = [one for one in circuit.hosts if one.address6]
+    for address6 in dict.fromkeys(one.address6 for one in v6):
+        names = [one.name for one in v6 if one.address6 == address6]
+        if len(names) > 1:
+            said = f"{' and '.join(names)} have the same address {address6}."
+            yield Check("EC-001", FAIL, said, "Give each its own.", ("endpoints", names[1], "address6"))
     for address in dict.fromkeys(one.address for one in circuit.endpoints):
         same = [one.name for one in circuit.endpoints if one.address == address]
         if len(same) > 1:

@@ -32,7 +32,10 @@ METHODS = {
         "not by ICMP's word (RFC 4821, RFC 8899; ICMP's answers after RFC 1191 are recorded beside it). Every size "
         "that fails "
         "is tried three times among small control packets. The timers are shorter than those RFC 8899 gives to "
-        "transports.",
+        "transports. Both directions are searched at once, over IPv6 too where both hosts have such an address. Where "
+        "no router says what the packets say, packets one byte too large are sent with growing TTL, beside small ones: "
+        "the last router that answers them is the one before the narrow link. The MSS that a SYN advertises (RFC 9293) "
+        "is compared with the one in the header that the receiving kernel kept.",
     ),
     "latency": (
         "Delay and loss",
