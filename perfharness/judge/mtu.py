@@ -49,9 +49,12 @@ def too_small(findings: Findings, measurements: Measurements) -> Iterable[Diagno
 
 
 def _place(stops: Mapping[str, Any] | None) -> Iterator[str]:
-    """How far such packets get, as a likely thing: a router may also keep silent about some packets only."""
+    """How far such packets get: likely and no more, since a router may keep silent for other reasons."""
     if stops and stops.get("last"):
-        yield f"{stops['last']} is the last that answers TTL-limited probes of {stops['size']} B."
+        yield (
+            f"{stops['last']} is the last that answers TTL-limited probes of {stops['size']} B: likely the one that "
+            "should have said Packet Too Big."
+        )
     if stops and stops.get("next"):
         yield f"{stops['next']} answers small ones and not these."
 

@@ -309,7 +309,8 @@ class Circuit(Strict):
     def ordered(self, reference: str, pair: Pair) -> Ordered | None:
         """What the order says for one of :data:`REFERENCES`; None when it says nothing."""
         vbr, objectives = self.vbr_of(pair), self.objectives
-        if reference == "order.mtu":
+        unsaid = objectives.pmtu is None and "mtu" in vbr.model_fields_set
+        if reference == "order.mtu" or (reference == "objectives.pmtu" and unsaid):
             return Ordered(vbr.mtu, "B", f"order: MTU of {vbr.id}")
         if reference == "order.bandwidth":
             said = "objective rate" if objectives.rate_bps else f"bandwidth of {vbr.id}"

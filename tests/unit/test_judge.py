@@ -30,12 +30,34 @@ def lab(**changes: object) -> Circuit:
     return Circuit.model_validate({**load_circuit(find_shipped("circuits/lab")).source.data, **changes})
 
 
+def vbr(**more: object) -> dict[str, object]:
+    """The lab's, as one whose MTU the order does not say, or says so."""
+    told = load_circuit(find_shipped("circuits/lab")).source.data["vbrs"][0]
+    return {key: value for key, value in told.items() if key != "mtu"} | more
+
+
 def smoke() -> Scenario:
-    return load_scenario("smoke")
+    """Of the path MTU it asks for the largest packet alone."""
+    shipped = load_scenario("smoke")
+    steps = [
+        step.model_copy(update={"judge": tuple(spec for spec in step.judge if spec.statistic == "largest")})
+        if step.id == "pmtu"
+        else step
+        for step in shipped.steps
+    ]
+    return shipped.model_copy(update={"steps": tuple(steps)})
 
 
 def tasks(name: str) -> list[Task]:
-    return [task for task in make_plan(lab(), smoke()).tasks if task.step == name]
+    """Those of a step; what one task measures of both directions is a task for each here."""
+    return [
+        replace(task, id=f"{task.id}-{way}", scope=replace(task.scope, direction=way), yields={name: (way,)})
+        if task.scope.direction is Direction.BOTH
+        else task
+        for task in make_plan(lab(), smoke()).tasks
+        if task.step == name
+        for way in ((Direction.A_Z, Direction.Z_A) if task.scope.direction is Direction.BOTH else (None,))
+    ]
 
 
 def findings(
@@ -83,9 +105,17 @@ def test_a_completed_measurement_cannot_leave_a_required_figure_out() -> None:
 def test_a_default_is_used_where_the_order_says_nothing_and_says_so() -> None:
     """Without an objective the scenario's default judges, with its origin."""
     there, _ = tasks("pmtu")
-    (finding,) = findings(pmtu(there, 1500), circuit=lab(objectives={}))
+    (finding,) = findings(pmtu(there, 1500), circuit=lab(objectives={}, vbrs=[vbr()]))
     assert (finding.verdict, finding.threshold) == (Verdict.PASS, 1500)
     assert finding.origin.startswith("default of scenario smoke")
+
+
+def test_the_ordered_mtu_of_the_vbr_is_the_objective_where_no_other_is_said() -> None:
+    """8500 that were ordered are not judged by a default of 1500."""
+    there, _ = tasks("pmtu")
+    (finding,) = findings(pmtu(there, 1500), circuit=lab(objectives={}, vbrs=[vbr(mtu="8500")]))
+    assert (finding.verdict, finding.threshold) == (Verdict.FAIL, 8500)
+    assert finding.origin == "order: MTU of vbr-lab-a"
 
 
 def test_what_a_corrected_order_no_longer_asks_stays_a_row() -> None:
@@ -97,7 +127,7 @@ def test_what_a_corrected_order_no_longer_asks_stays_a_row() -> None:
     )
     scenario = smoke().model_copy(update={"steps": steps})
     taken = (pmtu(there, 1400), Measurement(back, Status.FAILED, reason="x"))
-    found = findings(*taken, circuit=lab(objectives={}), scenario=scenario)
+    found = findings(*taken, circuit=lab(objectives={}, vbrs=[vbr()]), scenario=scenario)
     assert [(row.verdict, row.value) for row in found] == [
         (Verdict.NOT_APPLICABLE, 1400),
         (Verdict.NOT_APPLICABLE, None),
