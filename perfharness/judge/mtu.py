@@ -45,6 +45,7 @@ def too_small(findings: Findings, measurements: Measurements) -> Iterable[Diagno
             against=tuple(_doubts(facts, place)),
             checklist=("EC-029", "EC-030") if hole else ("EC-029",),
             next=_remedy(facts, hole),
+            findings=(finding.id,),
         )
 
 
@@ -98,6 +99,7 @@ def mss_clamped(findings: Findings, measurements: Measurements) -> Iterable[Diag
             checklist=("EC-031",),
             next=f"Leave it if a tunnel, or a narrower backup path, needs packets of {packet} B; else take it off the "
             "CE or the firewall. It helps TCP only: other protocols still depend on Packet Too Big.",
+            findings=(finding.id,),
         )
 
 
@@ -140,6 +142,7 @@ def _nic(finding: Finding, because: str, remedy: str) -> Diagnosis:
         because=(f"{where(finding)}: {finding.reason}", because),
         checklist=("EC-032",),
         next=remedy,
+        findings=(finding.id,),
     )
 
 

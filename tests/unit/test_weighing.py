@@ -22,8 +22,10 @@ def finding(metric: str, verdict: Verdict = FAIL, way: Direction | None = A_Z, *
         "ec-1", more.pop("pair", "a:z"), way, load=more.pop("load", "idle"), frame_bytes=more.pop("frame", None)
     )
     given: dict[str, Any] = {"operator": "<=", "threshold": 0, "mandatory": True, "task": "t", "value": 1.0, **more}
-    value = given.pop("value")
-    return Finding(f"{metric} {way} {scope.pair}", metric, "-", scope, "", value, verdict, f"{metric} is off.", **given)
+    value, statistic = given.pop("value"), given.pop("statistic", "-")
+    return Finding(
+        f"{metric} {way} {scope.pair}", metric, statistic, scope, "", value, verdict, f"{metric} is off.", **given
+    )
 
 
 def cause(name: str, *of: Finding, certainty: str = "proven", segment: Segment = Segment.BETWEEN) -> Diagnosis:
@@ -220,7 +222,7 @@ def test_several_faults_at_once_are_each_named() -> None:
     """A small path MTU there, loss back and a class that is remarked: three causes, each certain, none unknown."""
     found = diagnose(
         (
-            finding("pmtu", value=1400, threshold=1500),
+            finding("pmtu", statistic="largest", value=1400, threshold=1500),
             finding("loss", way=Z_A),
             finding("dscp", Verdict.WARN, mandatory=False),
         ),
