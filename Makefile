@@ -9,9 +9,8 @@ BIN := $(VENV)/bin
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
 TEST_PACKAGES := nftables tshark
 BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
-# Tests of the agent alone, whose time goes into waiting and whose figures no busy machine can spoil. None presses Ctrl-C,
-# which a shell's background does not hear.
-WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py)
+# Tests whose time goes into waiting and whose figures no busy machine can spoil. One file at most brings the lab up.
+WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py lab.py)
 
 .PHONY: help demo test check bench fuzz lock clean
 

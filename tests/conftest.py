@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from perfagent.jobs import Job
 # Both would be an assertion about wall-clock time: a busy machine is no bug.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+# A shell's background does not hear Ctrl-C, nor would what is started there: some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class RecordingJob(Job):
