@@ -31,10 +31,12 @@ class Trace:
         self._peer = peer
         self._socket = sockets.bind_udp(source)
         icmp.watch_errors(self._socket)
-        self._socket.connect((peer, port))
+        self._socket.connect_ex((peer, port))  # without a route no probe can be sent, and no hop answers
+        self.source_port: int = self._socket.getsockname()[1]
         self._sent_s: dict[tuple[int, int], float] = {}
         self._answers: dict[int, list[dict[str, Any]]] = {}
         self._slowest_s = 0.0
+        self._refused = False
         self.reached = False
 
     def close(self) -> None:
@@ -48,7 +50,7 @@ class Trace:
             for attempt in range(tries):
                 self._probe(ttl, attempt)
             silent = 0 if self._answers[ttl] else silent + 1
-            if self.reached or silent == _SILENT_HOPS:
+            if self.reached or self._refused or silent == _SILENT_HOPS:
                 break
         return [{"ttl": ttl, "answers": answers} for ttl, answers in self._answers.items()]
 
@@ -77,6 +79,7 @@ class Trace:
         error = icmp.next_error(self._socket)
         if error is not None:
             self.reached |= error.sender == self._peer
+            self._refused |= error.name != "time exceeded"  # it goes no further, and says so for each larger TTL
             self._book(self._which(error.payload, current), error.sender, error.name, now_s)
             return
         try:

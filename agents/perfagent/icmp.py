@@ -51,7 +51,8 @@ class Error(NamedTuple):
 
 
 def watch_errors(sock: socket.socket) -> None:
-    """Have the ICMP errors for this UDP socket queued, with their senders."""
+    """Have the ICMP errors for this UDP socket queued, with their senders; since Linux 5.8 for a TCP socket that
+    connects, too."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, sockets.IPV6_RECVERR, 1)
     else:

@@ -155,9 +155,19 @@ def test_hops_are_found_in_order(path: Path3, peer: str, source: str, router: st
 def test_a_silent_router_is_a_hop_without_answers(path: Path3) -> None:
     """The peer behind it is found all the same."""
     path.rules("output", "icmp type time-exceeded drop")
-    data = path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1).data()
+    data = path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1, flows=3).data()
     assert [len(hop["answers"]) for hop in data["hops"]] == [0, 1]
     assert data["reached"] is True
+    assert len({data["source_port"], *(other["source_port"] for other in data["others"])}) == 3
+    assert all(other["reached"] for other in data["others"])
+
+
+def test_a_router_that_refuses_ends_the_trace(path: Path3) -> None:
+    """What it says is the last hop's word, and nobody is asked beyond."""
+    path.ip("r", "route", "add", "unreachable", "10.2.0.0/25")
+    data = path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1).data()
+    said = [{(answer["address"], answer["icmp"]) for answer in hop["answers"]} for hop in data["hops"]]
+    assert (said, data["reached"]) == ([{(ROUTER, "host unreachable")}], False)
 
 
 def test_ports_open_refused_silent_and_rejected_are_told_apart(path: Path3) -> None:
@@ -176,6 +186,11 @@ def test_ports_open_refused_silent_and_rejected_are_told_apart(path: Path3) -> N
     assert answers == {
         "tcp": dict(zip(map(str, tcp), words, strict=True)),
         "udp": dict(zip(map(str, udp), words, strict=True)),
+        "errors": {
+            "tcp/5204": {"from": ROUTER, "said": "admin prohibited"},
+            "udp/8621": {"from": Z, "said": "port unreachable"},
+            "udp/8623": {"from": ROUTER, "said": "admin prohibited"},
+        },
     }
     assert listener.stop()["data"]["seen"] == {"tcp": {"5201": 1}, "udp": {"8620": 1}, "foreign": 0}
 
@@ -185,8 +200,46 @@ def test_the_listener_answers_nobody_but_the_peer(path: Path3) -> None:
     path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
     listener = path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[5201], udp=[8620])
     answers = path.start("a", "ports", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[8620]).data()
-    assert answers == {"tcp": {"5201": "silent"}, "udp": {"8620": "silent"}}
-    assert listener.stop()["data"]["seen"]["foreign"] > 0
+    assert answers == {"tcp": {"5201": "silent"}, "udp": {"8620": "silent"}, "errors": {}}
+    seen = listener.stop()["data"]
+    assert seen["seen"]["foreign"] > 0
+    assert seen["translated"] == {STRANGER: 4}
+
+
+def test_a_spare_port_is_opened_only_where_it_is_free(path: Path3) -> None:
+    """A service of the host's own is left alone, and what it is closed for is said."""
+    taken = path.serve("z", "first", "path.listen", address=Z, peer=A, tcp=[5201], udp=[])
+    more = path.serve(
+        "z", "more", "path.listen", address=Z, peer=A, tcp=[], udp=[], spare_tcp=[5201, 5202], spare_udp=[5201]
+    )
+    data = path.start("a", "ports", "path.ports", peer=Z, source=A, tcp=[5201, 5202], udp=[5201]).data()
+    assert (data["tcp"], data["udp"]) == ({"5201": "open", "5202": "open"}, {"5201": "open"})
+    said = more.stop()["data"]
+    assert list(said["closed"]) == ["tcp/5201"]
+    assert "another program" in said["closed"]["tcp/5201"]
+    assert taken.stop()["data"]["seen"]["tcp"] == {"5201": 1}
+
+
+def test_marks_are_counted_as_they_come(path: Path3) -> None:
+    """One class is remarked on the way, the other keeps its mark."""
+    path.rules("forward", "ip dscp ef ip dscp set cs0")
+    listener = path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[], udp=[8620])
+    asked = {"port": 8620, "dscps": [46, 34], "count": 5, "interval_ms": 5}
+    data = path.start("a", "mark", "path.mark", peer=Z, source=A, **asked).data()
+    assert data == {"sent": {"46": 5, "34": 5}}
+    assert listener.stop()["data"]["marks"] == {"46": {"0": 5}, "34": {"34": 5}}
+
+
+def test_without_a_route_nothing_is_sent_and_that_is_a_result(path: Path3) -> None:
+    """Ports are unsent, echo requests unanswered, no hop is found: none of it breaks the job."""
+    path.ip("a", "route", "del", "default")
+    ends = {"peer": Z, "source": A}
+    answers = path.start("a", "ports", "path.ports", **ends, tcp=[5201], udp=[8620]).data()
+    assert (answers["tcp"], answers["udp"]) == ({"5201": "unsent"}, {"8620": "unsent"})
+    pinged = path.start("a", "ping", "path.ping", **ends, count=2, interval_ms=10).data()
+    assert (pinged["received"], "Network is unreachable" in pinged["reason"]) == (0, True)
+    traced = path.start("a", "hops", "path.hops", **ends, port=8620, max_ttl=8, tries=1).data()
+    assert (traced["reached"], any(hop["answers"] for hop in traced["hops"])) == (False, False)
 
 
 def test_a_neighbour_answers_with_its_mac(path: Path3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

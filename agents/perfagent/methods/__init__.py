@@ -21,6 +21,7 @@ METHODS = {
     "path.hops": ("perfagent.methods.path", "hops"),
     "path.listen": ("perfagent.methods.path", "listen"),
     "path.ports": ("perfagent.methods.path", "ports"),
+    "path.mark": ("perfagent.methods.path", "mark"),
     "link.neighbour": ("perfagent.methods.link", "neighbour"),
     "link.next_hop": ("perfagent.methods.link", "next_hop"),
     "pmtu.echo": ("perfagent.methods.pmtu", "echo"),
