@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from perfharness.errors import BadInput
 from perfharness.model import TOGETHER, Layer
 from perfharness.order import document
+from perfharness.order.closed import Forbidden as Forbidden
 from perfharness.order.document import Document
 from perfharness.order.endpoints import Ce as Ce
 from perfharness.order.endpoints import End as End
@@ -245,6 +246,8 @@ class Circuit(Strict):
     pairs: tuple[Annotated[Pair, BeforeValidator(_pair)], ...] = Field(default_factory=_default_pairs)
     """Which on-prem end is measured with which cloud end; by default the first host of each, and each router with the
     first host of the other side."""
+    forbidden: tuple[Forbidden, ...] = ()
+    """Connections that the segmentation must not allow."""
     contacts: tuple[Contact, ...] = ()
     """Whom to call."""
     tags: dict[str, Text] = Field(default_factory=dict)

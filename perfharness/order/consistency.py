@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from perfharness.model import Layer
 from perfharness.order.check import FAIL, WARN, Check
-from perfharness.order.circuit import Circuit, End, Router
+from perfharness.order.circuit import Circuit, End, Endpoint, Forbidden, Router
 from perfharness.order.document import KeyPath
 from perfharness.order.units import VXLAN_PORT, rate_text
 
@@ -244,6 +244,36 @@ def vbr_of_pairs(circuit: Circuit) -> Iterator[Check]:
         if len(named) > 1 or (not named and len(ids) > 1):
             said = f"It is not clear which VBR {pair[0]} and {pair[1]} are connected by."
             yield Check("EC-001", FAIL, said, "Write `vbr:` at one of the two.", ("endpoints", pair[-1]))
+
+
+def forbidden(circuit: Circuit) -> Iterator[Check]:
+    """Each can be tried, by somebody, and is not what the tests need."""
+    ends = {end.name: end for end in circuit.endpoints}
+    agents = {host.name for host in circuit.hosts}
+    for i, each in enumerate(circuit.forbidden):
+        path = ("forbidden", i)
+        target = ends.get(each.to)
+        if each.source not in agents:
+            said = f"A forbidden connection is from {each.source!r}, which is no host under `endpoints`."
+            yield Check("EC-001", FAIL, said, f"Only these can try: {', '.join(sorted(agents))}.", path)
+        elif target is None and each.address is None:
+            said = f"A forbidden connection is to {each.to!r}, which is no endpoint and no address."
+            yield Check("EC-001", FAIL, said, f"There are: {', '.join(ends)}.", path)
+        elif not _tried_by_a_pair(each, circuit):
+            said = f"Nobody tries the forbidden connection from {each.source} to {each.to}: no pair of hosts has it."
+            yield Check("EC-001", FAIL, said, "Add the pair under `pairs`, or name another host.", path)
+        elif each.protocol == "udp" and target is None:
+            said = f"Whether a datagram came to {each.to} tells nobody: no agent is there."
+            yield Check("EC-001", FAIL, said, "Name an endpoint, or forbid a TCP port.", path)
+        elif isinstance(target, Endpoint) and each.port in target.ports:
+            said = f"Port {each.port} of {each.to} is forbidden, and among the ports that tests may use there."
+            yield Check("EC-001", FAIL, said, "Take it out of one of the two.", path)
+
+
+def _tried_by_a_pair(each: Forbidden, circuit: Circuit) -> bool:
+    hosts = {host.name for host in circuit.hosts}
+    pairs = [set(pair) for pair in circuit.pairs if hosts.issuperset(pair)]
+    return any({each.source, each.to} == pair or (each.address is not None and each.source in pair) for pair in pairs)
 
 
 def ceilings(circuit: Circuit) -> Iterator[Check]:

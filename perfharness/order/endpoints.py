@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
+from perfharness.order.closed import UNDECLARED, FewPorts
 from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
 from perfharness.order.values import FilePath, HostAddress, HostAddress6, Interface, Name, Port16, Text
@@ -110,6 +111,8 @@ class Endpoint(End):
     """Its IPv6 address on that interface: with one at both ends the path MTU is measured over IPv6 too."""
     ports: Ports = Field(examples=["5201-5217"])
     """TCP and UDP ports that tests may use on this host."""
+    undeclared: FewPorts = Field(default=UNDECLARED, examples=["23, 445, 3389"])
+    """TCP ports of this host that must be closed to the other side: each is tried once, unless it is among `ports`."""
     ceiling_bps: Rate | None = Field(default=None, alias="ceiling")
     """The most that this host can send or receive (its instance type)."""
     tune: Tune = Field(default=Tune(), examples=["{socket_buffers: 64MiB}"])

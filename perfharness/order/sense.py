@@ -35,6 +35,7 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("ce endpoints", consistency.ce_host),
         ("endpoints pairs", consistency.pairs),
         ("endpoints pairs vbrs", consistency.vbr_of_pairs),
+        ("endpoints pairs forbidden", consistency.forbidden),
         ("endpoints pairs vbrs objectives", consistency.ceilings),
         ("prefixes", checklist.prefixes),
         ("change in_service", checklist.change_record),
