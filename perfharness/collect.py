@@ -28,6 +28,7 @@ from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
 from perfharness.outcome import Outcome
 from perfharness.plan import attempt, spare
+from perfharness.severed import Severed
 
 READY_S = 10.0
 """A server or watcher that is not ready by then will not be."""
@@ -81,16 +82,18 @@ def collect(
     progress: Progress,
     why_again: Callable[[Task], str] = lambda _: "",
     care: Care | None = None,
+    severed: Severed | None = None,
 ) -> Ending:
     """Run these tasks of the plan; says how it ended. A lost host or an interrupt ends it early.
 
     The plan's other tasks are noted as skipped: what was not measured must not look as if it never was required.
     ``why_again``: what speaks for another attempt at a task that was completed; empty where nothing does.
+    ``severed``: which pairs do not reach one another, so that no load waits for them.
     """
     for task in plan.tasks:
         if task not in tasks:
             _write_outcome(task, folder, Outcome(Status.SKIPPED, LEFT_OUT), None, None)
-    care = care or Care()
+    care, severed = care or Care(), severed or Severed()
     ending, extra = Ending(notes=care.notes(tasks)), spare(tasks)
     lost = set(extra.difference(fleet))
     try:
@@ -98,8 +101,10 @@ def collect(
             for number in range(1, task.attempts + 1):
                 this = attempt(task, number)
                 progress.task_started(this, index, len(tasks))
-                outcome = _run(this, fleet, folder, Outcome(lost=lost, spare=extra, notes=ending.notes, care=care))
-                done = outcome.status is Status.COMPLETED
+                outcome = Outcome(lost=lost, spare=extra, notes=ending.notes, care=care)
+                _run(this, fleet, folder, outcome, care.refuses(this) or severed.refuses(this))
+                if done := outcome.status is Status.COMPLETED:
+                    severed.learn(this)
                 again = why_again(this) if done and number < task.attempts else ""
                 progress.task_ended(this, outcome.status, f"again, since {again}" if again else outcome.reason)
                 if not done:
@@ -116,11 +121,11 @@ def collect(
     return ending
 
 
-def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outcome:
-    if refused := outcome.care.refuses(task):
+def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome, refused: str) -> None:
+    if refused:
         outcome.fail(Status.SKIPPED, refused)
         _write_outcome(task, folder, outcome, None, None)
-        return outcome
+        return
     started_ns = time.time_ns()
     try:
         with _fetched(task, fleet, folder, outcome):
@@ -141,7 +146,6 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> Outco
         raise
     finally:
         _write_outcome(task, folder, outcome, started_ns, time.time_ns())
-    return outcome
 
 
 def _write_outcome(

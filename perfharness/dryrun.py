@@ -81,6 +81,7 @@ def show_plan(circuit_file: Path, scenario_name: str, only: Sequence[str], firew
     say(f"{scenario.id} on {circuit.id}\n")
     _show_tasks(tasks, circuit, say)
     _show_hosts(tasks, circuit, say)
+    _show_closed(tasks, say)
     _show_guard(tasks, circuit, say)
     try:
         refuse_harm(tasks, circuit, now)
@@ -159,6 +160,12 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
         say("Nothing is installed and no setting of a host is changed.")
 
 
+def _show_closed(tasks: Sequence[Task], say: Callable[[str], None]) -> None:
+    """What is tried although it must not get through: somebody may see it in a log."""
+    for (source, target, protocol), (ports, purposes) in flows(tasks, lambda task: task.closed).items():
+        say(f"tried, and to stay closed: {protocol} {_ranges(ports)} from {source} to {target} ({', '.join(purposes)})")
+
+
 def _show_guard(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:
     """What ends a load on a circuit in service while it runs, and what nobody would see."""
     clauses = list(guarding.watched(tasks))
@@ -185,6 +192,8 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
         say(f"# {DIRECTIONS[sides]}")
         for rule in rules:
             say(rule)
+    for (source, target, protocol), (ports, purposes) in flows(tasks, lambda task: task.closed).items():
+        say(f"# keep closed: {protocol} from {source} to {target} port {_ranges(ports)} ({', '.join(purposes)})")
     say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
     say(f"# SSH from the coordinator to {', '.join(circuit.host(name).ssh.host for name in hosts(tasks))}")
 

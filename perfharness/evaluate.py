@@ -72,6 +72,11 @@ def why_again(task: Task, folder: RunFolder, circuit: Circuit, scenario: Scenari
     return "; ".join(dict.fromkeys(why for finding in left_open for why in _left_undone(finding, measurement)))
 
 
+def unreachable(task: Task, folder: RunFolder, circuit: Circuit) -> str:
+    """Why nothing that was just completed passes between its pair of hosts; empty where something does."""
+    return str(_analysed(task, folder, circuit).facts.get("unreachable", ""))
+
+
 def _judged_alone(measurement: Measurement, circuit: Circuit, scenario: Scenario) -> list[Finding]:
     """Its findings without what other tasks might excuse, and without waivers."""
     findings = judge(circuit, scenario, (measurement,), (), date.max, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from perfharness.errors import BadInput, EvidenceBroken, Problem, Refused
 from perfharness.measurements import REGISTRY, Context, Ends, Params, measurable
 from perfharness.measurements.guarding import guarded
-from perfharness.model import Plan, Task
+from perfharness.model import Plan, PortUse, Task
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import Reference, Scenario, Step
 from perfharness.order.validation import nearest
@@ -208,11 +208,13 @@ def spare(tasks: Sequence[Task]) -> frozenset[str]:
     return frozenset(hosts(tasks)) - needed
 
 
-def flows(tasks: Sequence[Task]) -> dict[tuple[str, str, str], tuple[list[int], list[str]]]:
-    """(source, target, protocol) → ports and purposes: what a firewall must let through."""
+def flows(
+    tasks: Sequence[Task], uses: Callable[[Task], Sequence[PortUse]] = lambda task: task.ports
+) -> dict[tuple[str, str, str], tuple[list[int], list[str]]]:
+    """(source, target, protocol) → ports and purposes: what a firewall must let through, or other ``uses``."""
     ports: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     purposes: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
-    for use in (use for task in tasks for use in task.ports):
+    for use in (use for task in tasks for use in uses(task)):
         key = (use.source, use.target, use.protocol)
         ports[key] |= {use.port} if use.port is not None else set()
         purposes[key][use.purpose] = None

@@ -14,7 +14,7 @@ from rich.console import Console
 from perfharness import __version__, evidence
 from perfharness.care import Care
 from perfharness.collect import Ending, collect, without
-from perfharness.evaluate import evaluate, why_again
+from perfharness.evaluate import evaluate, unreachable, why_again
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
@@ -23,6 +23,7 @@ from perfharness.order.sense import must_make_sense
 from perfharness.plan import chosen, duration_s, hosts, iperf3_hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
 from perfharness.report.loading import loading
+from perfharness.severed import Severed
 from perfharness.view import summary, view
 
 
@@ -76,7 +77,8 @@ def run(
             for name, session in fleet.items():
                 folder.write_json(f"hosts/{name}.json", session.hello, host=name)
             why = partial(why_again, folder=folder, circuit=circuit, scenario=scenario)
-            ending = collect(plan, tasks, fleet, folder, progress, why, care)
+            severed = Severed(partial(unreachable, folder=folder, circuit=circuit))
+            ending = collect(plan, tasks, fleet, folder, progress, why, care, severed)
         _write_end(folder, ending, fleet)
     judged = _report(folder.path, None, console, as_pdf)
     if ending.lost is not None:

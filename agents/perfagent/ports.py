@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import select
 import os
+import select
 import selectors
 import socket
 import time

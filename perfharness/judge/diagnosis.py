@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Sequence
 from perfharness.judge import mtu
 from perfharness.judge.ceiling import host_limit
 from perfharness.judge.delay import above_objective, out_of_order
-from perfharness.judge.filtered import FIREWALL, probes_filtered
+from perfharness.judge.filtered import probes_filtered
 from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer
 from perfharness.judge.link import link_member
 from perfharness.judge.loss import ce_drop, loss
-from perfharness.judge.material import NOT_NARROWED, failed, where
 from perfharness.judge.rate import below_order, metered_below_order
+from perfharness.judge.reach import dscp_remarked, far_host_unreachable, port_blocked
 from perfharness.judge.tcp import tcp_short
 from perfharness.judge.weighing import weigh
-from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
+from perfharness.model import Diagnosis, Finding, Measurement
 
 Findings = Sequence[Finding]
 Measurements = Sequence[Measurement]
@@ -32,40 +32,8 @@ def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis,
     return weigh((diagnosis for rule in RULES for diagnosis in rule(findings, measurements)), findings)
 
 
-def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Packets arrive in another class than they were sent in."""
-    for finding in findings:
-        if finding.metric == "dscp" and finding.verdict in (Verdict.FAIL, Verdict.WARN):
-            yield Diagnosis(
-                cause="dscp-remarked",
-                certainty="proven",
-                segment=Segment.BETWEEN,
-                owner="carrier",
-                because=(f"{where(finding)}: {finding.reason}",),
-                against=(NOT_NARROWED,),
-                checklist=finding.checklist,
-                next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
-                findings=(finding.id,),
-            )
-
-
-def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
-    """Ports that are closed."""
-    for finding in failed(findings, "port"):
-        yield Diagnosis(
-            cause="port-blocked",
-            certainty="proven",
-            segment=Segment.BETWEEN,
-            owner="own",
-            because=(f"{where(finding)}: {finding.reason}",),
-            against=(NOT_NARROWED,),
-            checklist=finding.checklist,
-            next=FIREWALL,
-            findings=(finding.id,),
-        )
-
-
 RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
+    far_host_unreachable,
     host_receive_buffer,
     ce_drop,
     host_cpu,

@@ -1,5 +1,6 @@
 """The one place where a verdict is made: a figure, where it may lie, what was required, and who measured.
 
+    the order asks for nothing of the kind          NOT_APPLICABLE, with the reason
     no value                                        NOT_RUN, with the reason
     the tester was not fit to measure it            INCONCLUSIVE, naming the host and why
     nothing says how far the figure may be off      INCONCLUSIVE: a bare number proves nothing
@@ -36,6 +37,8 @@ def decide(observation: Observation, criterion: Criterion, fitness: Sequence[Fit
 
     ``fitness`` is that of the measurement the figure comes from; of it, the hosts named by the observation count.
     """
+    if not observation.applicable:
+        return Verdict.NOT_APPLICABLE, observation.reason
     if observation.value is None:
         return Verdict.NOT_RUN, observation.reason or "There is no value."
     verdict, why = _unfit(observation, fitness) or _compare(observation, criterion)

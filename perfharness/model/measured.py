@@ -49,6 +49,8 @@ class Observation:
     """Endpoints whose fitness decides whether this figure can be believed."""
     short: str = ""
     """What a host left undone that this interval makes room for, however fit it is; a clause."""
+    applicable: bool = True
+    """False where the order asks for nothing of the kind: then there is nothing to judge, and ``reason`` says why."""
 
 
 @dataclass(frozen=True, slots=True)

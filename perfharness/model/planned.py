@@ -92,6 +92,8 @@ class Task:
     load_bytes: int = 0
     """In all, both directions, at the ordered layer; for TCP at the ordered rate."""
     ports: tuple[PortUse, ...] = ()
+    closed: tuple[PortUse, ...] = ()
+    """What is tried, too, and must not get through: no firewall is asked for it. The target may be an address."""
     privileges: tuple[str, ...] = ()
     """What needs root or a capability, in words for a change board."""
     yields: Mapping[str, tuple[Direction, ...]] = field(default_factory=dict)

@@ -61,7 +61,7 @@ class Dossier:
     def name(self, row: Finding) -> str:
         """``Packet loss, on-prem → cloud``; ``BGP, as agree`` where the metric alone does not say what."""
         what = row.statistic.replace("_", " ") if row.metric in OF_MANY and not is_declared(row) else ""
-        return ", ".join(part for part in (words.metric(row.metric), what, self.where(row)) if part)
+        return ", ".join(part for part in (words.metric(row.metric, row.statistic), what, self.where(row)) if part)
 
     def link(self, row: Finding, *, named: bool = True) -> Link:
         """To the row of a finding, ``✓ Path MTU, on-prem → cloud: 1,500 B``; of one that the order answers what its

@@ -84,6 +84,14 @@ METRICS = {
 }
 """In the order in which the rows of a table stand."""
 
+FIGURES = {
+    ("path", "symmetric"): "Same links both ways",
+    ("path", "internet"): "Through the Internet",
+    ("port", "open_undeclared"): "Undeclared ports open",
+    ("port", "forbidden_open"): "Forbidden connections that came about",
+}
+"""Statistics that are figures of their own beside the one that their metric is named for."""
+
 GROUPS = (
     ("Path", ("tools", "vlan", "bgp", "route", "path", "port", "pmtu", "flows", "dscp")),
     ("Rate", ("throughput", "capacity", "ceiling", "policing", "tcp")),
@@ -148,9 +156,9 @@ _LOADS = {
 }
 
 
-def metric(name: str) -> str:
+def metric(name: str, statistic: str = "") -> str:
     """A metric's name for a reader; one that we do not know keeps its own."""
-    return METRICS.get(name, name)
+    return FIGURES.get((name, statistic)) or METRICS.get(name, name)
 
 
 def cause(name: str) -> str:

@@ -86,11 +86,12 @@ def _send(echo: Echo, sequence: int) -> str:
     return ""
 
 
-def hops(
-    job: Job, *, peer: str, source: str, port: int, max_ttl: int, tries: int, flows: int = 1
-) -> dict[str, Any]:
-    """The routers towards UDP ``port`` of the peer: see ``perfagent.hops``. ``others`` are those of further flows, which
-    differ in their source port; each of their hops is asked once, since routers limit how many errors they send."""
+def hops(job: Job, *, peer: str, source: str, port: int, max_ttl: int, tries: int, flows: int = 1) -> dict[str, Any]:
+    """The routers towards UDP ``port`` of the peer: see ``perfagent.hops``.
+
+    ``others`` are those of further flows, which differ in their source port; each of their hops is asked once, since
+    routers limit how many errors they send.
+    """
     peer, source = canonical(peer), canonical(source)
     first = _trace(peer, source, port, max_ttl, tries)
     with ThreadPoolExecutor() as all_at_once:
@@ -120,7 +121,10 @@ def listen(
     ``closed`` says why not, as ``{"tcp/22": "another program uses this port"}``."""
     listener = scanner.Listener(canonical(address), canonical(peer), tcp, udp)
     try:
-        spare = {**{f"tcp/{port}": port for port in spare_tcp or ()}, **{f"udp/{port}": port for port in spare_udp or ()}}
+        spare = {
+            **{f"tcp/{port}": port for port in spare_tcp or ()},
+            **{f"udp/{port}": port for port in spare_udp or ()},
+        }
         tried = {name: listener.open_if_free(name[:3], port) for name, port in spare.items()}
         job.ready({"tcp": tcp, "udp": udp})
         listener.run(job.stop_fd)
@@ -135,8 +139,9 @@ def listen(
 
 
 def ports(job: Job, *, peer: str, source: str, tcp: list[int], udp: list[int]) -> dict[str, Any]:
-    """Try these ports of ``peer``: their states (see ``perfagent.ports``), and what was said of those that an error came
-    for: ``{"tcp": {"5201": "open"}, "udp": {}, "errors": {"tcp/5202": {"from": "192.0.2.1", "said": "admin prohibited"}}}``.
+    """Try these ports of ``peer``: their states (see ``perfagent.ports``), and what was said where an error came.
+
+    ``{"tcp": {"5201": "rejected"}, "udp": {}, "errors": {"tcp/5201": {"from": "192.0.2.1", "said": "no route"}}}``
     """
     peer, source = canonical(peer), canonical(source)
     with ThreadPoolExecutor() as both:

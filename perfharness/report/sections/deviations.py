@@ -81,7 +81,7 @@ def _not_measured(dossier: Dossier) -> tuple[Block, ...]:
                 Row(
                     (
                         Cell(" ".join(row.checklist), kind="id"),
-                        Cell(words.metric(row.metric), dossier.where(row), "head"),
+                        Cell(words.metric(row.metric, row.statistic), dossier.where(row), "head"),
                         Cell("", verdict=row.verdict),
                         Cell(row.reason or "no reason was recorded"),
                     ),

@@ -23,7 +23,9 @@ METHODS = {
         "Path",
         "In each direction: echo requests (RFC 792), the route that the host would take, the hops with a constant flow "
         "identity so that load balancing does not mix paths, and the agreed TCP and UDP ports tried one by one against "
-        "a listener that answers only its peer. Loss at a middle hop alone means nothing and is not judged.",
+        "a listener that answers only its peer, which also counts what arrives if nothing comes back. A few ports that "
+        "nobody declared, and the connections that the order forbids, are tried as well. A few packets of each class "
+        "are counted by the DSCP with which they come. Loss at a middle hop alone means nothing and is not judged.",
     ),
     "pmtu": (
         "Path MTU",

@@ -8,7 +8,7 @@ from perfharness.model import Finding, Verdict
 from perfharness.report import text, words
 from perfharness.report.blocks import Block, Cell, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
-from perfharness.report.words import GROUPS, METRICS, VERDICTS
+from perfharness.report.words import FIGURES, GROUPS, METRICS, VERDICTS
 
 NAME = "Ordered against measured"
 LEGEND = (
@@ -47,7 +47,7 @@ def _row(dossier: Dossier, row: Finding) -> Row:
     return Row(
         cells=(
             Cell("\n".join(row.checklist) or text.NONE, kind="id", anchor=f"f-{row.id}"),
-            Cell(words.metric(row.metric), _what(dossier, row), "head"),
+            Cell(words.metric(row.metric, row.statistic), _what(dossier, row), "head"),
             Cell(text.threshold_text(row), row.origin),
             Cell(text.finding_value(row), text.interval_text(row), "num"),
             Cell(text.margin(row), kind="num"),
@@ -67,7 +67,7 @@ def _reported(dossier: Dossier) -> Table:
         rows=tuple(
             Row(
                 (
-                    Cell(words.metric(row.metric), _what(dossier, row), "head", anchor=f"f-{row.id}"),
+                    Cell(words.metric(row.metric, row.statistic), _what(dossier, row), "head", anchor=f"f-{row.id}"),
                     Cell(text.finding_value(row), kind="num"),
                     Cell(text.interval_text(row) or text.NONE, kind="num"),
                     Cell("", refs=dossier.refs(row.evidence)),
@@ -80,7 +80,8 @@ def _reported(dossier: Dossier) -> Table:
 
 def _what(dossier: Dossier, row: Finding) -> str:
     """Statistic, direction, load."""
-    statistic = "" if row.statistic in _PLAIN else row.statistic
+    known = row.statistic in _PLAIN or (row.metric, row.statistic) in FIGURES
+    statistic = "" if known else row.statistic
     return ", ".join(part for part in (statistic, dossier.where(row)) if part)
 
 

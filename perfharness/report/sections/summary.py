@@ -73,7 +73,7 @@ def _headline(dossier: Dossier, rows: list[Finding]) -> Row:
     limits = dict.fromkeys(text.threshold_text(row) for row in rows)
     return Row(
         (
-            Cell(words.metric(first.metric), ", ".join(more), "head"),
+            Cell(words.metric(first.metric, first.statistic), ", ".join(more), "head"),
             *(_figure([row for row in rows if row.scope.direction is way]) for way in WAYS),
             Cell(", ".join(limits), kind="num"),
         )

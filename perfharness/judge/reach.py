@@ -1,0 +1,124 @@
+"""Does the far host answer, do the agreed ports let through, do packets keep their class: causes of what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from perfharness.judge.filtered import FIREWALL
+from perfharness.judge.material import NOT_NARROWED, failed, where
+from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
+
+Findings = Sequence[Finding]
+Measurements = Sequence[Measurement]
+
+REACHABLE = ("path", "reachable")
+OWNERS = {Segment.CLOUD_EDGE: "cloud", Segment.BETWEEN: "carrier"}
+"""Of what lies there; all else is the customer's own, the instance and its firewall too."""
+NO_ROUTE = ("net unreachable", "no route", "route rejected")
+"""What a router says that has no route; that a host is unreachable it says too when the host itself is not there."""
+ROUTE_OF = {Direction.A_Z: "missing-forward-route", Direction.Z_A: "missing-return-route"}
+LOOK_UP = {
+    Direction.A_Z: "Look up the route to the cloud's prefix on the on-prem host, the CE and the VBR.",
+    Direction.Z_A: "Look up the route to the on-prem prefix in the VPC's route table, on the VBR and on the CE.",
+}
+SILENT = "A packet filter, or a circuit that is cut in this direction only, would look the same."
+IMITATED = "A firewall can imitate a host's refusal."
+
+
+def far_host_unreachable(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Nothing that one end sends is answered by the other, and a finding failed for it."""
+    for item in measurements:
+        seen = [row for row in findings if row.task == item.task.id and (row.metric, row.statistic) == REACHABLE]
+        broken = [row for row in seen if row.verdict in (Verdict.FAIL, Verdict.WARN)]
+        if not item.facts.get("unreachable") or not broken:
+            continue
+        yield Diagnosis(
+            cause="far-host-unreachable",
+            certainty="proven",
+            segment=Segment.BETWEEN,
+            owner=_owner_of_break(item, broken),
+            because=(item.facts["unreachable"], *(f"{where(row)}: {row.reason}" for row in seen)),
+            against=(NOT_NARROWED,),
+            checklist=("EC-024",),
+            next="Look beyond the last hop that answered in each direction: link, VLAN, routes and filters there.",
+        )
+        yield from _missing_routes(item, broken, one_way=len(broken) < len(seen))
+
+
+def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> Iterator[Diagnosis]:
+    """For each direction that does not deliver, where a router or the host says so; where the other direction delivers
+    it is possible without a word, too."""
+    for row in broken:
+        way = row.scope.direction
+        if way not in ROUTE_OF:
+            continue
+        told = item.facts.get(way.value, {})
+        refused = told.get("refused") or {}
+        said = refused.get("said") in NO_ROUTE
+        if said:
+            because = f"{where(row)}: {refused['from']} answers {refused['said']}."
+        elif one_way:
+            because = f"{where(row)}: packets of the other direction arrive, and nothing comes back."
+        else:
+            continue
+        yield Diagnosis(
+            cause=ROUTE_OF[way],
+            certainty="likely" if said else "possible",
+            segment=Segment(refused["segment"]) if said else Segment.BETWEEN,
+            owner=OWNERS.get(Segment(refused["segment"]), "own") if said else "own",
+            because=(because,),
+            against=() if said else (SILENT,),
+            checklist=("EC-016" if way is Direction.A_Z else "EC-015",),
+            next=LOOK_UP[way],
+        )
+
+
+def _owner_of_break(item: Measurement, broken: Findings) -> str:
+    """Of whoever refuses; of the site whose own first hop says nothing; else of what lies between."""
+    for row in broken:
+        told = item.facts.get(str(row.scope.direction), {})
+        if refused := told.get("refused"):
+            return OWNERS.get(Segment(refused["segment"]), "own")
+        if told.get("ping", {}).get("reason") or (told.get("hops") and not told.get("last")):
+            return "own"
+    return "carrier"
+
+
+def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Agreed ports that are not open, while the host behind them answers."""
+    facts = {item.task.id: item.facts for item in measurements}
+    for finding in failed(findings, "port"):
+        known = facts.get(finding.task, {})
+        if finding.statistic not in ("blocked", "-") or known.get("unreachable"):
+            continue  # what is forbidden and open has no cause but its own; a host that is gone closes all ports
+        told: Mapping[str, Any] = known.get(str(finding.scope.direction), {})
+        speakers = {Segment(error["segment"]) for error in told.get("errors", {}).values() if error.get("segment")}
+        segment = speakers.pop() if len(speakers) == 1 else Segment.BETWEEN
+        refused = any("refused" in ports.values() for ports in told.get("ports", {}).values())
+        yield Diagnosis(
+            cause="port-blocked",
+            certainty="proven",
+            segment=segment,
+            owner="cloud" if segment is Segment.CLOUD_EDGE else "own",
+            because=(f"{where(finding)}: {finding.reason}",),
+            against=(*((NOT_NARROWED,) if segment is Segment.BETWEEN else ()), *((IMITATED,) if refused else ())),
+            checklist=finding.checklist,
+            next=FIREWALL,
+        )
+
+
+def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Packets arrive in another class than they were sent in."""
+    for finding in findings:
+        if finding.metric == "dscp" and finding.verdict in (Verdict.FAIL, Verdict.WARN):
+            yield Diagnosis(
+                cause="dscp-remarked",
+                certainty="proven",
+                segment=Segment.BETWEEN,
+                owner="carrier",
+                because=(f"{where(finding)}: {finding.reason}",),
+                against=(NOT_NARROWED,),
+                checklist=finding.checklist,
+                next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
+            )

@@ -1,0 +1,132 @@
+"""Does each direction of a path deliver, over which links, and whose are the routers that answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from perfharness.analysis.hops import Link, Said, Way, symmetric, through_internet, way
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import Context
+from perfharness.measurements.path_ports import ANSWERED, states
+from perfharness.model import Direction, Observation, Scope, Segment
+from perfharness.order.circuit import Circuit, load_circuit
+
+WAYS = (Direction.A_Z, Direction.Z_A)
+ALWAYS = (ip_network("11.0.0.0/8"),)
+"""Not announced to the Internet in earnest, and numbers the provider's own routers (default, not confirmed)."""
+
+
+def answers(data: Mapping[str, Any], far: str) -> int:
+    """Echo replies and ports that something of the far host came back for: whoever sent it, packets pass both ways."""
+    ports = sum(state in ANSWERED for state in states(data["ports"]).values())
+    said = sum(1 for error in data["errors"].values() if error.get("from") == far)
+    received: int = data["ping"]["received"]
+    return received + ports + said
+
+
+def arrived(data: Mapping[str, Any]) -> int:
+    """Datagrams and connections of this direction that the far host's listener saw."""
+    seen: Mapping[str, Mapping[str, int]] = data["arrived"]
+    return sum(sum(ports.values()) for ports in seen.values())
+
+
+def reachable(scope: Scope, data: Mapping[str, Any], far: str, evidence: str) -> Observation:
+    """Reached = anything came back, or the far host saw what was sent: many hosts keep silent to ping, and an answer
+    may be lost on a way back that is broken."""
+    ping, ports = data["ping"], states(data["ports"])
+    answered = sum(state in ANSWERED for state in ports.values())
+    reason = f"{ping['received']} of {ping['sent']} echo requests and {answered} ports answered."
+    got_through = answers(data, far) > 0
+    if not got_through and arrived(data):
+        reason = f"Nothing came back, but the far host saw {arrived(data)} packets: this direction delivers."
+    elif not got_through:
+        reason += f" {how_far(data)}"
+    return Observation(
+        metric="path",
+        statistic="reachable",
+        scope=scope,
+        unit="",
+        value=got_through or arrived(data) > 0,
+        n=ping["sent"] + len(ports),
+        evidence=(evidence,),
+        reason=reason,
+    )
+
+
+def how_far(data: Mapping[str, Any]) -> str:
+    """Where the packets of a direction that delivers nothing are last seen."""
+    if ping_failed := data["ping"].get("reason"):
+        return f"{ping_failed[0].upper()}{ping_failed[1:]}."
+    if data.get("hops") is None:
+        return "The hops were not traced."
+    if refused := data["refused"]:
+        return f"{refused['from']} says {refused['said']}."
+    return f"The last hop that answered is {data['last']}." if data["last"] else "No hop answered, not even the first."
+
+
+def end_of_way(traced: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
+    """The farthest hop that answered, and who refused to send the probes on, for the facts of a direction."""
+    found = way(traced, there=True)
+    refused = None
+    if found.refused:
+        sender, said = found.refused
+        refused = {"from": sender, "said": said, "segment": whose(sender, context).value}
+    return {"last": found.last, "refused": refused}
+
+
+def unreachable(found: Mapping[Direction, Mapping[str, Any]], far: Mapping[Direction, str]) -> str:
+    """One sentence where nothing came back to either end; else empty."""
+    if any(answers(found[each], far[each]) for each in WAYS):
+        return ""
+    seen = [each.value for each in WAYS if arrived(found[each])]
+    but = f", though what was sent {' and '.join(seen)} arrived" if seen else ""
+    return f"The far host did not answer: no echo and no port, from either end{but}."
+
+
+def links(circuit: Circuit, files: TaskFiles) -> dict[str, Link]:
+    """Those of this order, and of its companion's as it was when the run began."""
+    path = files.folder.path / "order/companion.yaml"
+    orders = [circuit, *([load_circuit(path)] if path.exists() else ())]
+    return {
+        f"the link of {vbr.id}": Link(vbr.link.network, vbr.link.customer.ip, vbr.link.cloud.ip)
+        for order in orders
+        for vbr in order.vbrs
+    }
+
+
+def ways_seen(
+    context: Context, files: TaskFiles, found: Mapping[Direction, Mapping[str, Any]], evidence: Mapping[Direction, str]
+) -> Iterator[Observation]:
+    """What the hops say of each direction; none where they were not asked for."""
+    if any("hops" not in found[each] for each in WAYS):
+        return
+    ordered = links(context.circuit, files)
+    ways: dict[Direction, Way] = {each: way(found[each]["hops"], there=each is Direction.A_Z) for each in WAYS}
+    same = symmetric(ways[Direction.A_Z], ways[Direction.Z_A], ordered)
+    prefixes = context.circuit.prefixes
+    inside = (*prefixes.onprem, *prefixes.cloud, *ALWAYS)
+    for each in WAYS:
+        sources = found[each]["translated"]
+        public = through_internet(ways[each], ordered, inside, sources)
+        for statistic, said in (("symmetric", same), ("internet", public)):
+            yield _seen(statistic, context.scope(each), said, evidence[each])
+
+
+def _seen(statistic: str, scope: Scope, said: Said, evidence: str) -> Observation:
+    return Observation("path", statistic, scope, "", said.value, 1, evidence=(evidence,), reason=said.reason)
+
+
+def whose(address: str, context: Context) -> Segment:
+    """Where on the path the order has this address; BETWEEN where it has it nowhere."""
+    found, order = ip_address(address), context.circuit
+    if found == context.a.address:
+        return Segment.HOST_A
+    if found == context.z.address:
+        return Segment.HOST_Z
+    if found in [vbr.link.customer.ip for vbr in order.vbrs]:
+        return Segment.CE
+    if found in [vbr.link.cloud.ip for vbr in order.vbrs] or any(found in net for net in order.prefixes.cloud):
+        return Segment.CLOUD_EDGE
+    return Segment.LAN if any(found in net for net in order.prefixes.onprem) else Segment.BETWEEN
