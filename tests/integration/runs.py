@@ -36,6 +36,9 @@ KEPT_BY_THE_KERNEL = ("conntrack_count", "tcp_fastopen_key", "net.ipv4.route.flu
 
 REACHABLE = "{metric: path, statistic: reachable, equals: true, rows: [EC-024]}"
 OPEN = "{metric: port, statistic: blocked, at_most: 0, rows: [EC-025]}"
+CLOSED = "{metric: port, statistic: open_undeclared, at_most: 0, rows: [EC-026], mandatory: false}"
+APART = "{metric: port, statistic: forbidden_open, at_most: 0, rows: [EC-057]}"
+MARKED = "{metric: dscp, statistic: preserved, equals: true, rows: [EC-045], mandatory: false}"
 LOSS = "{metric: loss, statistic: ratio, at_most: 1e-3, rows: [EC-042]}"
 RTT = "{metric: delay.rtt, statistic: p99, at_most: objectives.rtt, direction: round-trip, rows: [EC-039]}"
 RATE = "{metric: throughput.udp, statistic: mean, at_least: 99.5% of order.bandwidth, rows: [EC-033]}"
