@@ -15,6 +15,7 @@ from perfharness.errors import AgentError, HostLost
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Direction, Job, Plan, Role, Scope, Status, Task
 from perfharness.plan import to_json
+from perfharness.severed import Severed
 
 SCOPE = Scope(circuit="c", pair="a:z", direction=Direction.A_Z)
 
@@ -303,3 +304,18 @@ def test_a_spare_host_that_was_to_drive_ends_nothing(tmp_path: Path, ends: Mappi
     log, ending, _, watcher = run(tmp_path, ends, with_ce, hosts="azc")
     assert (ending.how, watcher.ended) == ("completed", [("t", Status.COMPLETED)])
     assert "done t.drive" in log and "fetch t.drive" in log
+
+
+def test_a_pair_that_does_not_answer_is_loaded_no_more(tmp_path: Path) -> None:
+    """What would wait for its answers is left out with the reason; what looks again is run, and has the last word."""
+    looks = [replace(task(name), yields={"path": ()}) for name in ("look", "again")]
+    loads = [replace(task(name), load_bps=1000) for name in ("load", "later")]
+    tasks = (looks[0], loads[0], task("host"), looks[1], loads[1])
+    said = iter(["The far host did not answer.", ""])
+    fleet: Any = {host: FakeSession([], host, {}) for host in "az"}
+    folder, watcher = evidence.create(tmp_path, "c", "r", {}), Watcher()
+    severed = Severed(lambda _: next(said))
+    ending = collect(Plan("c", "s", tasks, 5.0), tasks, fleet, folder, watcher, severed=severed)
+    done = {"look": Status.COMPLETED, "load": Status.SKIPPED, "host": Status.COMPLETED, "again": Status.COMPLETED}
+    assert dict(watcher.ended) == {**done, "later": Status.COMPLETED}
+    assert ending.notes == ["load skipped: It was left out. The far host did not answer."]
