@@ -49,8 +49,6 @@ class Way:
     """From on-prem to the cloud."""
     hops: frozenset[Address]
     """Every address that answered, the far host's included."""
-    whole: bool
-    """In one flow at least each hop answered, the far host too."""
     last: str
     """The farthest hop of all that answered; empty if none did."""
     reached: bool
@@ -79,8 +77,7 @@ def way(traced: Mapping[str, Any] | None, *, there: bool) -> Way:
                     farthest, last = hop["ttl"], answer["address"]
                 if answer.get("icmp", "time exceeded") not in ("time exceeded", "udp echo", "port unreachable"):
                     refused = answer["address"], answer["icmp"]
-    whole = any(flow["reached"] and all(hop["answers"] for hop in flow["hops"]) for flow in flows)
-    return Way(there, frozenset(hops), whole, last, any(flow["reached"] for flow in flows), refused)
+    return Way(there, frozenset(hops), last, any(flow["reached"] for flow in flows), refused)
 
 
 def crossed(one: Way, links: Mapping[str, Link]) -> frozenset[str]:
@@ -129,9 +126,7 @@ def through_internet(
         return Said(None, f"{said}: whose router that is, the order does not say.")
     if over:
         return Said(False, f"It crosses {_listed(over)}, and no hop that answered has a public address.")
-    if one.whole:
-        return Said(False, "Each hop answered, and none has a public address.")
-    return Said(None, "Hops were silent, and none that answered has an address of an ordered link.")
+    return Said(None, "No hop answered with an address of an ordered link: a tunnel would look the same.")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ def measuring_s(tasks: Sequence[Task]) -> float:
     for task in tasks:
         loads = [job.args for job in task.jobs if job.method == "iperf3.drive"]
         streams = [job.args for job in task.jobs if job.method == "stamp.send"]
-        pings = [job.args for job in task.jobs if job.method == "path.ping"]
+        pings = [job.args for job in task.jobs if job.method in ("path.ping", "path.mark")]
         total += max(
             [load["duration_s"] + load["omit_s"] for load in loads]
             + [stream["interval_ns"] * stream["count"] / 1e9 for stream in streams]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from perfharness.analysis import sampled, summary
-from perfharness.model import Direction, Measurement, Series
+from perfharness.model import Direction, Measurement, Observation, Series
 from perfharness.report import charts, drawing, shares
 from perfharness.report.html import render
 from tests.unit import run_builder
 from tests.unit.job_files import find, store, task_of
+from tests.unit.measurement_builder import measurements
 from tests.unit.probe_stream import START_UNIX_NS, Packet
 
 START_NS = START_UNIX_NS
@@ -172,3 +173,31 @@ def test_curves_that_lost_the_same_share_one_label() -> None:
     ]
     drawn = str(shares.distributions(lines, None, "f"))
     assert (drawn.count("0.04 % lost"), drawn.count("2 % lost")) == (1, 1)
+
+
+def test_the_path_says_who_rejects_what_is_open_and_which_way_it_goes() -> None:
+    """Ports by who said no, undeclared and forbidden ones, flows that part, classes as they came, the link both ways."""
+    (plain,) = (each for each in measurements(1.0) if each.task.id == "path-a-z")
+    told = plain.facts["a-z"]
+    rejected = {"tcp/5203": {"from": "172.16.100.1", "said": "admin prohibited", "segment": "cloud-edge"}}
+    another = [{"ttl": 1, "answers": [{"address": "10.10.0.2", "rtt_ns": 1}]}]
+    facts = {
+        **told,
+        "ports": {"tcp": {"5201": "open", "5203": "rejected"}, "udp": {}},
+        "errors": rejected,
+        "undeclared": {"tcp": {"23": "refused", "3389": "open"}, "udp": {}},
+        "forbidden": {"ecs-a tcp/3306": "silent"},
+        "hops": {**told["hops"], "others": [{"hops": another, "reached": False}]},
+        "arrived": {"tcp": {}, "udp": {"862": 4}},
+    }
+    classes = {"a-z": {"sent": {"46": 20}, "came": {"46": {"0": 19}}}}
+    same = Observation("path", "symmetric", plain.task.scope, "", True, 1, reason="Both directions cross link A.")
+    said = {"a-z": facts, "classes": classes, "unreachable": "The far host did not answer."}
+    text = page(replace(plain, facts=said, observations=(same,)))
+    assert "1 open; rejected by 172.16.100.1, admin prohibited: tcp/5203" in text
+    assert "open: tcp/3389; 1 refused" in text
+    assert "ecs-a tcp/3306 silent" in text
+    assert "2 flows: hop 1 also 10.10.0.2" in text
+    assert "4 packets seen by the far host" in text
+    assert "19 came with BE, of 20" in text
+    assert "Both directions cross link A." in text
