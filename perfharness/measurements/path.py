@@ -165,7 +165,7 @@ class Path:
     ) -> Iterator[Observation]:
         source, target = context.ends(way)
         scope, far = context.scope(way), str(target.address)
-        alive = path_reach.answers(data, far) > 0
+        alive = path_reach.answers(data, far) + path_reach.resets(data) > 0
 
         def evidence(kind: str) -> str:
             return files.path(source.name, _id(kind, way))

@@ -19,11 +19,16 @@ ALWAYS = (ip_network("11.0.0.0/8"),)
 
 
 def answers(data: Mapping[str, Any], far: str) -> int:
-    """Echo replies and ports that something of the far host came back for: whoever sent it, packets pass both ways."""
-    ports = sum(state in ANSWERED for state in states(data["ports"]).values())
+    """What only the far host can have sent: echo replies, open ports, ICMP errors from its address."""
+    ports = sum(state == "open" for state in states(data["ports"]).values())
     said = sum(1 for error in data["errors"].values() if error.get("from") == far)
     received: int = data["ping"]["received"]
     return received + ports + said
+
+
+def resets(data: Mapping[str, Any]) -> int:
+    """Ports that were refused although a listener of ours stood there: by a firewall, on that host or on the way."""
+    return sum(state == "refused" for state in states(data["ports"]).values())
 
 
 def arrived(data: Mapping[str, Any]) -> int:
@@ -37,10 +42,14 @@ def reachable(scope: Scope, data: Mapping[str, Any], far: str, evidence: str) ->
     may be lost on a way back that is broken."""
     ping, ports = data["ping"], states(data["ports"])
     answered = sum(state in ANSWERED for state in ports.values())
+    got_through: bool | None = answers(data, far) > 0
     reason = f"{ping['received']} of {ping['sent']} echo requests and {answered} ports answered."
-    got_through = answers(data, far) > 0
     if not got_through and arrived(data):
+        got_through = True
         reason = f"Nothing came back, but the far host saw {arrived(data)} packets: this direction delivers."
+    elif not got_through and resets(data):
+        got_through = None
+        reason = f"Nothing but {resets(data)} resets came back, which a firewall on the way can send as well."
     elif not got_through:
         reason += f" {how_far(data)}"
     return Observation(
@@ -48,7 +57,7 @@ def reachable(scope: Scope, data: Mapping[str, Any], far: str, evidence: str) ->
         statistic="reachable",
         scope=scope,
         unit="",
-        value=got_through or arrived(data) > 0,
+        value=got_through,
         n=ping["sent"] + len(ports),
         evidence=(evidence,),
         reason=reason,
@@ -78,7 +87,7 @@ def end_of_way(traced: Mapping[str, Any] | None, context: Context) -> dict[str, 
 
 def unreachable(found: Mapping[Direction, Mapping[str, Any]], far: Mapping[Direction, str]) -> str:
     """One sentence where nothing came back to either end; else empty."""
-    if any(answers(found[each], far[each]) for each in WAYS):
+    if any(answers(found[each], far[each]) or resets(found[each]) for each in WAYS):
         return ""
     seen = [each.value for each in WAYS if arrived(found[each])]
     but = f", though what was sent {' and '.join(seen)} arrived" if seen else ""

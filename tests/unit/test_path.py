@@ -157,6 +157,15 @@ def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     assert "unreachable" in found.facts
 
 
+def test_resets_alone_reach_nobody(tmp_path: Path) -> None:
+    """A listener of ours stood there, so that a firewall sent them: of the far host they tell nothing."""
+    reset = {"tcp": {"862": "refused"}, "udp": {"862": "silent"}, "errors": {}}
+    found = measured(tmp_path, dead(ports=reset, **FORBIDDEN_SHUT), dead(ports=reset))
+    assert verdict(found, "reachable", A_Z) is Verdict.NOT_RUN
+    assert set(causes(found)) == {"port-blocked"}
+    assert "unreachable" not in found.facts
+
+
 @pytest.mark.parametrize(
     ("tcp", "udp", "elsewhere", "seen", "expected"),
     [

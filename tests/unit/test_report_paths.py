@@ -176,7 +176,7 @@ def test_curves_that_lost_the_same_share_one_label() -> None:
 
 
 def test_the_path_says_who_rejects_what_is_open_and_which_way_it_goes() -> None:
-    """Ports by who said no, undeclared and forbidden ones, flows that part, classes as they came, the link both ways."""
+    """Ports by who said no, undeclared and forbidden ones, flows that part, classes as they came, both ways' link."""
     (plain,) = (each for each in measurements(1.0) if each.task.id == "path-a-z")
     told = plain.facts["a-z"]
     rejected = {"tcp/5203": {"from": "172.16.100.1", "said": "admin prohibited", "segment": "cloud-edge"}}
