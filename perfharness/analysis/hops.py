@@ -70,12 +70,13 @@ def way(traced: Mapping[str, Any] | None, *, there: bool) -> Way:
     hops: set[Address] = set()
     last, farthest, refused = "", 0, None
     for flow in flows:
+        onward = ("time exceeded", "udp echo", *(("port unreachable",) if flow["reached"] else ()))
         for hop in flow["hops"]:
             for answer in hop["answers"]:
                 hops.add(ip_address(answer["address"]))
                 if hop["ttl"] > farthest:
                     farthest, last = hop["ttl"], answer["address"]
-                if answer.get("icmp", "time exceeded") not in ("time exceeded", "udp echo", "port unreachable"):
+                if answer.get("icmp", "time exceeded") not in onward:
                     refused = answer["address"], answer["icmp"]
     return Way(there, frozenset(hops), last, any(flow["reached"] for flow in flows), refused)
 
