@@ -17,6 +17,7 @@ OWNERS = {Segment.CLOUD_EDGE: "cloud", Segment.BETWEEN: "carrier"}
 """Of what lies there; all else is the customer's own, the instance and its firewall too."""
 NO_ROUTE = ("net unreachable", "no route", "route rejected")
 """What a router says that has no route; that a host is unreachable it says too when the host itself is not there."""
+SENDER = {Direction.A_Z: Segment.HOST_A, Direction.Z_A: Segment.HOST_Z}
 ROUTE_OF = {Direction.A_Z: "missing-forward-route", Direction.Z_A: "missing-return-route"}
 LOOK_UP = {
     Direction.A_Z: "Look up the route to the cloud's prefix on the on-prem host, the CE and the VBR.",
@@ -47,28 +48,32 @@ def far_host_unreachable(findings: Findings, measurements: Measurements) -> Iter
 
 
 def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> Iterator[Diagnosis]:
-    """For each direction that does not deliver, where a router or the host says so; where the other direction delivers
+    """For each direction that does not deliver, where the host or a router says so; where the other direction delivers
     it is possible without a word, too."""
     for row in broken:
         way = row.scope.direction
         if way not in ROUTE_OF:
             continue
         told = item.facts.get(way.value, {})
-        refused = told.get("refused") or {}
-        said = refused.get("said") in NO_ROUTE
-        if said:
-            because = f"{where(row)}: {refused['from']} answers {refused['said']}."
+        refused, route = told.get("refused") or {}, told.get("route") or {}
+        certainty, segment = "likely", Segment.BETWEEN
+        against: tuple[str, ...] = ()
+        if "route" in route and route["route"] is None:
+            certainty, segment, because = "proven", SENDER[way], route["reason"]
+        elif refused.get("said") in NO_ROUTE:
+            segment, because = Segment(refused["segment"]), f"{refused['from']} answers {refused['said']}"
         elif one_way:
-            because = f"{where(row)}: packets of the other direction arrive, and nothing comes back."
+            certainty, because = "possible", "packets of the other direction arrive, and nothing comes back"
+            against = (SILENT,)
         else:
             continue
         yield Diagnosis(
             cause=ROUTE_OF[way],
-            certainty="likely" if said else "possible",
-            segment=Segment(refused["segment"]) if said else Segment.BETWEEN,
-            owner=OWNERS.get(Segment(refused["segment"]), "own") if said else "own",
-            because=(because,),
-            against=() if said else (SILENT,),
+            certainty=certainty,
+            segment=segment,
+            owner="own" if certainty == "possible" else OWNERS.get(segment, "own"),
+            because=(f"{where(row)}: {because}.",),
+            against=against,
             checklist=("EC-016" if way is Direction.A_Z else "EC-015",),
             next=LOOK_UP[way],
         )
@@ -90,12 +95,17 @@ def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Dia
     facts = {item.task.id: item.facts for item in measurements}
     for finding in failed(findings, "port"):
         known = facts.get(finding.task, {})
-        if finding.statistic not in ("blocked", "-") or known.get("unreachable"):
+        if finding.statistic != "blocked" or known.get("unreachable"):
             continue  # what is forbidden and open has no cause but its own; a host that is gone closes all ports
         told: Mapping[str, Any] = known.get(str(finding.scope.direction), {})
-        speakers = {Segment(error["segment"]) for error in told.get("errors", {}).values() if error.get("segment")}
-        segment = speakers.pop() if len(speakers) == 1 else Segment.BETWEEN
-        refused = any("refused" in ports.values() for ports in told.get("ports", {}).values())
+        states = {
+            f"{kind}/{port}": state for kind, some in told.get("ports", {}).items() for port, state in some.items()
+        }
+        closed = {name: state for name, state in states.items() if state != "open"}
+        errors: Mapping[str, Any] = told.get("errors", {})
+        where_said = {errors.get(name, {}).get("segment") for name in closed}
+        segment = Segment(where_said.pop() or Segment.BETWEEN) if len(where_said) == 1 else Segment.BETWEEN
+        refused = "refused" in closed.values()
         yield Diagnosis(
             cause="port-blocked",
             certainty="proven",

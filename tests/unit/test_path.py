@@ -137,6 +137,16 @@ def test_a_router_that_says_it_has_no_route_makes_that_likely(tmp_path: Path) ->
     assert "missing-forward-route" not in causes(found)
 
 
+def test_a_host_without_a_route_proves_that_it_lacks_one(tmp_path: Path) -> None:
+    """Its own kernel says so, and sends nothing."""
+    none = {"route": None, "reason": "the kernel has no route to 192.168.10.10: Network is unreachable"}
+    unsent = {"sent": 100, "received": 0, "reason": "this host cannot send to the peer: Network is unreachable"}
+    found = measured(tmp_path, dead(route=none, ping=unsent, **FORBIDDEN_SHUT), dead())
+    route = causes(found)["missing-forward-route"]
+    assert (route.certainty, route.segment, route.owner) == ("proven", Segment.HOST_A, "own")
+    assert "cannot send to the peer" in causes(found)["far-host-unreachable"].because[1]
+
+
 def test_a_host_that_is_there_no_more_has_no_route_to_blame(tmp_path: Path) -> None:
     """The last router says so when nobody answers its ARP: the route is there."""
     said = {"address": "192.168.255.253", "rtt_ns": 1, "icmp": "host unreachable"}
@@ -216,6 +226,10 @@ def test_whose_firewall_rejects_is_told_by_its_address(
     blocked = causes(found)["port-blocked"]
     assert (blocked.segment, blocked.owner) == (segment, owner)
     assert f"tcp/862 rejected by {speaker} (admin prohibited)" in blocked.because[0]
+    ports["udp"] = {"862": "silent"}
+    (tmp_path / "more").mkdir()
+    more = causes(measured(tmp_path / "more", alive(ports, **FORBIDDEN_SHUT), alive()))["port-blocked"]
+    assert more.segment is Segment.BETWEEN
 
 
 def test_the_companions_link_is_known(tmp_path: Path) -> None:
