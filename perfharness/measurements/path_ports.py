@@ -166,4 +166,5 @@ def _silence(statistic: str, scope: Scope, *evidence: str) -> Observation:
 
 
 def _nothing_asked(statistic: str, scope: Scope, why: str) -> Observation:
-    return Observation("port", statistic, scope, "", None, 0, reason=why, applicable=False)
+    evidence = ("order/circuit.yaml",)
+    return Observation("port", statistic, scope, "", None, 0, evidence=evidence, reason=why, applicable=False)

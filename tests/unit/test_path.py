@@ -162,6 +162,7 @@ def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     assert verdict(found, "open_undeclared", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", Z_A) is Verdict.NOT_APPLICABLE
+    assert all(seen.evidence for seen in found.observations)
     assert verdict(found, "blocked", A_Z) is Verdict.FAIL
     assert set(causes(found)) == {"far-host-unreachable"}
     assert "unreachable" in found.facts
