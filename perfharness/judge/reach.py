@@ -114,6 +114,7 @@ def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Dia
             because=(f"{where(finding)}: {finding.reason}",),
             against=(*((NOT_NARROWED,) if segment is Segment.BETWEEN else ()), *((IMITATED,) if refused else ())),
             checklist=finding.checklist,
+            findings=(finding.id,),
             next=FIREWALL,
         )
 
@@ -130,5 +131,6 @@ def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Di
                 because=(f"{where(finding)}: {finding.reason}",),
                 against=(NOT_NARROWED,),
                 checklist=finding.checklist,
+                findings=(finding.id,),
                 next="Ask the carrier and the cloud which DSCPs they keep, and look at the trust settings of the CE.",
             )

@@ -87,6 +87,9 @@ METRICS = {
 FIGURES = {
     ("path", "symmetric"): "Same links both ways",
     ("path", "internet"): "Through the Internet",
+    ("pmtu", "swallowed"): "Swallowed by an MTU black hole",
+    ("pmtu", "mss_cut"): "Cut from the MSS of TCP",
+    ("pmtu", "host_excess"): "Host MTU beyond the ordered one",
     ("port", "open_undeclared"): "Undeclared ports open",
     ("port", "forbidden_open"): "Forbidden connections that came about",
 }

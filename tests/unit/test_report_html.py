@@ -182,7 +182,7 @@ def test_what_needs_attention_names_what_was_not_measured_and_what_was_waived() 
         replace(row, verdict=Verdict.WAIVED, reason="Accepted so.") for row in run.findings if row.metric == "pmtu"
     ]
     page = _Page(_render(replace(run, findings=(*open_rows, *waived)))).text
-    attention = page[page.index("What needs attention") : page.index("2The path and where it is broken")]
+    attention = page[page.index("What needs attention") : page.index("2The path of the circuit")]
     assert attention.count("The run was cut short.") == 1
     assert "Packet loss, on-prem → cloud (EC-042); Packet loss, cloud → on-prem (EC-042)" in attention
     assert "◇ Waived" in attention

@@ -10,7 +10,7 @@ from perfharness.report.blocks import Chart, Section
 from perfharness.report.dossier import Dossier
 from perfharness.report.stretches import Stretch, not_narrowed, stretches, through
 
-NAME = "The path and where it is broken"
+NAME = "The path of the circuit"
 LEGEND = (
     "Addresses, VLAN, rates and names as ordered; what the hosts say of their interfaces as read on them; ✓, ✕ and the "
     "like stand before what was judged. A cross in a ring marks what is proven, a question mark what is not."
