@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perfharness import __version__
+from perfharness.cli_lab import lab_app
 from perfharness.errors import Exit, PerfharnessError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-lab_app = typer.Typer(help="The virtual Express Connect on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lab_app, name="lab")
 stamp_app = typer.Typer(
     help="One STAMP (or TWAMP Light) probe stream by hand, against a router or another tool.",
@@ -183,115 +183,6 @@ def clean(circuit: CircuitArgument) -> None:
     from perfharness import preflight
 
     preflight.clean(circuit, _console())
-
-
-@lab_app.command("up")
-def lab_up(
-    circuit: Annotated[Path | None, typer.Option("--circuit", help="Build the lab for this order.")] = None,
-    rate: Annotated[
-        str | None, typer.Option("--rate", help="In place of the ordered one, as 200Mbps.", metavar="RATE")
-    ] = None,
-    meter: Annotated[
-        str | None, typer.Option("--meter", help="What the rate counts: L1, L2+FCS, L2 or L3.", metavar="LAYER")
-    ] = None,
-    policer: Annotated[
-        str | None,
-        typer.Option("--policer", help="Drop what is above the rate; its bucket, as 1.5MB.", metavar="SIZE"),
-    ] = None,
-    queue: Annotated[
-        str | None,
-        typer.Option("--queue", help="Of a shaper, which is the default: what may wait there, 50ms.", metavar="TIME"),
-    ] = None,
-    rtt: Annotated[
-        str | None,
-        typer.Option("--rtt", help="Added to every round trip by the circuit, half each way, as 10ms.", metavar="TIME"),
-    ] = None,
-    mtu: Annotated[
-        int | None, typer.Option("--mtu", help="Of every link from end to end, as 8500.", metavar="BYTES")
-    ] = None,
-    untagged: Annotated[
-        bool, typer.Option("--untagged", help="No VLAN tag; else a rate counts its 4 bytes, but for L3.")
-    ] = False,
-    wire: Annotated[
-        bool,
-        typer.Option("--wire", help="All by the user-space wire: real tags, truth of every packet, but low rates."),
-    ] = False,
-) -> None:
-    """Build the lab; harmless when it is up as asked. What is not said is as ordered.
-
-    The kernel meters, at any rate up to 1 Gbit/s; with --rtt a user-space wire delays behind it. `lab truth` tells
-    what was passed and dropped.
-    """
-    from perfharness.lab import control
-    from perfharness.lab.options import Asked
-
-    spec = Asked(circuit, rate, meter, policer, queue, rtt, mtu, untagged).spec()
-    _print_json(control.up(spec, "wire" if wire else None))
-
-
-@lab_app.command("down")
-def lab_down() -> None:
-    """Remove what `lab up` made, and nothing else."""
-    from perfharness.lab import control
-
-    control.down()
-
-
-@lab_app.command("status")
-def lab_status() -> None:
-    """What of the lab is there."""
-    from perfharness.lab import control
-
-    _print_json(control.status())
-
-
-@lab_app.command("truth")
-def lab_truth() -> None:
-    """What the circuit really did. Packets in, out and dropped, by cause and direction."""
-    from perfharness.lab import control
-
-    _print_json(control.truth())
-
-
-@lab_app.command("faults")
-def lab_faults() -> None:
-    """What can be made wrong with the lab, and what a user would see of it."""
-    from perfharness.lab.faults import FAULTS
-
-    for name, fault in FAULTS.items():
-        typer.echo(f"{name:20} {fault.seen}")
-
-
-@lab_app.command("fault")
-def lab_fault(
-    name: Annotated[str, typer.Argument(help="One that `lab faults` lists.")],
-    at: Annotated[
-        str | None,
-        typer.Option("--at", help="Which host; ecs-a, or its alias in the order, by default.", metavar="HOST"),
-    ] = None,
-    rate: Annotated[str | None, typer.Option("--rate", help="Half of the order by default.", metavar="RATE")] = None,
-    bucket: Annotated[
-        str | None,
-        typer.Option(
-            "--bucket", help="A policer's; 20 ms of its rate by default, a small one 3 packets.", metavar="SIZE"
-        ),
-    ] = None,
-    share: Annotated[
-        str | None, typer.Option("--share", help="Of each CPU, up to 90%; 80% by default.", metavar="SHARE")
-    ] = None,
-) -> None:
-    """Make something wrong, besides what is already, until `lab clear`. Options that mean nothing to it are refused."""
-    from perfharness.lab import control, options
-
-    _print_json(control.fault(options.wish(name, at, rate, bucket, share)))
-
-
-@lab_app.command("clear")
-def lab_clear() -> None:
-    """End all faults."""
-    from perfharness.lab import control
-
-    _print_json(control.clear())
 
 
 @stamp_app.command("sender")

@@ -6,38 +6,31 @@ nothing else.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import perfharness
 from perfharness.errors import LabFault
-from perfharness.lab import faults, hosts, namespaces, processes, shaping, state, topology
-from perfharness.lab import truth as account
+from perfharness.lab import account, circuits, faults, frr, hosts, namespaces, places, processes, state, topology
+from perfharness.lab import status as report
 from perfharness.lab.faults import Wish
 from perfharness.lab.linespec import LineSpec
-from perfharness.lab.spec import Host, LabSpec
+from perfharness.lab.score import MODES as MODES
+from perfharness.lab.score import Score, played, recipe, scores, spec_of, wishes_of
+from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER, State
-from perfharness.lab.wire import Config, read_config
+from perfharness.lab.topology import Plan
 from perfharness.model import Direction
 
-MODES = ("veth", "wire", "metered-wire")
-"""The kernel meters and nothing else; the wire does all; the kernel meters, and behind it the wire does the rest."""
-SEED = 1
 GRACE_S = 1.0
 """How long what runs inside the lab (agents) may take to clean up before it is killed."""
-WIRE_START_S = 5.0
-WIRE_CONFIG = FOLDER / "wire.json"
-WIRE_TRUTH = FOLDER / "truth.json"
+ROUTED_S = 30.0
+WIRE_CONFIG = circuits.config_of("a")
 PACKAGES = {
     "ip": "iproute2",
     "tc": "iproute2",
@@ -57,30 +50,30 @@ def up(
 
     ``mode``: "veth" (fast: the kernel meters), "wire" (user space, plays ``lines``; default: as ordered) or
     "metered-wire" (the kernel meters, the wire plays ``lines`` without a rate; default: delay and VLAN). Without one:
-    "metered-wire" if there is a delay to play, else "veth". Raises LabFault.
+    "metered-wire" if there is a delay to play, else "veth". ``lines`` are of the first circuit. Raises LabFault.
     """
     spec = spec or LabSpec()
-    mode = mode or ("metered-wire" if spec.rtt_ns else "veth")
+    mode = mode or ("metered-wire" if any(circuit.rtt_ns for circuit in spec.circuits.values()) else "veth")
     lines = lines or {}
     _check(spec, mode, lines)
-    recipe = _recipe(spec, mode, lines or spec.lines(metered=mode == "wire"))
+    wanted = recipe(spec, mode, lines)
     with state.locked():
         old = state.load()
-        if old and old.recipe == recipe and not _problems(old):
-            return _status(old)
+        if old and old.recipe == wanted and not report.problems(old):
+            return report.of(old)
         if old:
             _dismantle(old)
         state.empty()
-        new = State(recipe, since=datetime.now(UTC).isoformat(timespec="seconds"))
+        new = State(wanted, since=datetime.now(UTC).isoformat(timespec="seconds"))
         new.save()
         try:
             _refuse_foreign(topology.plan(spec))
-            _build(new, spec, mode)
+            _build(new, spec)
         except BaseException:
             _dismantle(new)
             state.forget()
             raise
-        return _status(new)
+        return report.of(new)
 
 
 def down() -> None:
@@ -98,53 +91,46 @@ def status() -> dict[str, Any]:
     """``up``, and if so how it was built, what runs and what is wrong with it (``problems``)."""
     _require_root()
     current = state.load()
-    return _status(current) if current else {"up": False}
+    return report.of(current) if current else {"up": False}
 
 
 def truth() -> dict[str, Any]:
-    """What the circuit did so far; see ``truth.py``. Raises LabFault when the lab is not up."""
-    current, plan, mode = _running()
-    spec = _played(current)
-    return account.of_veth(plan, spec) if mode == "veth" else account.of_wire(plan, WIRE_TRUTH, spec, mode)
+    """What the circuits did so far; see ``truth.py``. Raises LabFault when the lab is not up."""
+    current = _running()
+    return account.of(current, topology.plan(spec_of(current)), scores(current))
 
 
-def tune(lines: Mapping[Direction, LineSpec]) -> None:
+def tune(lines: Mapping[Direction, LineSpec], letter: str = "a") -> None:
     """Change what the wire plays while frames are on the way; returns when it does. Raises LabFault.
 
     A direction that is not named goes on as it is.
     """
-    current, _, mode = _running()
-    wire = next((process for process in current.processes if process.name == "wire"), None)
-    if mode == "veth" or wire is None:
-        raise LabFault("The lab plays its circuit without a wire.", "Bring it up with the user-space wire.")
-    wanted = {**read_config(WIRE_CONFIG).lines, **lines}
-    _write_lines(wanted)
-    if not wire.signal(signal.SIGHUP):
-        raise LabFault("The wire has gone.", "Bring the lab up again.")
-    account.await_lines(WIRE_TRUTH, wanted)
+    circuits.tune(_running(), letter, lines)
 
 
 def fault(wish: Wish) -> dict[str, Any]:
     """Play a fault besides those that are on, until ``clear``; returns the status. Raises Refused, LabFault."""
     with _changed() as (current, spec):
-        told = faults.check(wish, _played(current))
+        told = faults.check(wish, played(current))
+        if told.on_line:
+            _check_taps()
         current.add_fault(wish.to_json())
         try:
-            if told.on_host:
+            _play(current, spec)
+            if told.on_host or told.on_router:
                 faults.troubled(wish, spec).begin()
-            else:
-                _meter(current)
         except BaseException:
-            _clear(current, [wish])
+            _clear(current, spec, [wish])
             raise
-        return _status(current)
+        return report.of(current)
 
 
 def clear() -> dict[str, Any]:
     """End all faults, the last one first; returns the status. Raises LabFault."""
-    with _changed() as (current, _):
-        _clear(current, _wishes(current))
-        return _status(current)
+    with _changed() as (current, spec):
+        _clear(current, spec, wishes_of(current))
+        frr.await_routes(report.routed(current))
+        return report.of(current)
 
 
 # --- before -----------------------------------------------------------------------------------
@@ -152,14 +138,22 @@ def clear() -> dict[str, Any]:
 
 def _check(spec: LabSpec, mode: str, lines: Mapping[Direction, LineSpec]) -> None:
     _require_root()
-    if mode not in MODES or (mode == "veth" and (lines or spec.rtt_ns)):
+    delays = any(circuit.rtt_ns for circuit in spec.circuits.values())
+    if mode not in MODES or (mode == "veth" and (lines or delays)):
         raise LabFault(f"The lab cannot play this circuit as {mode}.", f"Modes: {', '.join(MODES)}.")
     if mode == "metered-wire" and any(line.rate for line in lines.values()):
         raise LabFault("The kernel meters before this wire, which has no rate of its own.", "Name the rate once.")
     for tool, package in PACKAGES.items():
         if shutil.which(tool, path=hosts.tool_path()) is None:
             raise LabFault(f"{tool} is not installed.", f"Install it: apt install {package}.")
-    if mode != "veth" and not Path("/dev/net/tun").exists():
+    if spec.bgp:
+        frr.check()
+    if mode != "veth":
+        _check_taps()
+
+
+def _check_taps() -> None:
+    if not Path("/dev/net/tun").exists():
         raise LabFault("This machine has no /dev/net/tun.", "Load the module tun, or use the veth circuit.")
 
 
@@ -168,7 +162,7 @@ def _require_root() -> None:
         raise LabFault("The lab makes network namespaces, which only root may.", "Try again with sudo.")
 
 
-def _refuse_foreign(plan: topology.Plan) -> None:
+def _refuse_foreign(plan: Plan) -> None:
     for name in plan.namespaces:
         if namespaces.exists(name):
             raise LabFault(
@@ -177,58 +171,25 @@ def _refuse_foreign(plan: topology.Plan) -> None:
             )
 
 
-def _recipe(spec: LabSpec, mode: str, lines: Mapping[Direction, LineSpec]) -> dict[str, Any]:
-    recipe: dict[str, Any] = {"spec": spec.to_json(), "mode": mode}
-    if mode != "veth":
-        recipe["lines"] = {str(direction): line.to_json() for direction, line in lines.items()}
-    return dict(json.loads(json.dumps(recipe)))
-
-
 # --- building ---------------------------------------------------------------------------------
 
 
-def _build(new: State, spec: LabSpec, mode: str) -> None:
+def _build(new: State, spec: LabSpec) -> None:
     plan = topology.plan(spec)
     for name in plan.namespaces:
         new.add_namespace(name)
         namespaces.create(name)
-    topology.build(plan, taps=mode != "veth")
+    topology.build(plan, taps=new.recipe["mode"] != "veth")
     topology.keep_datagrams_apart(plan.hosts)
-    if mode != "wire":
-        shaping.meter(plan, spec)
-    if mode != "veth":
-        _start_wire(new, {Direction(name): LineSpec.from_json(line) for name, line in new.recipe["lines"].items()})
-    hosts.serve(new, _served(spec))
+    circuits.build(new, plan, scores(new))
+    routers = report.routed(new)
+    if routers:
+        frr.serve(new, routers, spec)
+    tools = {router.namespace: frr.vtysh(router.name).parent for router in routers.values()}
+    hosts.serve(new, places.doors(spec), tools)
+    frr.await_routes(routers)
     new.ready = True
     new.save()
-
-
-def _served(spec: LabSpec) -> dict[str, Host]:
-    """Who has an sshd."""
-    lan = topology.plan(spec).ce_lan
-    ce = Host(spec.ce_alias, str(lan.address.ip), lan.interface)
-    pair = {topology.ONPREM: spec.onprem, lan.namespace: ce, topology.ECS: spec.ecs}
-    second = {topology.ONPREM_B: spec.onprem_b, topology.ECS_B: spec.ecs_b}
-    return pair | {name: host for name, host in second.items() if host is not None}
-
-
-def _start_wire(new: State, lines: Mapping[Direction, LineSpec]) -> None:
-    _write_lines(lines)
-    log = FOLDER / "wire.log"
-    argv = [sys.executable, "-m", "perfharness.lab.wire", str(WIRE_CONFIG), str(WIRE_TRUTH)]
-    home = str(Path(perfharness.__file__).parent.parent)
-    wire = processes.launch("wire", argv, log, new.add_process, {"PYTHONPATH": home})
-    deadline = time.monotonic() + WIRE_START_S
-    while not WIRE_TRUTH.exists():
-        if not wire.alive or time.monotonic() > deadline:
-            said = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-            raise LabFault(f"The wire did not start: {said[0] if said else 'it says nothing'}.")
-        time.sleep(0.01)
-
-
-def _write_lines(lines: Mapping[Direction, LineSpec]) -> None:
-    config = Config(SEED, topology.CE, topology.VBR, dict(lines))
-    state.write_json(WIRE_CONFIG, config.to_json())
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -239,103 +200,47 @@ def _changed() -> Iterator[tuple[State, LabSpec]]:
     """The running lab and what it was built for; nobody else changes it meanwhile."""
     _running()
     with state.locked():
-        current, _, _ = _running()
-        yield current, _spec(current)
+        current = _running()
+        yield current, spec_of(current)
 
 
-def _clear(current: State, wishes: list[Wish]) -> None:
-    spec = _spec(current)
+def _clear(current: State, spec: LabSpec, wishes: list[Wish]) -> None:
     for wish in reversed(wishes):
-        if faults.FAULTS[wish.name].on_host:
+        if faults.FAULTS[wish.name].on_host or faults.FAULTS[wish.name].on_router:
+            account.note(current, wish, spec)
             faults.troubled(wish, spec).undo()
-    current.faults = [other for other in current.faults if Wish(**other) not in wishes]
-    _meter(current)
+    current.faults = [other for other in current.faults if Wish.from_json(other) not in wishes]
+    _play(current, spec)
     current.save()
 
 
-def _meter(current: State) -> None:
-    """Meter as is to be played now."""
-    spec, mode = _played(current), current.recipe["mode"]
-    if mode != "wire":
-        shaping.meter(topology.plan(spec), spec)
-    else:
-        rates = {way: line.rate for way, line in spec.lines().items()}
-        tune({way: replace(line, rate=rates[way]) for way, line in read_config(WIRE_CONFIG).lines.items()})
+def _play(current: State, spec: LabSpec) -> None:
+    """Play what is to be played now. A circuit that is rebuilt for it is whole again before its faults begin."""
+    plan, wanted = topology.plan(spec), scores(current)
+    had = frr.problems(report.routed(current)) if _rebuilds(current, wanted) else []
+    for letter in circuits.ready(current, plan, wanted):
+        account.forget(current, letter, spec)
+        _await_routes(current, had)
+    circuits.play(current, plan, wanted)
 
 
-def _wishes(current: State) -> list[Wish]:
-    return [Wish(**wish) for wish in current.faults]
+def _rebuilds(current: State, wanted: Mapping[str, Score]) -> bool:
+    return any(current.built[letter] != score.mode for letter, score in wanted.items())
 
 
-def _played(current: State) -> LabSpec:
-    """What was asked for, changed by the faults that are on."""
-    return faults.circuit_with(_wishes(current), _spec(current))
+def _await_routes(current: State, had: list[str]) -> None:
+    """Until no session is down that was up before; other faults may keep some down."""
+    deadline = time.monotonic() + ROUTED_S
+    while set(frr.problems(report.routed(current))) - set(had) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
-# --- asking -----------------------------------------------------------------------------------
-
-
-def _running() -> tuple[State, topology.Plan, str]:
+def _running() -> State:
     _require_root()
     current = state.load()
     if current is None or not current.ready:
         raise LabFault("The lab is not up.", "Bring it up: perfharness lab up.")
-    return current, topology.plan(_spec(current)), current.recipe["mode"]
-
-
-def _status(current: State) -> dict[str, Any]:
-    spec = _played(current)
-    return {
-        "up": True,
-        "mode": current.recipe["mode"],
-        "since": current.since,
-        "circuit": {
-            "vlan": spec.vlan,
-            "rate_bps": spec.rate_bps,
-            "layer": spec.rate_layer,
-            "policer_bytes": spec.policer_bytes,
-            "queue_ns": spec.queue_ns if spec.policer_bytes is None else None,
-            "rtt_ns": spec.rtt_ns,
-            "mtu": spec.mtu,
-            "customer": spec.customer_link,
-            "cloud": spec.cloud_link,
-        },
-        "hosts": {host.alias: host.address for host in _served(spec).values()},
-        "ssh_config": str(hosts.SSH_CONFIG),
-        "namespaces": [name for name in current.namespaces if namespaces.exists(name)],
-        "faults": current.faults,
-        "processes": {process.name: process.pid for process in current.processes if process.alive},
-        "problems": _problems(current),
-    }
-
-
-def _problems(current: State) -> list[str]:
-    """Why the lab is not what was asked for; empty when it is."""
-    if not current.ready:
-        return ["It was never finished."]
-    gone = [f"Namespace {name} is gone." for name in current.namespaces if not namespaces.exists(name)]
-    gone += [f"Process {process.name} has ended." for process in current.processes if not process.alive]
-    return gone or [f"Fault {wish.name} is on." for wish in _wishes(current)] or _changes(current)
-
-
-def _changes(current: State) -> list[str]:
-    mode, changes = current.recipe["mode"], []
-    if mode != "veth":
-        lines = json.loads(WIRE_CONFIG.read_text(encoding="utf-8"))["lines"]
-        changes += [] if lines == current.recipe["lines"] else ["The wire's configuration was changed."]
-    if mode == "wire":
-        return changes
-    spec = _spec(current)
-    for end in topology.plan(spec).circuit:
-        found = shaping.discipline(end)["rate_bps"]
-        ordered = None if spec.rate_bps is None else spec.rate_bps // 8 * 8  # tc counts in bytes
-        if found != ordered:
-            changes.append(f"{end.namespace} sends at {found} bit/s instead of {ordered}.")
-    return changes
-
-
-def _spec(current: State) -> LabSpec:
-    return LabSpec.from_json(current.recipe["spec"])
+    return current
 
 
 # --- taking down ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from perfharness.errors import LabFault
@@ -65,8 +66,11 @@ Host {alias}
 """
 
 
-def serve(state: State, hosts: dict[str, Host]) -> None:
-    """Start an sshd in each namespace and write the client's files; returns when all of them listen."""
+def serve(state: State, hosts: Mapping[str, Host], tools: Mapping[str, Path] | None = None) -> None:
+    """Start an sshd in each namespace and write the client's files; returns when all of them listen.
+
+    ``tools``: by namespace, a folder whose programs come before the machine's.
+    """
     _key("client")
     HOME.mkdir(mode=0o700, exist_ok=True)
     if not PRIVILEGE_SEPARATION.exists():
@@ -88,7 +92,8 @@ def serve(state: State, hosts: dict[str, Host]) -> None:
         )
     (FOLDER / "known_hosts").write_text(known, encoding="ascii")
     SSH_CONFIG.write_text(config, encoding="utf-8")
-    started = [(_start(state, namespace, host), host) for namespace, host in hosts.items()]
+    own = tools or {}
+    started = [(_start(state, namespace, host, own.get(namespace)), host) for namespace, host in hosts.items()]
     for process, host in started:
         _await_listening(process, host)
 
@@ -117,7 +122,7 @@ def _key(name: str) -> str:
     return path.with_suffix(".pub").read_text(encoding="ascii").strip()
 
 
-def _start(state: State, namespace: str, host: Host) -> Process:
+def _start(state: State, namespace: str, host: Host, tools: Path | None) -> Process:
     config = FOLDER / f"sshd_{host.alias}.conf"
     temporary = TEMPORARY / host.alias
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,7 +133,7 @@ def _start(state: State, namespace: str, host: Host) -> Process:
             folder=FOLDER,
             alias=host.alias,
             pam="yes" if _root_is_locked() else "no",
-            path=_machine_path(),
+            path=f"{tools}:{_machine_path()}" if tools else _machine_path(),
             home=HOME,
             temporary=temporary,
         ),

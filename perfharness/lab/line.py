@@ -7,7 +7,7 @@ No I/O, no clock, no global random: ``now`` and the seed are arguments. In the o
 3. the rate: a shaper lets a frame wait up to ``queue_ns``, a policer drops what its bucket cannot pay;
 4. the line loses frames (Gilbert–Elliott; the good state alone is independent loss), then delay and jitter, in order;
 5. of a LAG, the member that carries the frame's flow does the same with its own cut, MTU, loss, delay and jitter;
-6. the receiver compares the tag and pops it;
+6. the receiver compares the tag and pops it, or drops the frame, or takes other tags as they come;
 7. packets arrive remarked, and some corrupted, held back so that later ones overtake them, or doubled.
 """
 
@@ -175,9 +175,10 @@ class Line:
                 return cause
             release_ns = link.release(member, release_ns)
         if spec.vlan_expect is not None:
-            if vlan_of(frame) != spec.vlan_expect:
+            if vlan_of(frame) == spec.vlan_expect:
+                frame = popped(frame)
+            elif not spec.vlan_trunk:
                 return "vlan"
-            frame = popped(frame)
         return release_ns, frame
 
     def _leave(self, spec: LineSpec, passage: Passage) -> tuple[Passage, ...]:

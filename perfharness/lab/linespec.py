@@ -106,6 +106,8 @@ class LineSpec(LinkSpec):
     """Every IP packet arrives with this DSCP."""
     vlan_push: int | None = None
     vlan_expect: int | None = None
+    vlan_trunk: bool = False
+    """What carries another tag is handed on with it, as a port does that takes all of them; else it is dropped."""
     members: tuple[LinkSpec, ...] = ()
     """A LAG: each flow crosses one of these besides the line itself; see ``Flow.member``."""
     watch_port: int | None = None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from perfharness.errors import LabFault, Refused
-from perfharness.lab.faults import Wish
-from perfharness.lab.spec import BEYOND_L2_BYTES, LabSpec
-from perfharness.model import Layer
+from perfharness.lab.faults import Wish, option
+from perfharness.lab.spec import BEYOND_L2_BYTES, Bgp, LabSpec
+from perfharness.model import Direction, Layer
 from perfharness.order import units
-from perfharness.order.circuit import load_circuit
+from perfharness.order.circuit import load_circuit, load_companion
+from perfharness.order.dscp import number as dscp
 
 T = TypeVar("T")
 MTUS = (576, 9216)
 """What an order may say."""
+NUMBERS = ("burst_packets", "mtu", "vlan", "members", "mss", "port")
+"""Options of faults that are plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,12 @@ class Asked:
     rtt: str | None = None
     mtu: int | None = None
     untagged: bool = False
+    bgp: bool = False
+    standby: bool = False
 
     def spec(self) -> LabSpec:
         """The order, changed by what was asked besides. Raises Refused for what cannot be read, LabFault, BadInput."""
-        order = LabSpec.from_circuit(load_circuit(self.circuit)) if self.circuit else LabSpec()
+        order = self._order()
         if self.policer and self.queue:
             raise Refused("A policer has no queue: --policer and --queue exclude each other.", "Leave one of them out.")
         if self.mtu is not None and not MTUS[0] <= self.mtu <= MTUS[1]:
@@ -48,21 +53,53 @@ class Asked:
             "mtu": self.mtu,
             "vlan": 0 if self.untagged else None,
         }
+        asked = {key: value for key, value in changes.items() if value is not None}
         try:
-            return replace(order, **{key: value for key, value in changes.items() if value is not None})
+            both = {letter: replace(circuit, **asked) for letter, circuit in order.circuits.items()}
+            return replace(order.with_circuits(both), standby=self.standby)
         except LabFault as error:
             raise Refused(error.message, error.remedy) from None
 
+    def _order(self) -> LabSpec:
+        if self.circuit is None:
+            order = LabSpec(bgp=Bgp() if self.bgp else None)
+        else:
+            circuit = load_circuit(self.circuit)
+            order = LabSpec.from_circuit(circuit, load_companion(circuit), bgp=self.bgp)
+        if self.standby and order.second is None:
+            raise Refused("--standby needs a second circuit.", "Name an order with a companion: --circuit FILE.")
+        return order
 
-def wish(name: str, at: str | None, rate: str | None, bucket: str | None, share: str | None) -> Wish:
-    """Raises Refused for what cannot be read."""
-    return Wish(
-        name,
-        at,
-        _read("--rate", units.rate, rate),
-        _read("--bucket", units.size, bucket),
-        _read("--share", units.ratio, share),
-    )
+
+READ: dict[str, Callable[[str], Any]] = {
+    "rate_bps": units.rate,
+    "bucket_bytes": units.size,
+    "share": units.ratio,
+    "delay_ns": units.duration,
+    "every_ns": units.duration,
+    "down_ns": units.duration,
+    "dscp": dscp,
+    "direction": Direction,
+}
+"""How the options of a fault are read; the others are words or whole numbers above 0."""
+DIRECTIONS = (Direction.A_Z, Direction.Z_A, Direction.BOTH)
+
+
+def wish(name: str, asked: Mapping[str, str | None]) -> Wish:
+    """``asked``: by field of a wish. Raises Refused for what cannot be read."""
+    fields: dict[str, Any] = {}
+    for field, text in asked.items():
+        if text is not None:
+            fields[field] = _read(option(field), READ.get(field, _number if field in NUMBERS else str), text)
+    if fields.get("direction", Direction.BOTH) not in DIRECTIONS:
+        raise Refused(f"--direction {fields['direction']} is none of a circuit.", f"Choose {', '.join(DIRECTIONS)}.")
+    return Wish(name, **fields)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError("a whole number above 0 is needed.")
+    return int(text)
 
 
 def _layer(text: str | None) -> Layer | None:

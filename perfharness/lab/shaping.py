@@ -22,7 +22,7 @@ from typing import Any
 
 from perfharness.errors import LabFault
 from perfharness.lab.spec import LEAST_BUCKET_PACKETS, LabSpec
-from perfharness.lab.topology import End, Plan, segment
+from perfharness.lab.topology import Crossing, End, segment
 
 NS_PER_S = 1_000_000_000
 SHAPER_BURST_NS = 2_000_000
@@ -30,11 +30,14 @@ SHAPER_BURST_NS = 2_000_000
 POLICER_QUEUE_NS = 250_000
 
 
-def meter(plan: Plan, spec: LabSpec) -> None:
-    """Meter both directions as ``spec`` says, from now on; a rate of ``None`` is none."""
-    apart = spec.policer_bytes is not None or spec.overhead_bytes < 0
-    segment(plan.before_circuit, spec.rate_bps is not None and apart)
-    for end in plan.circuit:
+def meter(way: Crossing, spec: LabSpec, *, apart: bool = False) -> None:
+    """Meter both directions as ``spec`` says, from now on; a rate of ``None`` is none.
+
+    ``apart``: TCP crosses packet by packet, whatever the meter needs.
+    """
+    segmenting = spec.policer_bytes is not None or spec.overhead_bytes < 0
+    segment(way.before, apart or (spec.rate_bps is not None and segmenting))
+    for end in way.circuit:
         shape(end, spec)
 
 

@@ -1,9 +1,9 @@
-"""What the lab is to play: one circuit between an on-prem host and an ECS instance."""
+"""What the lab is to play: one circuit between an on-prem host and an ECS instance, or the two of a production pair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ from perfharness.lab.linespec import LineSpec, Rate
 from perfharness.model import Direction, Layer
 
 if TYPE_CHECKING:
-    from perfharness.order.circuit import Circuit, Endpoint
+    from perfharness.order.circuit import Circuit, Endpoint, Vbr
 
 HOST_PREFIX = 24
 """Every end host sits in a /24 of its own site."""
-CE_ALIAS = "ce-a"
+CE_ALIAS, CE_B_ALIAS = "ce-a", "ce-b"
+CLOUD_AS = 45104
 TAG_BYTES = 4
 QUEUE_NS = 50_000_000
 """How long a frame may wait for its turn: bursts of a paced sender pass, a standing overload does not."""
@@ -38,6 +39,17 @@ class Host:
     @property
     def network(self) -> IPv4Network:
         return ip_network(f"{self.address}/{HOST_PREFIX}", strict=False)  # type: ignore[return-value]  # IPv4, see _ipv4
+
+
+@dataclass(frozen=True, slots=True)
+class Bgp:
+    """The session across the link, with BFD (RFC 5880): the fastest that the provider accepts, if not ordered else."""
+
+    customer_as: int = 65010
+    cloud_as: int = CLOUD_AS
+    tx_ns: int = 200_000_000
+    rx_ns: int = 200_000_000
+    multiplier: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,12 @@ class LabSpec:
     """A second host on the LAN of the first."""
     ecs_b: Host | None = None
     """A second instance on the vSwitch of the first."""
+    bgp: Bgp | None = None
+    """``None``: static routes."""
+    second: LabSpec | None = None
+    """The other circuit of a production pair; its hosts and prefixes are those of the first."""
+    standby: bool = False
+    """The second circuit carries only while the first does not; else flows are spread over both."""
 
     def __post_init__(self) -> None:
         for host, prefix in ((self.onprem, self.onprem_prefix), (self.ecs, self.cloud_prefix)):
@@ -85,6 +103,17 @@ class LabSpec:
                 f"A policer's bucket of {self.policer_bytes} bytes is too small for packets of {self.mtu} bytes.",
                 f"Choose at least {self.least_bucket_bytes}: {LEAST_BUCKET_PACKETS} of them as the meter counts.",
             )
+        if self.second and self.second.link.overlaps(self.link):
+            raise LabFault(f"Both circuits have the link {self.link}.", "Give each its own.")
+
+    @property
+    def circuits(self) -> dict[str, LabSpec]:
+        """Each circuit by its letter."""
+        return {"a": self, "b": self.second} if self.second else {"a": self}
+
+    def with_circuits(self, circuits: Mapping[str, LabSpec]) -> LabSpec:
+        """The same with these in their places."""
+        return replace(circuits["a"], second=circuits.get("b"))
 
     @property
     def overhead_bytes(self) -> int:
@@ -129,15 +158,31 @@ class LabSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabSpec:
         """Raises TypeError for what it does not know."""
-        hosts = {key: Host(**data[key]) for key in ("onprem", "ecs", "onprem_b", "ecs_b") if data[key] is not None}
-        return cls(**{**data, **hosts, "rate_layer": Layer(data["rate_layer"])})
+        parts: dict[str, Any] = {
+            key: Host(**data[key]) for key in ("onprem", "ecs", "onprem_b", "ecs_b") if data[key] is not None
+        }
+        if data["bgp"] is not None:
+            parts["bgp"] = Bgp(**data["bgp"])
+        if data["second"] is not None:
+            parts["second"] = cls.from_json(data["second"])
+        return cls(**{**data, **parts, "rate_layer": Layer(data["rate_layer"])})
 
     @classmethod
-    def from_circuit(cls, circuit: Circuit) -> LabSpec:
+    def from_circuit(cls, circuit: Circuit, companion: Circuit | None = None, *, bgp: bool = False) -> LabSpec:
         """The lab that plays this order: its first pair of hosts, over that pair's VBR.
 
-        And beside each of the two the first other host of the order whose address is on the same LAN.
+        And beside each of the two the first other host of the order whose address is on the same LAN. Between a circuit
+        and its companion BGP decides; a single one has static routes, unless ``bgp``.
         """
+        first = cls._single(circuit, CE_ALIAS, bgp or companion is not None)
+        if companion is None:
+            return first
+        other = cls._single(companion, CE_B_ALIAS, True)
+        theirs = ("onprem", "ecs", "onprem_b", "ecs_b", "onprem_prefix", "cloud_prefix")
+        return replace(first, second=replace(other, **{name: getattr(first, name) for name in theirs}))
+
+    @classmethod
+    def _single(cls, circuit: Circuit, ce_alias: str, bgp: bool) -> LabSpec:
         by_name = {endpoint.name: endpoint for endpoint in circuit.hosts}
         pair = next((pair for pair in circuit.pairs if set(pair) <= set(by_name)), None)
         if pair is None:
@@ -147,7 +192,7 @@ class LabSpec:
         return cls(
             onprem=_host(a),
             ecs=_host(z),
-            ce_alias=circuit.ce_host.ssh.host if circuit.ce_host else CE_ALIAS,
+            ce_alias=circuit.ce_host.ssh.host if circuit.ce_host else ce_alias,
             onprem_prefix=_prefix_of(a, circuit.prefixes.onprem),
             cloud_prefix=_prefix_of(z, circuit.prefixes.cloud),
             customer_link=str(vbr.link.customer),
@@ -158,6 +203,7 @@ class LabSpec:
             rate_layer=circuit.rate_layer or Layer.L2,
             onprem_b=_beside(a, circuit.hosts),
             ecs_b=_beside(z, circuit.hosts),
+            bgp=_session(vbr) if bgp else None,
         )
 
 
@@ -166,6 +212,14 @@ def _ipv4(text: str) -> IPv4Interface:
     if not isinstance(interface, IPv4Interface):
         raise LabFault(f"The lab plays IPv4 only, not {text}.")
     return interface
+
+
+def _session(vbr: Vbr) -> Bgp:
+    if vbr.bgp is None:
+        return Bgp()
+    ends = Bgp(vbr.bgp.customer_as, vbr.bgp.cloud_as)
+    bfd = vbr.bgp.bfd
+    return replace(ends, tx_ns=bfd.tx_ns, rx_ns=bfd.rx_ns, multiplier=bfd.multiplier) if bfd else ends
 
 
 def _host(endpoint: Endpoint) -> Host:

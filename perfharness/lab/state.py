@@ -20,7 +20,7 @@ from perfharness.errors import LabFault
 from perfharness.lab.processes import Process
 
 FOLDER = Path("/run/perfharness-lab")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PATIENCE_S = 20.0
 
 
@@ -36,6 +36,10 @@ class State:
     processes: list[Process] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     """``Wish`` as JSON, in the order in which they began."""
+    built: dict[str, str] = field(default_factory=dict)
+    """How each circuit is played now, by its letter; see ``score.MODES``."""
+    cleared: dict[str, int] = field(default_factory=dict)
+    """Packets that faults which are over dropped on the circuits: circuit/direction/fault; see ``account``."""
 
     def save(self) -> None:
         write_json(FOLDER / "state.json", {"format_version": FORMAT_VERSION, **asdict(self)})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
@@ -15,7 +16,9 @@ ONPREM, CORE, CE, VBR, VPC, ECS = ("ph-onprem", "ph-core", "ph-ce-a", "ph-vbr-a"
 NAMES = (ONPREM, CORE, CE, VBR, VPC, ECS)
 ONPREM_B, ECS_B = ("ph-onprem-b", "ph-ecs-b")
 """Of the second hosts, where there are any."""
-ROUTERS = (CORE, CE, VBR, VPC)
+CE_B, VBR_B = ("ph-ce-b", "ph-vbr-b")
+"""Of the second circuit, where there is one."""
+ROUTERS = (CORE, CE, VBR, VPC, CE_B, VBR_B)
 WAN = "wan"
 TAP_QUEUE = 4096
 """Frames that a TAP holds while the wire is busy: about 50 ms at 1 Gbit/s of full-size frames."""
@@ -28,6 +31,10 @@ SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/icmp_ratelimit": "0",  # a trace through the lab is not thinned out
+}
+ROUTING = {
+    "ipv4/ip_forward": "1",
+    "ipv4/fib_multipath_hash_policy": "1",  # of two ways each flow takes one, told by its ports too
 }
 
 
@@ -54,71 +61,116 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """One circuit, and what leads to it: LAN router – CE ══ VBR – VPC router."""
+
+    letter: str
+    north: tuple[End, End]
+    circuit: tuple[End, End]
+    """The CE's end, the VBR's end."""
+    south: tuple[End, End]
+    mtu: int
+    """Of the circuit."""
+
+    @property
+    def ce(self) -> str:
+        return self.circuit[0].namespace
+
+    @property
+    def vbr(self) -> str:
+        return self.circuit[1].namespace
+
+    @property
+    def before(self) -> tuple[End, End]:
+        """The last interface that packets leave before those of the circuit, in each direction."""
+        return self.north[0], self.south[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     namespaces: tuple[str, ...]
     mtu: int
-    circuit: tuple[End, End]
-    """The CE's end, the VBR's end."""
+    crossings: tuple[Crossing, ...]
     links: tuple[tuple[End, End], ...]
-    """The others; where there is a switch, this is its first host and the gateway."""
+    """All but the circuits, the two sites' first; where there is a switch, this is its first host and the gateway."""
     switches: tuple[Switch, ...]
     routes: tuple[Route, ...]
+    """Static ones."""
+
+    @property
+    def circuit(self) -> tuple[End, End]:
+        """The first one."""
+        return self.crossings[0].circuit
 
     @property
     def hosts(self) -> tuple[End, ...]:
         """The pair first."""
-        return (self.links[0][0], self.links[-1][1], *(host for switch in self.switches for host in switch.hosts[1:]))
-
-    @property
-    def ce_lan(self) -> End:
-        """Where the CE is reached from on-prem."""
-        return self.links[1][1]
-
-    @property
-    def before_circuit(self) -> tuple[End, End]:
-        """The last interface that packets leave before those of the circuit, in each direction."""
-        return self.links[1][0], self.links[2][1]
+        (onprem, _), (_, ecs) = self.links[:2]
+        return (onprem, ecs, *(host for switch in self.switches for host in switch.hosts[1:]))
 
 
 def plan(spec: LabSpec) -> Plan:
     onprem, core_lan = _site(spec.onprem, spec.onprem_b)
     ecs, vpc_lan = _site(spec.ecs, spec.ecs_b)
-    core_up, ce_down = _transit(IPv4Network(spec.onprem_prefix))
-    vpc_up, vbr_down = _transit(IPv4Network(spec.cloud_prefix))
     lan = (End(ONPREM, spec.onprem.interface, onprem), End(CORE, "onprem", core_lan))
-    north = (End(CORE, "ce-a", core_up), End(CE, "core", ce_down))
-    circuit = (End(CE, WAN, spec.customer), End(VBR, WAN, spec.cloud))
-    south = (End(VBR, "vpc", vbr_down), End(VPC, "vbr-a", vpc_up))
     vpc = (End(VPC, "ecs", vpc_lan), End(ECS, spec.ecs.interface, ecs))
+    crossings = tuple(_crossing(letter, circuit) for letter, circuit in spec.circuits.items())
     switches = tuple(
         Switch(gateway, (first, End(name, second.interface, _on(gateway.address.network, second.address))))
         for first, gateway, name, second in ((*lan, ONPREM_B, spec.onprem_b), (*vpc[::-1], ECS_B, spec.ecs_b))
         if second is not None
     )
+    routers = tuple(name for way in crossings[1:] for name in (way.ce, way.vbr))
     return Plan(
-        namespaces=(*NAMES, *(switch.hosts[1].namespace for switch in switches)),
+        namespaces=(*NAMES, *routers, *(switch.hosts[1].namespace for switch in switches)),
         mtu=spec.mtu,
-        circuit=circuit,
-        links=(lan, north, south, vpc),
+        crossings=crossings,
+        links=(lan, vpc, *(link for way in crossings for link in (way.north, way.south))),
         switches=switches,
         routes=(
             Route(ONPREM, EVERYWHERE, lan[1]),
-            Route(CORE, spec.cloud_prefix, north[1]),
-            Route(CORE, str(spec.link), north[1]),
-            Route(CE, spec.onprem_prefix, north[0]),
-            Route(CE, spec.cloud_prefix, circuit[1]),
-            Route(VBR, spec.onprem_prefix, circuit[0]),
-            Route(VBR, spec.cloud_prefix, south[1]),
-            Route(VPC, spec.onprem_prefix, south[0]),
-            Route(VPC, str(spec.link), south[0]),
             Route(ECS, EVERYWHERE, vpc[0]),
             *(Route(switch.hosts[1].namespace, EVERYWHERE, switch.gateway) for switch in switches),
+            *(route for way in crossings for route in _to_link(way)),
+            *(() if spec.bgp else _across(crossings[0], spec)),
         ),
     )
 
 
+def _crossing(letter: str, spec: LabSpec) -> Crossing:
+    ce, vbr = (CE, VBR) if letter == "a" else (CE_B, VBR_B)
+    number = "ab".index(letter)
+    core_up, ce_down = _transit(IPv4Network(spec.onprem_prefix), number)
+    vpc_up, vbr_down = _transit(IPv4Network(spec.cloud_prefix), number)
+    return Crossing(
+        letter,
+        (End(CORE, f"ce-{letter}", core_up), End(ce, "core", ce_down)),
+        (End(ce, WAN, spec.customer), End(vbr, WAN, spec.cloud)),
+        (End(vbr, "vpc", vbr_down), End(VPC, f"vbr-{letter}", vpc_up)),
+        spec.mtu,
+    )
+
+
+def _to_link(way: Crossing) -> tuple[Route, ...]:
+    """The routers' own addresses on the circuit can be reached from both sites."""
+    link = str(way.circuit[0].address.network)
+    return Route(CORE, link, way.north[1]), Route(VPC, link, way.south[0])
+
+
+def _across(way: Crossing, spec: LabSpec) -> tuple[Route, ...]:
+    """From site to site, where no routing protocol says so."""
+    return (
+        Route(CORE, spec.cloud_prefix, way.north[1]),
+        Route(way.ce, spec.onprem_prefix, way.north[0]),
+        Route(way.ce, spec.cloud_prefix, way.circuit[1]),
+        Route(way.vbr, spec.onprem_prefix, way.circuit[0]),
+        Route(way.vbr, spec.cloud_prefix, way.south[1]),
+        Route(VPC, spec.onprem_prefix, way.south[0]),
+    )
+
+
 def build(topology: Plan, *, taps: bool) -> None:
-    """Into namespaces that exist and are empty; ``taps``: the circuit's ends are left to a wire."""
+    """Into namespaces that exist and are empty; ``taps``: the circuits' ends are left to a wire."""
     netlink = {name: _netlink(name) for name in topology.namespaces}
     try:
         for name in topology.namespaces:
@@ -127,19 +179,77 @@ def build(topology: Plan, *, taps: bool) -> None:
         for switch in topology.switches:
             _switch(netlink[switch.gateway.namespace], switch, topology.mtu)
         gateways = {switch.gateway for switch in topology.switches}
-        for a, z in topology.links + (() if taps else (topology.circuit,)):
+        for a, z in topology.links:
             if not gateways & {a, z}:
                 _veth(netlink[a.namespace], a, z)
-        for end in topology.circuit if taps else ():
-            _tap(end)
+        for way in topology.crossings:
+            _join(netlink, way, taps)
         for end in _ends(topology):
             _address(netlink[end.namespace], end, topology.mtu)
-        for route in topology.routes:
-            gateway = str(route.via.address.ip)
-            netlink[route.namespace].route("add", dst=route.target, gateway=gateway)
+        _route(netlink, topology.routes)
     finally:
         for socket in netlink.values():
             socket.close()
+
+
+def rebuild(topology: Plan, way: Crossing, *, taps: bool) -> None:
+    """One circuit anew, as a veth pair or as two TAPs; what went by it is routed again."""
+    netlink = {name: _netlink(name) for name in (way.ce, way.vbr)}
+    try:
+        for end in way.circuit:  # of a veth pair the second goes with the first
+            for index in netlink[end.namespace].link_lookup(ifname=end.interface):
+                netlink[end.namespace].link("del", index=index)
+        _join(netlink, way, taps)
+        _route(netlink, (route for route in topology.routes if route.namespace in netlink))
+    finally:
+        for socket in netlink.values():
+            socket.close()
+
+
+def reroute(topology: Plan, namespace: str) -> None:
+    """The static routes of this namespace are there again."""
+    with _netlink(namespace) as netlink:
+        _route({namespace: netlink}, (route for route in topology.routes if route.namespace == namespace))
+
+
+def unroute(namespace: str, target: str) -> None:
+    """This static route is there no more; none may have been."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    with _netlink(namespace) as netlink:
+        try:
+            netlink.route("del", dst=target)
+        except NetlinkError as error:
+            if error.code != errno.ESRCH:
+                raise
+
+
+def resize(end: End, mtu: int) -> None:
+    """The interface's MTU."""
+    with _netlink(end.namespace) as netlink:
+        (index,) = netlink.link_lookup(ifname=end.interface)
+        netlink.link("set", index=index, mtu=mtu)
+
+
+def switch_on(end: End, on: bool) -> None:
+    """The interface is up, or it is down and its routes are gone; a veth's other end then has no carrier."""
+    with _netlink(end.namespace) as netlink:
+        (index,) = netlink.link_lookup(ifname=end.interface)
+        netlink.link("set", index=index, state="up" if on else "down")
+
+
+def site(plan: Plan, host: End) -> tuple[End, ...]:
+    """Every interface from this host to the last one before the circuit."""
+    onprem = host.namespace in (ONPREM, ONPREM_B)
+    gateway = plan.links[0][1] if onprem else plan.links[1][0]
+    ports = (
+        End(gateway.namespace, f"{gateway.interface}-{letter}", gateway.address)
+        for switch in plan.switches
+        if switch.gateway == gateway
+        for letter in "ab"
+    )
+    uplinks = (end for way in plan.crossings for end in (way.north if onprem else way.south))
+    return (host, *ports, gateway, *uplinks)
 
 
 def counters(end: End) -> dict[str, int]:
@@ -191,23 +301,24 @@ def _on(network: IPv4Network, address: str) -> IPv4Interface:
     return IPv4Interface(f"{address}/{network.prefixlen}")
 
 
-def _transit(prefix: IPv4Network) -> tuple[IPv4Interface, IPv4Interface]:
-    """Between two routers of a site: the last /30 of its prefix."""
-    last = int(prefix.broadcast_address)
+def _transit(prefix: IPv4Network, number: int) -> tuple[IPv4Interface, IPv4Interface]:
+    """Between two routers of a site: the last /30 of its prefix, for the second circuit the one before."""
+    last = int(prefix.broadcast_address) - 4 * number
     return IPv4Interface((last - 2, 30)), IPv4Interface((last - 1, 30))
 
 
 def _ends(topology: Plan) -> tuple[End, ...]:
     others = tuple(host for switch in topology.switches for host in switch.hosts[1:])
-    return tuple(end for link in (*topology.links, topology.circuit) for end in link) + others
+    return tuple(end for link in topology.links for end in link) + others
 
 
 def _configure(name: str) -> None:
-    forwarding = {"ipv4/ip_forward": "1"} if name in ROUTERS else {}
     with namespaces.entered(name):
-        for key, value in (SYSCTLS | forwarding).items():
+        for key, value in (SYSCTLS | (ROUTING if name in ROUTERS else {})).items():
             path = Path("/proc/sys/net", key)
-            if path.exists():  # a kernel without IPv6 has nothing to switch off
+            if (
+                path.exists()
+            ):  # a kernel without IPv6 has nothing to switch off, one without multipath nothing to spread
                 path.write_text(value, encoding="ascii")
 
 
@@ -218,6 +329,21 @@ def _netlink(namespace: str) -> Any:
 
     with namespaces.entered(namespace):
         return IPRoute()
+
+
+def _join(netlink: Mapping[str, Any], way: Crossing, taps: bool) -> None:
+    if taps:
+        for end in way.circuit:
+            _tap(end)
+    else:
+        _veth(netlink[way.ce], *way.circuit)
+    for end in way.circuit:
+        _address(netlink[end.namespace], end, way.mtu)
+
+
+def _route(netlink: Mapping[str, Any], routes: Iterable[Route]) -> None:
+    for route in routes:
+        netlink[route.namespace].route("replace", dst=route.target, gateway=str(route.via.address.ip))
 
 
 def _veth(netlink: Any, a: End, z: End) -> None:

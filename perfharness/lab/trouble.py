@@ -17,6 +17,7 @@ from types import TracebackType
 import perfharness
 from perfharness.errors import LabFault
 from perfharness.lab import capped, hosts, namespaces, processes, shaping, state, topology
+from perfharness.lab.filters import Filter
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import FOLDER
 from perfharness.lab.topology import End
@@ -38,6 +39,8 @@ class Trouble:
 
     begin: Callable[[], None]
     undo: Callable[[], None]
+    filters: tuple[Filter, ...] = ()
+    """What counts, while it is on."""
 
     def __enter__(self) -> None:
         self.begin()
@@ -46,6 +49,20 @@ class Trouble:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.undo()
+
+
+def filtered(*filters: Filter) -> Trouble:
+    """The packet filter of routers and hosts does it."""
+
+    def begin() -> None:
+        for table in filters:
+            table.begin()
+
+    def undo() -> None:
+        for table in filters:
+            table.undo()
+
+    return Trouble(begin, undo, filters)
 
 
 def slow_nic(end: End, rate_bps: int) -> Trouble:

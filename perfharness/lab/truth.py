@@ -16,7 +16,7 @@ from perfharness.errors import LabFault
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.shaping import discipline
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.topology import End, Plan, counters
+from perfharness.lab.topology import Crossing, End, counters
 from perfharness.model import Direction
 
 FORMAT_VERSION = 1
@@ -27,8 +27,8 @@ IN_PIECES = "TCP crosses in segments of up to 64 KiB: each counts as one packet,
 NO_DROPPED_BYTES = "of what the kernel's meter drops it counts the packets, not their bytes"
 
 
-def of_veth(plan: Plan, spec: LabSpec) -> dict[str, Any]:
-    customer, cloud = plan.circuit
+def of_veth(way: Crossing, spec: LabSpec) -> dict[str, Any]:
+    customer, cloud = way.circuit
     policed = spec.policer_bytes is not None
     cannot = ([NO_TAG] if spec.vlan else []) + [NO_DELAY, NO_DROPPED_BYTES] + ([] if policed else [IN_PIECES])
     return {
@@ -42,7 +42,7 @@ def of_veth(plan: Plan, spec: LabSpec) -> dict[str, Any]:
     }
 
 
-def of_wire(plan: Plan, path: Path, spec: LabSpec, mode: str) -> dict[str, Any]:
+def of_wire(way: Crossing, path: Path, spec: LabSpec, mode: str) -> dict[str, Any]:
     """The wire's own account, and what the kernel dropped because the wire did not read it in time.
 
     Where the kernel meters (``metered-wire``), its ``meter`` is told too: it comes before the wire's ``in``.
@@ -54,7 +54,7 @@ def of_wire(plan: Plan, path: Path, spec: LabSpec, mode: str) -> dict[str, Any]:
     if told["format_version"] != FORMAT_VERSION:
         raise LabFault(f"{path} has format version {told['format_version']}, not {FORMAT_VERSION}.")
     kernel_meters = mode == "metered-wire"
-    for direction, end in zip((Direction.A_Z, Direction.Z_A), plan.circuit, strict=True):
+    for direction, end in zip((Direction.A_Z, Direction.Z_A), way.circuit, strict=True):
         here = told["directions"][direction]
         qdisc = discipline(end)
         if kernel_meters:

@@ -225,8 +225,8 @@ def test_the_state_remembers_everything_that_was_made(folder: Path) -> None:
 
 def test_a_state_of_another_version_is_refused(folder: Path) -> None:
     """It may name things that this version does not know how to remove."""
-    (folder / "state.json").write_text('{"format_version": 2}')
-    with pytest.raises(LabFault, match="format version 2, not 1"):
+    (folder / "state.json").write_text('{"format_version": 3}')
+    with pytest.raises(LabFault, match="format version 3, not 2"):
         state.load()
 
 
