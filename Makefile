@@ -7,10 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
-TEST_PACKAGES := nftables tshark
+TEST_PACKAGES := nftables tshark frr
 BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
-# Tests whose time goes into waiting and whose figures no busy machine can spoil. One file at most brings the lab up.
-WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py lab.py)
+# Tests whose time goes into waiting and whose figures no busy machine can spoil: one after the other, and nothing that
+# runs beside them uses the lab.
+WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py lab.py lab_bgp.py lab_faults.py)
 
 .PHONY: help demo test check bench fuzz lock clean
 
@@ -70,8 +71,8 @@ $(VENV)/.dev: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run
 
-# debian PACKAGES: install what is missing. A new openssh-server is only wanted for its program, so its
-# service is masked first: a test tool must not open port 22 on somebody's machine.
+# debian PACKAGES: install what is missing. A new openssh-server or frr is only wanted for its programs, so its
+# service is masked first: a test tool must not open port 22 on somebody's machine, nor make a router of it.
 define debian
 missing=; for package in $(1); do dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed' || missing="$$missing $$package"; done; \
 if [ -n "$$missing" ]; then \
@@ -80,6 +81,9 @@ if [ -n "$$missing" ]; then \
   case "$$missing" in *openssh-server*) \
     if command -v systemctl >/dev/null && ! [ -e /usr/sbin/sshd ]; then \
       $(SUDO) systemctl mask ssh.service ssh.socket >/dev/null 2>&1 && echo "The ssh service is left masked; to use it: systemctl unmask ssh.service ssh.socket"; fi;; esac; \
+  case "$$missing" in *frr*) \
+    if command -v systemctl >/dev/null && ! [ -e /usr/lib/frr/zebra ]; then \
+      $(SUDO) systemctl mask frr.service >/dev/null 2>&1 && echo "The frr service is left masked; to use it: systemctl unmask frr.service"; fi;; esac; \
   $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || exit 2; \
 fi
 endef

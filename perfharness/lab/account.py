@@ -39,8 +39,9 @@ def note(current: State, wish: Wish, spec: LabSpec) -> None:
     """A fault is about to end, and its counters with it: what it dropped on the circuit stays true."""
     if faults.FAULTS[wish.name].drops:
         for way, packets in faults.counts(wish, spec).items():
-            key = f"{wish.letter}/{way}/{wish.name}"
-            current.cleared[key] = current.cleared.get(key, 0) + packets
+            if packets:
+                key = f"{wish.letter}/{way}/{wish.name}"
+                current.cleared[key] = current.cleared.get(key, 0) + packets
 
 
 def forget(current: State, letter: str, spec: LabSpec) -> None:

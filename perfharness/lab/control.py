@@ -129,6 +129,8 @@ def clear() -> dict[str, Any]:
     """End all faults, the last one first; returns the status. Raises LabFault."""
     with _changed() as (current, spec):
         _clear(current, spec, wishes_of(current))
+        topology.forget_paths(topology.plan(spec))
+        frr.begin_anew(report.routed(current))
         frr.await_routes(report.routed(current))
         return report.of(current)
 

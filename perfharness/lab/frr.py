@@ -63,12 +63,21 @@ def await_routes(routers: Mapping[str, Router]) -> None:
         time.sleep(0.1)
 
 
+def begin_anew(routers: Mapping[str, Router]) -> None:
+    """Sessions that failed again and again try at once, and not after the pause that grew meanwhile."""
+    for router in routers.values():
+        peers = _peers(router)
+        for neighbor in router.neighbors:
+            if not neighbor.passive and peers.get(neighbor.address, {}).get("state") != ESTABLISHED:
+                _say(router.name, [f"clear bgp {neighbor.address}"])
+
+
 def problems(routers: Mapping[str, Router]) -> list[str]:
     """Sessions that are not up, or brought nothing."""
     found = []
     for router in routers.values():
         try:
-            peers = ask(router.name, "show bgp ipv4 unicast summary json")["peers"]
+            peers = _peers(router)
         except LabFault as error:
             found.append(error.message)
             continue
@@ -104,6 +113,10 @@ def configure(router: str, lines: Iterable[str]) -> None:
 def order(router: str, command: str) -> None:
     """Such as ``clear bgp *``. Raises LabFault."""
     _say(router, [command])
+
+
+def _peers(router: Router) -> dict[str, Any]:
+    return dict(ask(router.name, "show bgp ipv4 unicast summary json")["peers"])
 
 
 def _say(router: str, lines: Iterable[str]) -> str:

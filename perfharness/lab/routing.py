@@ -45,6 +45,8 @@ class Neighbor:
     policy: tuple[str, str] | None = None
     """Route maps: of what comes in, of what goes out."""
     bfd: bool = False
+    passive: bool = False
+    """The other end opens the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _edge(way: Crossing, session: Bgp, *, standby: bool) -> tuple[Router, Router
     customer, cloud = session.customer_as, session.cloud_as
     ce, vbr = name_of(way.ce), name_of(way.vbr)
     to_vbr = Neighbor(vbr, _ip(way.circuit[1]), cloud, ("FROM-CLOUD", "TO-CLOUD"), bfd=True)
-    to_ce = Neighbor(ce, _ip(way.circuit[0]), customer, bfd=True)
+    to_ce = Neighbor(ce, _ip(way.circuit[0]), customer, bfd=True, passive=True)
     to_core, to_vpc = Neighbor("core", _ip(way.north[0]), customer), Neighbor("vpc", _ip(way.south[1]), cloud)
     prefer, prolonged = (LESS, PROLONGED) if standby else (PREFERRED, 0)
     return (
@@ -129,6 +131,7 @@ def _bgpd(router: Router, spec: LabSpec) -> str:
             f"{here} description {neighbor.router}",
             f"{here} timers connect 1",
             *([f"{here} bfd profile circuit"] if neighbor.bfd else []),
+            *([f"{here} passive"] if neighbor.passive else []),
         ]
         family += [f" {here} next-hop-self"] if internal else [f" {here} maximum-prefix {MOST_ROUTES}"]
         if neighbor.policy:

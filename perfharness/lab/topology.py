@@ -238,6 +238,13 @@ def switch_on(end: End, on: bool) -> None:
         netlink.link("set", index=index, state="up" if on else "down")
 
 
+def forget_paths(plan: Plan) -> None:
+    """No host believes any more what a Packet Too Big told it within the last ten minutes."""
+    for name in plan.namespaces:
+        with namespaces.entered(name):
+            Path("/proc/sys/net/ipv4/route/flush").write_text("1", encoding="ascii")
+
+
 def site(plan: Plan, host: End) -> tuple[End, ...]:
     """Every interface from this host to the last one before the circuit."""
     onprem = host.namespace in (ONPREM, ONPREM_B)
