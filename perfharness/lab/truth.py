@@ -22,7 +22,7 @@ from perfharness.model import Direction
 FORMAT_VERSION = 1
 PATIENCE_S = 5.0
 NO_TAG = "no VLAN tag is on the wire: its bytes are counted in the rate, but no end compares it"
-NO_DELAY = "no delay, jitter, random loss, duplication or reordering: only the rate and the MTU are played"
+NO_DELAY = "no delay, jitter, duplication or reordering: the rate, the MTU and what faults drop are played"
 IN_PIECES = "TCP crosses in segments of up to 64 KiB: each counts as one packet, and its tag once"
 NO_DROPPED_BYTES = "of what the kernel's meter drops it counts the packets, not their bytes"
 
