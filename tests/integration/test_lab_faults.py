@@ -93,8 +93,8 @@ def test_a_cut_leaves_the_carrier_and_a_link_that_is_down_does_not() -> None:
     control.clear()
     changes = "/sys/class/net/wan/carrier_changes"
     before = int(ssh("ce-a", f"cat {changes}").stdout)
-    control.fault(Wish("link-flap", every_ns=400_000_000, down_ns=100_000_000))
-    time.sleep(1)
+    control.fault(Wish("link-flap", every_ns=200_000_000, down_ns=50_000_000))
+    time.sleep(0.6)
     assert int(ssh("ce-a", f"cat {changes}").stdout) >= before + 4
 
 
