@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from perfagent.wire import Code
@@ -26,7 +26,7 @@ from perfharness.fleet.remedies import with_remedy
 from perfharness.fleet.session import Session
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
-from perfharness.outcome import Outcome
+from perfharness.outcome import Ending, Outcome
 from perfharness.plan import attempt, spare
 from perfharness.severed import Severed
 
@@ -47,17 +47,9 @@ class Progress(Protocol):
 
     def event(self, host: str, event: Mapping[str, Any]) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
     def task_ended(self, task: Task, status: Status, reason: str) -> None: ...
-
-
-@dataclass(slots=True)
-class Ending:
-    """How the collection ended."""
-
-    how: str = "completed"
-    notes: list[str] = field(default_factory=list)
-    """What went wrong on the way, one sentence each."""
-    lost: HostUnusable | None = None
 
 
 KEY_BYTES = 32
@@ -101,7 +93,7 @@ def collect(
             for number in range(1, task.attempts + 1):
                 this = attempt(task, number)
                 progress.task_started(this, index, len(tasks))
-                outcome = Outcome(lost=lost, spare=extra, notes=ending.notes, care=care)
+                outcome = Outcome(lost=lost, spare=extra, notes=ending.notes, care=care, say=progress.say)
                 _run(this, fleet, folder, outcome, care.refuses(this) or severed.refuses(this))
                 if done := outcome.status is Status.COMPLETED:
                     severed.learn(this)
@@ -160,6 +152,7 @@ def _write_outcome(
         "jobs": outcome.jobs,
         "watched": outcome.watched,
         "drove": outcome.drove,
+        "acts": outcome.acts,
     }
     folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
 
@@ -226,11 +219,19 @@ def _drive_all(
         with _spared(job, outcome):
             _start(fleet, task, _told(job, said), keys, outcome)
     started = [job for job in _of(task, Role.DRIVE, outcome) if _key(job) in outcome.jobs]
-    for job in sorted(started, key=lambda job: -job.after_s):
-        with _spared(job, outcome):
-            state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, outcome.care.check)
-            _note(task, job, state, outcome)
-            outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
+    with outcome.acting(task) as acting:
+
+        def look() -> None:
+            outcome.care.check()
+            for job in started if acting.over() else ():
+                with _spared(job, outcome):
+                    _persist(fleet[job.endpoint], fleet[job.endpoint].stop, name(task, job))
+
+        for job in sorted(started, key=lambda job: -job.after_s):
+            with _spared(job, outcome):
+                state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, look)
+                _note(task, job, state, outcome)
+                outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
     if outcome.status is Status.COMPLETED:
         for job in _of(task, Role.SERVE, outcome):
             if job.one_shot and _is_there(job, outcome):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -80,6 +81,7 @@ def show_plan(circuit_file: Path, scenario_name: str, only: Sequence[str], firew
         return
     say(f"{scenario.id} on {circuit.id}\n")
     _show_tasks(tasks, circuit, say)
+    _show_acts(tasks, say)
     _show_hosts(tasks, circuit, say)
     _show_closed(tasks, say)
     _show_guard(tasks, circuit, say)
@@ -125,6 +127,16 @@ def _show_tasks(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
             "TCP is not paced: its peak is the port's speed, its bytes are reckoned at the ordered rate. "
             "It competes with all other traffic on the port."
         )
+
+
+def _show_acts(tasks: Sequence[Task], say: Callable[[str], None]) -> None:
+    """What is done to the circuit, by whom and when; put back however a task ends."""
+    for task in tasks:
+        if task.acts:
+            say(f"\n{task.id} does to the circuit, and puts back however it ends:")
+        for act in task.acts:
+            what = f"you are asked: {act.ask}" if act.ask else f"here is run: {shlex.join(act.command)}"
+            say(f"  {act.id}, {duration_text(act.after_s * 1e9)} later: {what}")
 
 
 def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:

@@ -1,11 +1,26 @@
-"""How a task goes: what `collect` learns of it on the way, and notes in task.json."""
+"""How a task goes, and a run: what `collect` learns of it on the way, and notes in task.json."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from perfharness.acts import Acting
 from perfharness.care import Care
-from perfharness.model import Status
+from perfharness.errors import HostUnusable
+from perfharness.model import Status, Task
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the collection ended."""
+
+    how: str = "completed"
+    notes: list[str] = field(default_factory=list)
+    """What went wrong on the way, one sentence each."""
+    lost: HostUnusable | None = None
 
 
 @dataclass(slots=True)
@@ -26,8 +41,25 @@ class Outcome:
     """Hosts without which the task goes on."""
     notes: list[str] = field(default_factory=list)
     care: Care = field(default_factory=Care)
+    say: Callable[[str], None] = lambda _: None
+    """Tells the person who watches what to do."""
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    """What was done to the circuit meanwhile (``acts.Acting``)."""
     answered: bool = False
     """A server has said what it knows of its driver's failure."""
+
+    @contextmanager
+    def acting(self, task: Task) -> Iterator[Acting]:
+        """What is to be done to the circuit is done beside the block, and put back however that ends."""
+        acting = Acting(task, self.say)
+        try:
+            with acting:
+                yield acting
+        finally:
+            self.acts += acting.rows
+            if acting.trouble:
+                self.fail(Status.FAILED, acting.trouble)
+                self.notes.append(acting.trouble)
 
     def fail(self, status: Status, reason: str) -> None:
         """The first thing that went wrong is the reason; what follows from it is not."""

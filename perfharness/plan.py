@@ -62,7 +62,8 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
         replace(task, id=f"{i:02d}-{task.id}{_of_pair(task) if len(circuit.pairs) > 1 else ''}")
         for i, task in enumerate(tasks, 1)
     )
-    return Plan(circuit.id, scenario.id, numbered, scenario.lease_ns / 1e9)
+    silence_s = max(task.silence_s for task in numbered)
+    return Plan(circuit.id, scenario.id, numbered, max(scenario.lease_ns / 1e9, silence_s))
 
 
 def _of_pair(task: Task) -> str:
@@ -150,7 +151,8 @@ def with_attempts(tasks: Sequence[Task]) -> list[Task]:
 
 
 def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
-    """Raises Refused when these tasks would load a circuit in service beyond what its owner agreed to (EC-002)."""
+    """Raises Refused when these tasks would cut a circuit in service, or load it beyond what its owner agreed to
+    (EC-002)."""
     if not circuit.in_service:
         return
     change, share = circuit.change, _share(circuit)
@@ -158,7 +160,7 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
     if not heavy:
         return
     names = ", ".join(task.id for task in heavy)
-    said = f"{circuit.id} is in service and these tasks load it above {share:.0%} of its rate: {names}."
+    said = f"{circuit.id} is in service and these tasks load it above {share:.0%} of its rate, or cut it: {names}."
     if change is None or not change.ticket:
         raise Refused(
             said,
@@ -179,8 +181,9 @@ def refuse_harm(tasks: Sequence[Task], circuit: Circuit, now: datetime) -> None:
 
 
 def needs_window(task: Task, circuit: Circuit) -> bool:
-    """It loads a circuit in service beyond what may be without a change record."""
-    return circuit.in_service and task.load_bps > _share(circuit) * circuit.committed_bps(_pair(task))
+    """It cuts a circuit in service, or loads it beyond what may be without a change record."""
+    heavy = task.load_bps > _share(circuit) * circuit.committed_bps(_pair(task))
+    return circuit.in_service and (heavy or bool(task.acts))
 
 
 def _share(circuit: Circuit) -> float:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfharness import __version__, evidence
+from perfharness import __version__, acts, evidence
 from perfharness.care import Care
-from perfharness.collect import Ending, collect, without
+from perfharness.collect import collect, without
 from perfharness.evaluate import evaluate, unreachable, why_again
 from perfharness.fleet.hosts import Fleet
 from perfharness.model import Run
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.order.sense import must_make_sense
+from perfharness.outcome import Ending
 from perfharness.plan import chosen, duration_s, hosts, iperf3_hosts, make_plan, refuse_harm, spare, to_json
 from perfharness.preflight import must_be_usable, must_have_room
 from perfharness.report.loading import loading
@@ -48,6 +49,7 @@ def run(
     plan = make_plan(circuit, scenario)
     tasks = chosen(plan, only)
     refuse_harm(tasks, circuit, now)
+    acts.refuse_unasked(tasks)
     names, extra = hosts(tasks), spare(tasks)
     ends = [circuit.endpoint(name) for name in names if name not in extra]
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{scenario.id}-{secrets.token_hex(2)}"

@@ -85,6 +85,10 @@ class LineView:
     def event(self, host: str, event: Mapping[str, Any]) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        """What a person is to do now."""
+        self.console.print(f"▶ {text}", markup=False, highlight=False, soft_wrap=True)
+
     def task_ended(self, task: Task, status: Status, reason: str) -> None:
         said = f": {reason}" if reason else ""
         elapsed = time.monotonic() - self._began

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from perfharness.model.judged import Criterion, Diagnosis, Evidence, Finding, Run
 from perfharness.model.measured import Fitness, Interval, LedgerRow, Measurement, Observation, Series
-from perfharness.model.planned import Guard, Job, Plan, PortUse, Role, Task
+from perfharness.model.planned import Act, Guard, Job, Plan, PortUse, Role, Task
 from perfharness.model.scope import TOGETHER, Direction, Layer, Scope, Segment, Status, Verdict, Window
 
 __all__ = [
     "TOGETHER",
+    "Act",
     "Criterion",
     "Diagnosis",
     "Direction",

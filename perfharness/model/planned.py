@@ -77,6 +77,25 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What is done to the circuit while a task's drivers run: by a command on the coordinator, or by a person.
+
+    Acts follow one another: each is begun ``after_s`` after the one before it was over, the first one after the drivers
+    were started.
+    """
+
+    id: str
+    after_s: float
+    command: tuple[str, ...] = ()
+    """Program and arguments: no shell reads them."""
+    ask: str = ""
+    """What a person is asked to do, where there is no command."""
+    deadline_s: float = 60.0
+    undoes: bool = False
+    """It puts back what the acts before it did: it is done however the task ends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """An exclusive piece of work: nothing else of ours runs on its hosts meanwhile."""
 
@@ -105,6 +124,11 @@ class Task:
     attempts: int = 1
     """How often it is done at most, in all: again only where its hosts fell short and left a row open."""
     guard: Guard | None = None
+    acts: tuple[Act, ...] = ()
+    """What is done to the circuit meanwhile. When all is done the drivers are stopped, ``settle_s`` later."""
+    settle_s: float = 0.0
+    silence_s: float = 0.0
+    """How long its hosts may be out of reach because of it: so long agents must live without hearing from us."""
     parts: tuple[Task, ...] = ()
     """Of a task of several pairs together, each pair's own, as if it were alone; ``jobs`` are those of all."""
 
