@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perfharness.model import Criterion, Layer
 from perfharness.order.circuit import Circuit
-from perfharness.order.scenario import METRICS, CriterionSpec, Literally, Reference
+from perfharness.order.scenario import CriterionSpec, Literally, Reference
 
 RATE_METRICS = ("throughput.", "capacity.", "ceiling")
 
@@ -20,7 +20,7 @@ def resolve(spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenar
         statistic=spec.statistic,
         operator=spec.operator,
         threshold=threshold,
-        unit=METRICS[spec.metric],
+        unit=spec.unit,
         origin=origin,
         mandatory=spec.mandatory,
         checklist=spec.rows,

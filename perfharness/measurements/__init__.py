@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from perfharness.measurements import (
     capacity,
     ceiling,
+    failover,
     flows,
     host,
     latency,
@@ -33,6 +34,7 @@ REGISTRY: dict[str, MeasurementKind] = {
     "rfc6349": rfc6349.Rfc6349(),
     "capacity": capacity.Capacity(),
     "policing": policing.Policing(),
+    "failover": failover.Failover(),
     "service-configuration": service_configuration.ServiceConfiguration(),
     "service-performance": service_performance.ServicePerformance(),
 }

@@ -47,10 +47,13 @@ REFERENCES = {
     "objectives.pdv": "ns",
     "objectives.loss": "1",
     "objectives.availability": "1",
+    "objectives.outage": "ns",
     "objectives.pmtu": "B",
     "objectives.rate": "bit/s",
 }
 """Values of an order that a scenario may refer to, with their units."""
+REROUTE_NS = 1_000_000_000
+"""Allowed to routers, once they know that a circuit has failed, until all packets go the other way."""
 
 
 class Ordered(NamedTuple):
@@ -146,6 +149,9 @@ class Objectives(Strict):
     """Share of packets that may be lost, each direction."""
     availability: Ratio | None = None
     """Share of time."""
+    outage_ns: Duration | None = Field(default=None, alias="outage", gt=0)
+    """How long a flow may be cut off when a circuit of a pair fails; left out, what BFD as ordered needs to notice it
+    and a second to reroute."""
     pmtu: Size | None = Field(default=None, ge=576, le=65535)
     """Largest IP packet that must arrive, bytes."""
     rate_bps: Rate | None = Field(default=None, alias="rate")
@@ -260,6 +266,7 @@ class Circuit(Strict):
     """Rows that need not hold for now."""
 
     _source: Document = PrivateAttr(default=Document("circuit", {}, {}))
+    _beside: Ce | None = PrivateAttr(default=None)
 
     @property
     def source(self) -> Document:
@@ -277,6 +284,11 @@ class Circuit(Strict):
         return self.ce if isinstance(self.ce, Ce) else None
 
     @property
+    def ces(self) -> tuple[Ce, ...]:
+        """The routers that can be read: its own, and that of the second circuit."""
+        return tuple(ce for ce in (self.ce_host, self._beside) if ce is not None)
+
+    @property
     def ce_name(self) -> str | None:
         return self.ce.name if isinstance(self.ce, Ce) else self.ce
 
@@ -286,8 +298,8 @@ class Circuit(Strict):
         return self.change.guard if self.change else Guard()
 
     def host(self, name: str) -> Endpoint | Ce:
-        """The endpoint of this name, or the CE. Raises KeyError."""
-        return self.ce_host if self.ce_host is not None and self.ce_host.name == name else self.endpoint(name)
+        """The endpoint of this name, or one of the CEs. Raises KeyError."""
+        return next((ce for ce in self.ces if ce.name == name), None) or self.endpoint(name)
 
     def endpoint(self, name: str) -> Endpoint:
         """The host of this name. Raises KeyError; where a job runs it never does."""
@@ -318,10 +330,21 @@ class Circuit(Strict):
         if reference == "order.bandwidth":
             said = "objective rate" if objectives.rate_bps else f"bandwidth of {vbr.id}"
             return Ordered(self.committed_bps(pair), "bit/s", f"order: {said}")
+        if reference == "objectives.outage" and objectives.outage_ns is None:
+            return _by_detection(vbr)
         name = reference.removeprefix("objectives.")
         attribute = next(key for key, info in Objectives.model_fields.items() if name == (info.alias or key))
         value = getattr(objectives, attribute)
         return None if value is None else Ordered(value, REFERENCES[reference], f"order: objective {name}")
+
+
+def _by_detection(vbr: Vbr) -> Ordered | None:
+    """How long an outage may be where no objective says so; None where nothing ordered notices one."""
+    bfd = vbr.bgp.bfd if vbr.bgp else None
+    if bfd is None:
+        return None
+    said = f"order: BFD of {vbr.id} notices in {bfd.detection_ns / 1e6:g} ms, and {REROUTE_NS / 1e9:g} s to reroute"
+    return Ordered(bfd.detection_ns + REROUTE_NS, "ns", said)
 
 
 def load_circuit(path: str | Path) -> Circuit:
@@ -336,7 +359,22 @@ def load_circuit(path: str | Path) -> Circuit:
 
         raise BadInput(sorted([*problems, *sense.problems_beside(source)], key=lambda problem: problem.line))
     circuit._source = source
+    circuit._beside = _companions_ce(circuit)
     return circuit
+
+
+def _companions_ce(circuit: Circuit) -> Ce | None:
+    """The router of the second circuit, where its file names one that can be read. Whether that file is well formed is
+    asked of it elsewhere (:func:`load_companion`)."""
+    if circuit.companion is None:
+        return None
+    try:
+        source = document.load(circuit.companion)
+    except BadInput:
+        return None
+    beside, _ = validate_mapping(Circuit, source.data, source)
+    mine, its = circuit.ce_name, beside.ce_host if beside else None
+    return its if its is not None and its.name != mine else None
 
 
 def load_companion(circuit: Circuit) -> Circuit | None:

@@ -53,6 +53,8 @@ METRICS = {
     **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "portspec", "tools", "footprint"), ""),
 }
 """Every metric and the unit in which it is judged; an empty unit is a count, a factor, or yes and no."""
+OTHER_UNITS = {("outage", "flaps"): "", ("outage", "survivor"): "1"}
+"""Of statistics that are counted in another unit than their metric."""
 OPERATORS = {"at_most": "<=", "at_least": ">=", "equals": "=="}
 _REFERENCE = re.compile(r"(?:(?P<percent>[0-9]+(?:\.[0-9]+)?) ?% of )?(?P<of>(?:order|objectives)\..*)")
 
@@ -103,17 +105,22 @@ class CriterionSpec(Strict):
     """Only figures of this class of service; without it, one verdict for each that the step sends."""
 
     @property
+    def unit(self) -> str:
+        """In which the figure is judged."""
+        return OTHER_UNITS.get((self.metric, self.statistic), METRICS[self.metric])
+
+    @property
     def operator(self) -> str:
         return OPERATORS[self._bound[0]]
 
     @property
     def threshold(self) -> Threshold:
-        return parse_threshold(self._bound[1], METRICS[self.metric])
+        return parse_threshold(self._bound[1], self.unit)
 
     @property
     def fallback(self) -> Literally | None:
         """The default, parsed."""
-        return None if self.default is None else parse_literal(self.default, METRICS[self.metric])
+        return None if self.default is None else parse_literal(self.default, self.unit)
 
     def directions(self, task: Task) -> tuple[Direction | None, ...]:
         """The directions of this task for which the criterion asks; empty when it does not concern the task."""

@@ -58,6 +58,11 @@ class Bfd(Strict):
     multiplier: int = Field(default=3, ge=3, le=10)
     """Missed packets until the session is down."""
 
+    @property
+    def detection_ns(self) -> int:
+        """How long a failure may be unnoticed at most (RFC 5880, section 6.8.4), both ends set alike."""
+        return self.multiplier * max(self.tx_ns, self.rx_ns)
+
 
 class Bgp(Strict):
     """The BGP session on the link."""

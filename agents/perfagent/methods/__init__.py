@@ -31,6 +31,7 @@ METHODS = {
     "flows.send": ("perfagent.methods.flows", "send"),
     "load.serve": ("perfagent.methods.load", "serve"),
     "load.drive": ("perfagent.methods.load", "drive"),
+    "edge.watch": ("perfagent.methods.watch", "edge"),
     "tune.socket_buffers": ("perfagent.methods.tune", "socket_buffers"),
     "iperf3.serve": ("perfagent.methods.iperf3", "serve"),
     "iperf3.drive": ("perfagent.methods.iperf3", "drive"),

@@ -41,11 +41,13 @@ def send(
     wait_ns: int,
     seed: int,
     signed: str = UNSIGNED,
+    in_turn: bool = False,
 ) -> dict[str, Any]:
     """Send ``rounds`` packets of each flow, one of all flows every ``interval_ns``, and read what comes back.
 
     Flow i has the i-th free source port from ``first_port`` on: the same flows in every run. The packet numbered s
-    is of flow ``schedule.flow_order(flows, rounds, seed)[s]``. Writes ``sender.rec``, and ``duplicates.rec`` if there
+    is of flow ``schedule.flow_order(flows, rounds, seed)[s]``, or s modulo ``flows`` where they go ``in_turn``, so that
+    each flow is strictly periodic. Writes ``sender.rec``, and ``duplicates.rec`` if there
     are any. ``signed`` as in ``stamp.send``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, TOOL_FAILED).
     """
     _within("port", port, 1, 65_535)
@@ -62,19 +64,21 @@ def send(
         socks = [stack.enter_context(sock) for sock in bind_flows(source, first_port, flows)]
         for sock in socks:
             sockets.set_dscp(sock, dscp)
-        order = list(schedule.flow_order(flows, rounds, seed))
+        order = [] if in_turn else list(schedule.flow_order(flows, rounds, seed))
         stream = Stream(
             peer=(sockets.canonical(peer), port),
             ssid=ssid,
             packet_bytes=(packet_bytes,),
-            packets=len(order),
+            packets=flows * rounds,
             interval_ns=interval_ns,
             wait_ns=wait_ns,
             error_word=ErrorEstimate.of_clock(clock.state()).word,
             tlv_key=tlv_key,
         )
-        sender = stack.enter_context(contextlib.closing(Sender(job, socks, stream, form, order.__getitem__)))
-        drawn = {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": len(order), "seed": seed}
+        sender = stack.enter_context(
+            contextlib.closing(Sender(job, socks, stream, form, None if in_turn else order.__getitem__))
+        )
+        drawn = {"pattern": schedule.PERIODIC, "interval_ns": interval_ns, "count": flows * rounds, "seed": seed}
         return sender.play(drawn, patience_ns=interval_ns * flows)
 
 

@@ -1,0 +1,267 @@
+"""What came of a failover test: how long flows were cut off by the cut and by the return, and what happened then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from perfharness.analysis import ledger, outage
+from perfharness.analysis.outage import Bounds, Outage
+from perfharness.evidence import TaskFiles
+from perfharness.measurements import failover_streams as streams
+from perfharness.measurements import failover_timeline as timeline
+from perfharness.measurements import probe, probe_ledger
+from perfharness.measurements.base import COUNTERS, Context, failed, fitness, window_of
+from perfharness.measurements.failover_streams import WAYS, Flow, Stream
+from perfharness.model import Fitness, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
+from perfharness.order.circuit import REROUTE_NS
+
+METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
+BEFORE, CUT, BACK = "before", "cut", "failback"
+MOST_OUTAGES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One direction: the outages of each of its flows, in the phase in which each began."""
+
+    stream: Stream
+    clock: timeline.Clock
+    least_run: int
+    """Lost probes in a row that make an outage."""
+    found: tuple[dict[str, tuple[Outage, ...]], ...]
+    """Of each flow, by phase."""
+    rows: tuple[LedgerRow, ...]
+
+    @property
+    def excused_ns(self) -> float:
+        """The time that the hosts' own losses may make up of one flow's outages."""
+        return ledger.host_loss(self.rows)[1] * self.stream.interval_ns + self.stream.clock_ns
+
+    def bounds(self, phase: str) -> list[Bounds]:
+        """How long each flow was cut off in it."""
+        found = []
+        for flow, outages in zip(self.stream.flows, self.found, strict=True):
+            unseen = outage.unseen_ns(flow.t_ns, flow.lost, self.least_run, self.stream.interval_ns)
+            each = outage.total(outages[phase], unseen, self.excused_ns)
+            found.append(replace(each, hi=each.hi + self.stream.clock_ns))
+        return found
+
+    def all(self, phase: str) -> list[Outage]:
+        return [each for outages in self.found for each in outages[phase]]
+
+
+def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
+    """Raises EvidenceBroken."""
+    done = timeline.acts(files)
+    if not {"cut", "restore"} <= done.keys():
+        return failed(task, files, "Nobody noted when the circuit was cut and when it was back.")
+    counted = replace(probe_ledger.counters(files, context), ce=None)
+    sides: list[Side] = []
+    for way in WAYS:
+        read = streams.read(files, context, way)
+        if isinstance(read, str):
+            return failed(task, files, read)
+        by = timeline.clock(files, read.sender, COUNTERS)
+        rows = streams.booked(read, context, counted, replace(task.scope, direction=way))
+        side = _side(read, by, [by.theirs(int(done[act]["started_ns"])) for act in ("cut", "restore")], rows)
+        if side is None:
+            said = (
+                f"{read.sender} had sent fewer than {streams.LEAST_STEADY} probes of a flow when the circuit was cut."
+            )
+            return failed(task, files, said)
+        sides.append(side)
+    outages = [row for side in sides for row in _told(side)]
+    return Measurement(
+        task,
+        Status.COMPLETED,
+        window=window_of(files.outcome()),
+        observations=tuple(seen for side in sides for seen in _observations(side, task, context)),
+        ledger=tuple(row for side in sides for row in side.rows),
+        fitness=_fitness(task, context, sides),
+        facts={
+            "failover": {
+                "acts": [dict(act) for act in (files.outcome() or {})["acts"]],
+                "outages": outages[:MOST_OUTAGES],
+                "flows": {side.stream.way.value: _flows(side) for side in sides},
+                "sides": {side.stream.way.value: _facts(side) for side in sides},
+                "timeline": timeline.told(task, files, outages),
+                "expected": _expected(context),
+            },
+            "prober": _prober(sides),
+        },
+    )
+
+
+def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tuple[LedgerRow, ...]) -> Side | None:
+    """``edges_ns``: when it was cut and when it was given back, by the sender's clock. None without a steady time."""
+    steady = stream.steady(edges_ns[0])
+    if min(map(len, steady)) < streams.LEAST_STEADY:
+        return None
+    least = outage.ordinary_run(steady, max(len(flow.t_ns) for flow in stream.flows))
+    found = []
+    for flow in stream.flows:
+        phases: dict[str, list[Outage]] = {BEFORE: [], CUT: [], BACK: []}
+        for each in outage.find(flow.t_ns, flow.lost, least):
+            place = int(np.searchsorted(edges_ns, _utc(flow, each.begin_ns[1]), "right"))
+            phases[(BEFORE, CUT, BACK)[place]].append(each)
+        found.append({phase: tuple(outages) for phase, outages in phases.items()})
+    return Side(stream, by, least, tuple(found), rows)
+
+
+def _utc(flow: Flow, t_ns: float) -> int:
+    """The sender's clock of the day at the probe that left then."""
+    return int(flow.utc_ns[int(np.searchsorted(flow.t_ns, t_ns))])
+
+
+# --- figures ----------------------------------------------------------------------------------------
+
+
+def _observations(side: Side, task: Task, context: Context) -> list[Observation]:
+    scope = replace(task.scope, direction=side.stream.way)
+    flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
+    said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
+    return [
+        _time("duration", side, CUT, scope, context),
+        _time("failback", side, BACK, scope, context),
+        Observation(
+            metric="outage",
+            statistic="flaps",
+            scope=scope,
+            unit="",
+            value=flaps,
+            n=len(side.stream.flows),
+            evidence=side.stream.evidence,
+            reason=said,
+            hosts=context.hosts,
+        ),
+    ]
+
+
+def _time(statistic: str, side: Side, phase: str, scope: Scope, context: Context) -> Observation:
+    each = side.bounds(phase)
+    worst = outage.worst(each)
+    return Observation(
+        metric="outage",
+        statistic=statistic,
+        scope=scope,
+        unit="ns",
+        value=worst.value,
+        n=sum(len(flow.t_ns) for flow in side.stream.flows),
+        interval=Interval(worst.lo, worst.hi, 1.0, "exact", METHOD),
+        evidence=side.stream.evidence,
+        reason=_about(side, phase, each),
+        hosts=context.hosts,
+    )
+
+
+def _about(side: Side, phase: str, each: Sequence[Bounds]) -> str:
+    """How many flows, how often, and what makes the figure doubtful."""
+    hit = sum(bounds.value > 0 for bounds in each)
+    if not hit:
+        said = f"None of {len(each)} flows lost {side.least_run} probes in a row."
+    elif hit == len(each):
+        said = f"All {hit} flows were cut off." if hit > 1 else "The flow was cut off."
+    else:
+        said = f"{hit} of {len(each)} flows were cut off, the others lost nothing of the kind."
+    if any(math.isinf(outage.most_ns) for outage in side.all(phase)):
+        said += " It had not ended when the test did."
+    if side.all(BEFORE):
+        said += " It was cut off before anything was done to it, too."
+    host = ledger.host_loss(side.rows)[1]
+    return said + (f" The hosts may have lost {host:,} of its probes." if host else "")
+
+
+# --- for report and diagnosis -----------------------------------------------------------------------
+
+
+def _told(side: Side) -> list[dict[str, Any]]:
+    """Each outage; times by the coordinator's clock, None where an edge was not seen."""
+    rows = []
+    for flow, phases in zip(side.stream.flows, side.found, strict=True):
+        for phase, outages in phases.items():
+            for each in outages:
+                open_end = math.isinf(each.end_ns[1])
+                rows.append(
+                    {
+                        "direction": side.stream.way.value,
+                        "source_port": flow.source_port,
+                        "phase": phase,
+                        "clock": side.stream.sender,
+                        "begin_ns": side.clock.ours(_utc(flow, each.begin_ns[1])),
+                        "end_ns": None if open_end else side.clock.ours(_utc(flow, each.end_ns[1])),
+                        "open_ns": side.clock.open_ns + side.stream.interval_ns,
+                        "lost": each.lost,
+                        "returns": each.returns,
+                        "length_ns": each.length_ns,
+                        "least_ns": each.least_ns,
+                        "most_ns": None if math.isinf(each.most_ns) else each.most_ns,
+                    }
+                )
+    return sorted(rows, key=lambda row: (row["begin_ns"], row["source_port"]))
+
+
+def _flows(side: Side) -> list[dict[str, Any]]:
+    """Each flow, with [figure, least, most] of both phases in ns; most is None where it had no end."""
+    times = {phase: [_plain(bounds) for bounds in side.bounds(phase)] for phase in (CUT, BACK)}
+    return [
+        {
+            "source_port": flow.source_port,
+            "sent": len(flow.t_ns),
+            "lost": int(flow.lost.sum()),
+            "outage_ns": times[CUT][at],
+            "failback_ns": times[BACK][at],
+        }
+        for at, flow in enumerate(side.stream.flows)
+    ]
+
+
+def _plain(bounds: Bounds) -> list[float | None]:
+    return [bounds.value, bounds.lo, None if math.isinf(bounds.hi) else bounds.hi]
+
+
+def _facts(side: Side) -> dict[str, Any]:
+    stream = side.stream
+    return {
+        "interval_ns": stream.interval_ns,
+        "least_run": side.least_run,
+        "overtaken": stream.overtaken,
+        "timer_error_ns": dict(stream.timer_error_ns),
+        "clock_ahead_ns": side.clock.ahead_ns,
+        "clock_open_ns": side.clock.open_ns,
+        "start_ns": side.clock.ours(int(stream.flows[0].utc_ns[0])),
+        "end_ns": side.clock.ours(int(stream.flows[0].utc_ns[-1])),
+    }
+
+
+def _expected(context: Context) -> dict[str, Any]:
+    """What the order lets one expect: how soon BFD notices, and what is allowed for rerouting after that."""
+    bgp = context.circuit.vbr_of((context.a.name, context.z.name)).bgp
+    bfd = bgp.bfd if bgp else None
+    return {"detection_ns": bfd.detection_ns if bfd else None, "reroute_ns": REROUTE_NS}
+
+
+def _prober(sides: Sequence[Side]) -> Mapping[str, Any]:
+    counts = {name: sum(int(side.stream.sent[name]) for side in sides) for name in ("sent", "missed", "send_errors")}
+    worst = {name: max(side.stream.timer_error_ns[name] for side in sides) for name in probe.TIMER_QUANTILES}
+    replied = sum(int(side.stream.sent.get("received", 0)) for side in sides)
+    return {**counts, "replied": replied, "stamps": {}, "timer_error_ns": worst}
+
+
+def _fitness(task: Task, context: Context, sides: Sequence[Side]) -> tuple[Fitness, ...]:
+    """A host is fit whose stream kept its schedule: what it did not send tells of no outage."""
+    rows = []
+    for host in context.hosts:
+        reasons = []
+        for side in sides:
+            sent = side.stream.sent
+            due = sent["sent"] + sent["missed"] + sent["send_errors"]
+            if side.stream.sender == host and sent["sent"] < probe.LEAST_KEPT * due:
+                reasons.append(f"it offered {sent['sent']:,} of the {due:,} probes of its schedule")
+        evidence = tuple(path for side in sides if side.stream.sender == host for path in side.stream.evidence)
+        rows.append(fitness(host, task, reasons, evidence))
+    return tuple(rows)
