@@ -47,6 +47,12 @@ class RecordsInPlace:
         for at in range(HEADER_BYTES, min(size, _READY_BYTES), mmap.PAGESIZE):
             self.map[at] = 0  # the first touch of a page costs what several packets at 10 kHz have
         self._released = 0
+        self._path = path
+
+    def trim(self, count: int) -> None:
+        """Nothing comes after these first records: a stream that was stopped early leaves no room behind. The last call
+        of all."""
+        os.truncate(self._path, HEADER_BYTES + count * RECORD_BYTES)
 
     def release(self, seq: int) -> None:
         """Let go of the memory (not of the data) of all records before ``seq``."""

@@ -118,6 +118,8 @@ class Sender:
         self.run((start_mono_ns + offset_ns for offset_ns in offsets_ns), patience_ns)
         drops = [sockets.receive_drops(sock) for sock in self._socks]
         known = [count for count in drops if count is not None]
+        if self.attempted < self._stream.packets:
+            self._records.trim(self.attempted)
         return {
             "source_ports": [sock.getsockname()[1] for sock in self._socks],
             "start_mono_ns": start_mono_ns,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from perfharness.judge import mtu
 from perfharness.judge.ceiling import host_limit
 from perfharness.judge.delay import above_objective, out_of_order
+from perfharness.judge.failover import failover_slow
 from perfharness.judge.filtered import probes_filtered
 from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer
 from perfharness.judge.link import link_member
@@ -45,6 +46,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     loss,
     dscp_remarked,
     link_member,
+    failover_slow,
     clock_unsynchronised,
     probes_filtered,
     above_objective,

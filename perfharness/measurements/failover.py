@@ -36,7 +36,7 @@ from perfharness.order.values import Text
 from perfharness.order.wrong import wrong
 
 STATISTICS = ("duration", "failback", "flaps")
-COMMAND_S, PERSON_S = 60.0, 600.0
+COMMAND_S, PERSON_S = 60.0, 300.0
 """How long a hook may take unless it says otherwise."""
 WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
@@ -54,7 +54,7 @@ class Hook(Strict):
     ask: Text | None = Field(default=None, examples=["Pull the fibre of circuit A, then press Enter."])
     """What a person at the terminal is asked to do."""
     within_ns: Duration | None = Field(default=None, alias="within", gt=0)
-    """How long that may take; a minute for a command, ten for a person."""
+    """How long that may take; a minute for a command, five for a person."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -74,8 +74,7 @@ class FailoverParams(Params):
     restore: Hook
     """What gives it back; done also when the run fails or is interrupted."""
     event: Literal["cut", "shutdown", "silent"] = "cut"
-    """A planned cut that the carrier shows, a BGP session that is shut down, or a failure that only BFD or BGP's hold
-    timer notice."""
+    """A cut that the carrier shows, a BGP session that is shut down, or a failure that only timers notice."""
     before_ns: Duration = Field(default=5_000_000_000, alias="before", ge=2_000_000_000, le=600_000_000_000)
     down_ns: Duration = Field(default=20_000_000_000, alias="down", ge=1_000_000_000, le=3_600_000_000_000)
     after_ns: Duration = Field(default=20_000_000_000, alias="after", ge=1_000_000_000, le=3_600_000_000_000)
@@ -123,7 +122,7 @@ class Failover:
                 privileges=(probe.PRIVILEGE,),
                 yields={"outage": WAYS},
                 acts=(
-                    _act("cut", params.cut, params.before_ns),
+                    replace(_act("cut", params.cut, params.before_ns), kind=params.event),
                     replace(_act("restore", params.restore, params.down_ns), undoes=True),
                 ),
                 settle_s=params.after_ns / 1e9,

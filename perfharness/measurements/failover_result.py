@@ -23,6 +23,7 @@ from perfharness.order.circuit import REROUTE_NS
 METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
 BEFORE, CUT, BACK = "before", "cut", "failback"
 MOST_OUTAGES = 500
+UNSEEN = "Nothing shows that a circuit was cut: no flow was cut off, and no router that could be read saw any change."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +77,23 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
             return failed(task, files, said)
         sides.append(side)
     outages = [row for side in sides for row in _told(side)]
+    events = timeline.told(task, files, outages)
+    shown = any(row["phase"] == CUT for row in outages) or any(row["who"] in _routers(task) for row in events)
     return Measurement(
         task,
         Status.COMPLETED,
         window=window_of(files.outcome()),
-        observations=tuple(seen for side in sides for seen in _observations(side, task, context)),
+        observations=tuple(seen for side in sides for seen in _observations(side, task, context, shown)),
         ledger=tuple(row for side in sides for row in side.rows),
         fitness=_fitness(task, context, sides),
         facts={
             "failover": {
+                "event": next((act.kind for act in task.acts if act.kind), ""),
                 "acts": [dict(act) for act in (files.outcome() or {})["acts"]],
                 "outages": outages[:MOST_OUTAGES],
                 "flows": {side.stream.way.value: _flows(side) for side in sides},
                 "sides": {side.stream.way.value: _facts(side) for side in sides},
-                "timeline": timeline.told(task, files, outages),
+                "timeline": events,
                 "expected": _expected(context),
             },
             "prober": _prober(sides),
@@ -113,6 +117,10 @@ def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tup
     return Side(stream, by, least, tuple(found), rows)
 
 
+def _routers(task: Task) -> set[str]:
+    return {job.endpoint for job in task.jobs if job.id == timeline.WATCH}
+
+
 def _utc(flow: Flow, t_ns: float) -> int:
     """The sender's clock of the day at the probe that left then."""
     return int(flow.utc_ns[int(np.searchsorted(flow.t_ns, t_ns))])
@@ -121,8 +129,13 @@ def _utc(flow: Flow, t_ns: float) -> int:
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def _observations(side: Side, task: Task, context: Context) -> list[Observation]:
+def _observations(side: Side, task: Task, context: Context, shown: bool) -> list[Observation]:
+    """``shown``: something tells that the circuit of these flows was cut."""
     scope = replace(task.scope, direction=side.stream.way)
+    if not shown:
+        why = f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
+        units = {"duration": "ns", "failback": "ns", "flaps": ""}
+        return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]
     flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
     said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
     return [

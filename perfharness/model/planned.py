@@ -93,6 +93,8 @@ class Act:
     deadline_s: float = 60.0
     undoes: bool = False
     """It puts back what the acts before it did: it is done however the task ends."""
+    kind: str = ""
+    """What it is, for the measurement and the report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,90 @@
+"""Failover or failback takes too long: which timer would explain it, and which side noticed late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from perfharness.judge.material import where
+from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
+
+SECOND_NS = 10**9
+TIMERS = (
+    (3 * SECOND_NS, "BFD at its defaults (1000 ms × 3)"),
+    (9 * SECOND_NS, "a BGP hold time of 9 s"),
+    (16 * SECOND_NS, "the provider's health check at its defaults (2 s × 8)"),
+    (30 * SECOND_NS, "a BGP hold time of 30 s"),
+    (90 * SECOND_NS, "a BGP hold time of 90 s"),
+    (180 * SECOND_NS, "a BGP hold time of 180 s"),
+)
+"""What commonly ends an outage, and how long it takes at most."""
+EARLY = 0.3
+"""A hold timer runs since the last keepalive: an outage may be shorter by about the share that lies between two."""
+NOTICED = ("route", "bgp", "bfd", "carrier")
+TWO_WAYS = {Direction.A_Z: (Segment.CE, "own"), Direction.Z_A: (Segment.CLOUD_EDGE, "cloud")}
+"""Who sends traffic another way in each direction."""
+
+
+def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """Flows were cut off for longer than is allowed."""
+    for finding in findings:
+        if (finding.metric, finding.verdict) != ("outage", Verdict.FAIL) or finding.statistic not in (
+            "duration",
+            "failback",
+        ):
+            continue
+        facts = next((item.facts for item in measurements if item.task.id == finding.task), {}).get("failover")
+        if facts is None or finding.scope.direction not in TWO_WAYS:
+            continue
+        segment, owner = TWO_WAYS[finding.scope.direction]
+        back = finding.statistic == "failback"
+        explained = _explained(float(finding.value or 0), facts) if not back else ""
+        noticed, missed = _noticed(facts, "restore" if back else "cut")
+        yield Diagnosis(
+            cause="failover-slow",
+            certainty="proven",
+            segment=segment,
+            owner=owner,
+            because=tuple(each for each in (f"{where(finding)}: {finding.reason}", explained, noticed) if each),
+            against=(missed,) if missed else (),
+            checklist=finding.checklist,
+            next="Compare BFD at both ends with the order: on, its interval and multiplier. Without it only BGP's hold "
+            "time or the health check notices a failure."
+            if not back
+            else "Let a circuit that returns carry traffic only when its routes are complete at both ends.",
+        )
+
+
+def _explained(length_ns: float, facts: Mapping[str, Any]) -> str:
+    """The detection time that this outage looks like."""
+    reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
+    timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
+    fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
+    restored = _since_cut(facts, "restore")
+    if restored is not None and length_ns >= 0.95 * restored:
+        return "It ended only when the circuit was given back: nothing took over."
+    return f"A failure that is noticed by {' or '.join(fitting)} takes that long." if fitting else ""
+
+
+def _since_cut(facts: Mapping[str, Any], act: str) -> float | None:
+    times = {row["id"]: float(row["started_ns"]) for row in reversed(facts["acts"])}
+    return times[act] - times["cut"] if {act, "cut"} <= times.keys() else None
+
+
+def _noticed(facts: Mapping[str, Any], act: str) -> tuple[str, str]:
+    """What the first router that was read said after this act; and that none was, where none was."""
+    started_ns = next((row["started_ns"] for row in facts["acts"] if row["id"] == act), None)
+    rows = [row for row in facts["timeline"] if row["what"] in NOTICED]
+    if not rows:
+        return "", "No router told of any change, so which side noticed late was not seen."
+    later = [row for row in rows if started_ns is not None and row["t_ns"] >= started_ns - row["open_ns"]]
+    if not later:
+        return "", "The routers that were read told of no change after it."
+    first, after_s = later[0], (later[0]["t_ns"] - (started_ns or 0)) / 1e9
+    route = next((row for row in later if row["what"] == "route"), None)
+    said = (
+        f"{first['who']} saw it {after_s:.1f} s after the {act} began ({first['what']} {first['of']}: {first['said']})"
+    )
+    if route is not None and route is not first:
+        said += f", and its route changed after {(route['t_ns'] - (started_ns or 0)) / 1e9:.1f} s"
+    return f"{said}.", ""

@@ -1,0 +1,137 @@
+"""Failover: how long each flow was cut off, when, and what routers did meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perfharness.model import Direction, Measurement
+from perfharness.report import outages, text, words
+from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
+from perfharness.report.dossier import Dossier
+
+NAME = "Failover"
+WAYS = (Direction.A_Z, Direction.Z_A)
+MOST_FLOWS, MOST_ROWS = 12, 80
+"""Flows of a direction that are drawn, and rows of the timeline that are printed."""
+LEGEND = (
+    "Each flow is a probe stream with a source port of its own; routers that share flows among circuits put some on "
+    "each. An outage is a run of lost probes that ordinary loss does not explain: its length is their number times the "
+    "interval, and lies within an interval and the prober's own timing of that. Times are by the coordinator's clock; "
+    "± is how well a host's clock is tied to it, and for an outage the interval of its probes."
+)
+_EVENTS = {"cut": "a cut", "shutdown": "a BGP session shut down", "silent": "a failure that no carrier shows"}
+
+
+def build(dossier: Dossier) -> Section:
+    done = [item for item in dossier.measured("failover") if "failover" in item.facts]
+    if not done:
+        return Section("failover", NAME, absent("No circuit was cut in this run."))
+    blocks = [block for item in done for block in _blocks(dossier, item)]
+    return Section("failover", NAME, (*blocks, Para(LEGEND, "note")))
+
+
+def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
+    facts = item.facts["failover"]
+    yield Sub(item.task.step + (f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""))
+    yield Para(_in_words(facts))
+    yield _chart(item, facts)
+    yield Table(
+        ("Source port", ">Probes", ">Lost", ">Outage", ">", ">Outage on return", ">"),
+        tuple(_flow(way, flow) for way in WAYS for flow in facts["flows"][way.value]),
+        (14, 14, 12, 15, 15, 15, 15),
+        caption="Each flow, with the bounds of its outages",
+    )
+    rows = facts["timeline"]
+    yield Table(
+        ("When (UTC)", ">±", "Who", "What", "Of", "Said"),
+        tuple(_event(row) for row in rows[:MOST_ROWS]),
+        (17, 9, 13, 15, 18, 28),
+        caption="What happened" + (f", the first {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""),
+        small=True,
+    )
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    expected = facts["expected"]
+    said = f"{_EVENTS.get(facts['event'], 'An event')} was played, and put back.".capitalize()
+    if expected["detection_ns"] is None:
+        return f"{said} The order names no BFD, which would say how soon a failure is noticed."
+    noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
+    return f"{said} BFD as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+
+
+def _chart(item: Measurement, facts: Mapping[str, Any]) -> Chart:
+    sides = facts["sides"]
+    start_ns = min(side["start_ns"] for side in sides.values())
+    length_s: float = (max(side["end_ns"] for side in sides.values()) - start_ns) / 1e9
+
+    def at(t_ns: int | None) -> float:
+        return length_s if t_ns is None else float(min(max((t_ns - start_ns) / 1e9, 0.0), length_s))
+
+    bars = [
+        outages.Bar(
+            f"{words.direction(way)} {flow['source_port']}",
+            way,
+            tuple(
+                (at(row["begin_ns"]), at(row["end_ns"]))
+                for row in facts["outages"]
+                if (row["direction"], row["source_port"]) == (way.value, flow["source_port"])
+            ),
+        )
+        for way in WAYS
+        for flow in sorted(facts["flows"][way.value], key=lambda flow: -flow["lost"])[:MOST_FLOWS]
+    ]
+    doers = {"coordinator", *(row["clock"] for row in facts["outages"])}
+    marks = [
+        outages.Mark(f"{row['who']} {row['what']}", at(row["t_ns"]))
+        for row in facts["timeline"]
+        if row["who"] not in doers
+    ]
+    acts = [(act["id"], at(act["started_ns"]), at(act["ended_ns"])) for act in facts["acts"]]
+    svg = outages.timeline(bars, marks, acts, (start_ns, length_s), f"{item.task.id}-failover")
+    return Chart(svg, "When flows were cut off", _caption(facts))
+
+
+def _caption(facts: Mapping[str, Any]) -> str:
+    said = []
+    for way in WAYS:
+        flows = facts["flows"][way.value]
+        hit = [flow for flow in flows if flow["outage_ns"][0] > 0]
+        longest = max((flow["outage_ns"][0] for flow in hit), default=0)
+        length = f", the longest for {text.delay(longest)}" if hit else ""
+        said.append(f"{words.direction(way)}: {len(hit)} of {len(flows)} flows cut off{length}")
+    return "; ".join(said) + "."
+
+
+def _flow(way: Direction, flow: Mapping[str, Any]) -> Row:
+    return Row(
+        (
+            Cell(str(flow["source_port"]), kind="code"),
+            Cell(text.count(flow["sent"]), kind="num"),
+            Cell(text.count(flow["lost"]), kind="num"),
+            *_time(flow["outage_ns"]),
+            *_time(flow["failback_ns"]),
+        ),
+        group=words.direction(way),
+    )
+
+
+def _time(bounds: Sequence[float | None]) -> tuple[Cell, Cell]:
+    value, lo, hi = bounds
+    most = "no end seen" if hi is None else f"to {text.delay(hi)}"
+    within = f"at most {text.delay(hi)}" if not value and hi is not None else f"{text.delay(lo or 0)} {most}"
+    return Cell(text.delay(value) if value else "none", kind="num"), Cell(within, kind="num")
+
+
+def _event(row: Mapping[str, Any]) -> Row:
+    return Row(
+        (
+            Cell(text.moment(row["t_ns"], "%H:%M:%S") + f".{row['t_ns'] // 10**6 % 1000:03}"),
+            Cell(text.delay(row["open_ns"]) if row["open_ns"] else text.NONE, kind="num"),
+            Cell(row["who"]),
+            Cell(row["what"], kind="head"),
+            Cell(words.direction(Direction(row["of"])) if row["of"] in [way.value for way in WAYS] else row["of"]),
+            Cell(row["said"]),
+        )
+    )
