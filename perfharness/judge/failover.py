@@ -38,7 +38,7 @@ def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measuremen
             continue
         segment, owner = TWO_WAYS[finding.scope.direction]
         back = finding.statistic == "failback"
-        explained = _explained(float(finding.value or 0), facts) if not back else ""
+        explained = "" if back else _explained(finding, facts)
         noticed, missed = _noticed(facts, "restore" if back else "cut")
         yield Diagnosis(
             cause="failover-slow",
@@ -55,20 +55,26 @@ def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measuremen
         )
 
 
-def _explained(length_ns: float, facts: Mapping[str, Any]) -> str:
+def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     """The detection time that this outage looks like."""
+    length_ns = float(finding.value or 0)
     reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
     timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
-    restored = _since_cut(facts, "restore")
-    if restored is not None and length_ns >= 0.95 * restored:
+    if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."
     return f"A failure that is noticed by {' or '.join(fitting)} takes that long." if fitting else ""
 
 
-def _since_cut(facts: Mapping[str, Any], act: str) -> float | None:
-    times = {row["id"]: float(row["started_ns"]) for row in reversed(facts["acts"])}
-    return times[act] - times["cut"] if {act, "cut"} <= times.keys() else None
+def _outlasted(finding: Finding, facts: Mapping[str, Any]) -> bool:
+    """A flow was still cut off when the circuit was about to be given back."""
+    restored_ns = next((row["started_ns"] for row in facts["acts"] if row["id"] == "restore"), None)
+    ends = [
+        row["end_ns"]
+        for row in facts["outages"]
+        if (row["phase"], row["direction"]) == ("cut", finding.scope.direction)
+    ]
+    return restored_ns is not None and any(end is None or end >= restored_ns for end in ends)
 
 
 def _noticed(facts: Mapping[str, Any], act: str) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         sides.append(side)
     outages = [row for side in sides for row in _told(side)]
     events = timeline.told(task, files, outages)
-    shown = any(row["phase"] == CUT for row in outages) or any(row["who"] in _routers(task) for row in events)
+    shown = any(row["phase"] != BEFORE for row in outages) or any(row["who"] in _routers(task) for row in events)
     return Measurement(
         task,
         Status.COMPLETED,

@@ -69,6 +69,6 @@ def cut_off(line: dict[str, Any]) -> dict[int, range]:
     found = {}
     probes = (track for track in line["flows"] if track["flow"]["destination_port"] == 862)
     for track in probes:
-        for first, count in track.get("log", {}).get("packets", {}).get("cut", ()):
+        for first, count in track["log"]["packets"].get("dropped", ()):
             found[track["flow"]["source_port"]] = range(first, first + count)
     return found

@@ -1,0 +1,273 @@
+"""What a failover test says: outages each way and flow by flow, what the circuit owes, and why it took so long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfharness import evidence
+from perfharness.errors import BadInput, Refused
+from perfharness.judge.diagnosis import diagnose
+from perfharness.judge.judge import judge
+from perfharness.measurements import REGISTRY, Context
+from perfharness.model import Direction, Finding, Measurement, Task, Verdict
+from perfharness.order.circuit import Ce, Circuit, load_circuit
+from perfharness.order.scenario import Scenario, find_shipped, load_scenario
+from perfharness.order.vbr import Bfd, Bgp
+from perfharness.plan import make_plan, refuse_harm
+from tests.unit.job_files import CIRCUIT, CONTEXT, _leave, counters, find, task_of
+from tests.unit.probe_stream import START_UNIX_NS, Packet, files
+
+FLOWS, INTERVAL_NS, SECONDS = 2, 1_000_000, 9
+CUT_NS, RESTORE_NS = START_UNIX_NS + 3 * 10**9, START_UNIX_NS + 6 * 10**9
+HOOK = {"command": ["true"]}
+CE = Ce.model_validate({"name": "ce-1", "ssh": {"host": "ce-1"}, "lan": "lan", "wan": "wan"})
+WITH_CE = replace(CONTEXT, circuit=CIRCUIT.model_copy(update={"ce": CE}))
+A_Z, Z_A = Direction.A_Z, Direction.Z_A
+Lost = Callable[[int, float], bool]
+"""Whether the probe of this flow that is sent at this time (s) is lost."""
+
+
+def nothing(_flow: int, _at_s: float) -> bool:
+    return False
+
+
+def between(begin_s: float, end_s: float, *flows: int) -> Lost:
+    return lambda flow, at_s: begin_s <= at_s < end_s and flow in (flows or range(FLOWS))
+
+
+def a_task(context: Context = CONTEXT, **params: Any) -> Task:
+    return task_of("failover", context, cut=HOOK, restore=HOOK, flows=FLOWS, **params)
+
+
+def measured(
+    tmp_path: Path,
+    there: Lost = nothing,
+    back: Lost = nothing,
+    context: Context = CONTEXT,
+    edge: Sequence[dict[str, Any]] = (),
+    **said: Any,
+) -> Measurement:
+    """Of a cut from second 3 to second 6 that lost these probes of the streams; ``said`` of them by both ends."""
+    task = a_task(context)
+    folder = evidence.create(tmp_path, "c", "r", {})
+    for way, lost in ((A_Z, there), (Z_A, back)):
+        gap_ns = INTERVAL_NS // FLOWS
+        packets = [Packet(seq) for seq in range(SECONDS * 10**9 // gap_ns)]
+        for packet in packets:
+            if lost(packet.seq % FLOWS, packet.seq * gap_ns / 1e9):
+                packet.forward_ns = None
+        rec, log, result = files(packets, gap_ns)
+        own = {"sent": len(packets), "missed": 0, "send_errors": 0, "received": 0, "source_ports": [61000, 61001]}
+        data = {**result, **own, "start_unix_ns": START_UNIX_NS, "rxq_dropped": 0, **said}
+        for job in task.jobs:
+            if job.id == f"probe-{way.value}":
+                _leave(folder, task, job, data, "sender.rec", rec)
+            if job.id == f"reflector-{way.value}":
+                _leave(folder, task, job, data, "reflector.rec", log)
+    for job in task.jobs:
+        if job.method == "host.counters":
+            _leave(folder, task, job, {}, "counters.jsonl", counters(rcvbuf=said.get("rxq_dropped", 0)))
+        if job.method == "edge.watch":
+            rows = "\n".join(map(json.dumps, [{"format_version": 1}, *edge]))
+            _leave(folder, task, job, {}, "edge.jsonl", rows.encode())
+    acts = [
+        {"id": "cut", "command": ["true"], "started_ns": CUT_NS, "ended_ns": CUT_NS, "trouble": ""},
+        {"id": "restore", "command": ["true"], "started_ns": RESTORE_NS, "ended_ns": RESTORE_NS, "trouble": ""},
+    ]
+    done = {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2, "acts": acts}
+    folder.write_json(f"raw/{task.id}/task.json", done)
+    return REGISTRY["failover"].analyse(task, folder.files(task.id), context)
+
+
+def findings(measurement: Measurement, circuit: Circuit = CIRCUIT) -> list[Finding]:
+    plan = load_scenario("failover")
+    measurement = replace(measurement, task=replace(measurement.task, step="cut"))
+    rows = judge(circuit, plan, [measurement], (), date(2027, 1, 1), {})
+    return [row for row in rows if row.metric == "outage" and row.operator]
+
+
+def test_each_direction_and_phase_has_its_own_outage(tmp_path: Path) -> None:
+    """A cut of 1.2 s there, seen for 0.4 s back, and a return that costs 50 ms: each with bounds an interval away."""
+    seen = measured(
+        tmp_path,
+        lambda flow, at_s: between(3.0, 4.2)(flow, at_s) or between(7.0, 7.05)(flow, at_s),
+        between(3.0, 3.4),
+    )
+    for way, statistic, length_s in (
+        (A_Z, "duration", 1.2),
+        (A_Z, "failback", 0.05),
+        (Z_A, "duration", 0.4),
+        (Z_A, "failback", 0.0),
+    ):
+        found = find(seen, "outage", statistic, way)
+        assert found.interval is not None and found.interval.lo <= length_s * 1e9 <= found.interval.hi
+        assert found.value == pytest.approx(length_s * 1e9, abs=INTERVAL_NS)
+        assert found.interval.hi - found.interval.lo <= 3 * INTERVAL_NS
+    assert [find(seen, "outage", "flaps", way).value for way in (A_Z, Z_A)] == [0, 0]
+
+
+def test_only_the_flows_of_the_cut_circuit_are_hit(tmp_path: Path) -> None:
+    """Where routers share flows among circuits the others lose nothing: the worst flow counts, and each is told."""
+    seen = measured(tmp_path, between(3.0, 4.0, 1))
+    found = find(seen, "outage", "duration", A_Z)
+    assert "1 of 2 flows were cut off" in found.reason
+    first, second = seen.facts["failover"]["flows"]["a-z"]
+    assert (first["lost"], first["outage_ns"][0]) == (0, 0)
+    assert second["outage_ns"][0] == pytest.approx(1e9, abs=INTERVAL_NS)
+    assert find(seen, "outage", "duration", Z_A).value == 0
+
+
+def test_a_flap_is_counted(tmp_path: Path) -> None:
+    """Back, gone and back again is no recovery."""
+    seen = measured(tmp_path, lambda flow, at_s: between(7, 7.2)(flow, at_s) or between(7.5, 7.6)(flow, at_s))
+    assert find(seen, "outage", "flaps", A_Z).value == 1
+    assert find(seen, "outage", "failback", A_Z).value == pytest.approx(3e8, abs=2 * INTERVAL_NS)
+
+
+def test_a_cut_that_nothing_shows_is_no_pass(tmp_path: Path) -> None:
+    """Perhaps no flow took that circuit, perhaps it was not cut: where no router saw anything it is not measured."""
+    seen = measured(tmp_path / "nobody")
+    found = find(seen, "outage", "duration", A_Z)
+    assert found.value is None and found.reason.startswith("Nothing shows that a circuit was cut")
+    row = {"mono_ns": 1, "what": "carrier", "of": "wan"}
+    edge = [{**row, "t_ns": START_UNIX_NS, "state": "up"}, {**row, "t_ns": CUT_NS + 10**8, "state": "no carrier"}]
+    seen = measured(tmp_path / "carrier", context=WITH_CE, edge=edge)
+    found = find(seen, "outage", "duration", A_Z)
+    assert found.value == 0 and found.interval is not None and found.interval.hi <= 5 * INTERVAL_NS
+
+
+def test_what_a_host_dropped_is_no_outage_for_certain(tmp_path: Path) -> None:
+    """As many probes as its socket dropped are taken off the lower bound."""
+    seen = measured(tmp_path, between(4.0, 4.1), rxq_dropped=80)
+    found = find(seen, "outage", "duration", A_Z)
+    assert found.interval is not None and found.interval.lo < 25 * INTERVAL_NS
+    assert found.interval.hi == pytest.approx(1e8, abs=2 * INTERVAL_NS)
+
+
+def test_an_outage_without_an_end_fails(tmp_path: Path) -> None:
+    """It has no upper bound, and is longer than allowed for certain."""
+    rows = findings(measured(tmp_path, between(3.0, 99.0)))
+    row = next(row for row in rows if (row.statistic, row.scope.direction) == ("duration", A_Z))
+    assert row.verdict is Verdict.FAIL and "It had not ended when the test did." in row.reason
+
+
+def with_bfd(circuit: Circuit = CIRCUIT, **more: Any) -> Circuit:
+    bfd = Bfd.model_validate({"tx": "300ms", "rx": "300ms", "multiplier": 3})
+    vbr = circuit.vbrs[0].model_copy(update={"bgp": Bgp(customer_as=65010, bfd=bfd)})
+    return circuit.model_copy(update={"vbrs": (vbr,), **more})
+
+
+def test_the_order_says_how_long_an_outage_may_be() -> None:
+    """Its objective, else what its BFD needs and a second to reroute, else the scenario's default."""
+    pair = CIRCUIT.pairs[0]
+    assert CIRCUIT.ordered("objectives.outage", pair) is None
+    found = with_bfd().ordered("objectives.outage", pair)
+    assert found is not None and found.value == 1.9e9 and "notices in 900 ms, and 1 s to reroute" in found.origin
+    objective = CIRCUIT.objectives.model_copy(update={"outage_ns": 5})
+    said = with_bfd(objectives=objective).ordered("objectives.outage", pair)
+    assert said is not None and (said.value, said.origin) == (5, "order: objective outage")
+
+
+def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
+    """A hold timer's length, on the side that sends that way, with what the router said first."""
+    row = {"mono_ns": 1, "what": "bgp", "of": "172.16.100.1"}
+    edge = [
+        {**row, "t_ns": START_UNIX_NS, "state": "Established"},
+        {**row, "t_ns": CUT_NS + 27 * 10**8, "state": "Active"},
+    ]
+    circuit = with_bfd(WITH_CE.circuit)
+    seen = measured(tmp_path, between(3.0, 5.8), context=replace(WITH_CE, circuit=circuit), edge=edge)
+    rows = findings(seen, circuit)
+    (cause,) = diagnose(rows, [seen])
+    assert (cause.cause, cause.certainty, cause.segment.value, cause.owner) == ("failover-slow", "proven", "ce", "own")
+    assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
+    assert any(
+        "saw it 2.7 s after the cut began (bgp 172.16.100.1: Established → Active)" in said for said in cause.because
+    )
+    lasting = measured(tmp_path / "lasting", between(3.0, 6.5))
+    (cause,) = diagnose(findings(lasting, circuit), [lasting])
+    assert "It ended only when the circuit was given back: nothing took over." in cause.because
+
+
+def test_the_timeline_has_one_axis(tmp_path: Path) -> None:
+    """Acts, outages and what routers said, in the order of time."""
+    row = {"mono_ns": 1, "what": "route", "of": "192.168.10.10"}
+    via = {"prefix": "192.168.0.0/16", "protocol": "bgp", "via": [["172.16.100.1", "wan"]]}
+    edge = [{**row, "t_ns": START_UNIX_NS, "state": via}, {**row, "t_ns": CUT_NS + 5 * 10**8, "state": None}]
+    seen = measured(tmp_path, between(3.0, 3.8), context=WITH_CE, edge=edge)
+    told = seen.facts["failover"]["timeline"]
+    assert [row["what"] for row in told] == ["act", "act", "outage begins", "route", "outage ends", "act", "act"]
+    assert [row["t_ns"] for row in told] == sorted(row["t_ns"] for row in told)
+    assert told[3]["said"] == "192.168.0.0/16 (bgp) by 172.16.100.1 on wan → none"
+
+
+# --- the plan ---------------------------------------------------------------------------------------
+
+
+def a_scenario(tmp_path: Path, step: str, lease: str = "20s") -> Scenario:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(f"format_version: 1\nid: f\ntitle: F\nlease: {lease}\nsteps:\n  - {step}\n", encoding="utf-8")
+    return load_scenario(path)
+
+
+def a_step(cut: str = "{command: [cut]}", restore: str = "{command: [restore]}", more: str = "") -> str:
+    return f"{{id: cut, measure: failover, cut: {cut}, restore: {restore}{more}}}"
+
+
+def test_agents_outlive_the_outage(tmp_path: Path) -> None:
+    """The lease is as long as hosts may be out of reach, whatever the scenario says of it."""
+    plan = make_plan(CIRCUIT, a_scenario(tmp_path, a_step(more=", down: 100s")))
+    assert plan.lease_s > 60 + 100 + 60
+    assert [act.undoes for act in plan.tasks[0].acts] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (a_step("{}"), "A hook is a command or asks a person"),
+        (a_step("{command: [x], ask: Pull}"), "A hook is a command or asks a person"),
+        (a_step(more=", flows: 64"), "64 flows at this interval are more than 10,000 packets/s each way"),
+        (a_step(more=", before: 1s"), "before"),
+        ("{id: cut, measure: failover, cut: {command: [x]}}", "restore"),
+    ],
+)
+def test_a_hook_that_makes_no_sense_is_refused_with_its_line(tmp_path: Path, step: str, says: str) -> None:
+    """What is cut must be given back, by a command or by a person."""
+    with pytest.raises(BadInput) as error:
+        make_plan(CIRCUIT, a_scenario(tmp_path, step))
+    assert says in str(error.value) and "scenario.yaml:6" in str(error.value)
+
+
+def test_a_circuit_in_service_is_cut_within_its_window_only(tmp_path: Path) -> None:
+    """However little the probes load it (EC-002)."""
+    tasks = make_plan(CIRCUIT, a_scenario(tmp_path, a_step())).tasks
+    refuse_harm(tasks, CIRCUIT, datetime(2027, 5, 9, tzinfo=UTC))
+    in_service = CIRCUIT.model_copy(update={"in_service": True})
+    with pytest.raises(Refused, match=r"or cut it: 01-cut\. Name a change ticket"):
+        refuse_harm(tasks, in_service, datetime(2027, 5, 9, tzinfo=UTC))
+
+
+def test_both_routers_of_a_pair_are_watched(tmp_path: Path) -> None:
+    """The CE of the companion too, where its file says how it is reached."""
+    text = find_shipped("circuits/example-10g-production").read_text()
+    other = find_shipped("circuits/example-10g-production-b").read_text()
+    ce = "ce: {{name: {0}, ssh: {{host: {0}}}, lan: eth0, wan: eth1}}\n"
+    for name, content, router in (("a.yaml", text, "ce-sh-1"), ("b.yaml", other, "ce-sh-2")):
+        assert content.count(f"ce: {router}\n") == 1
+        content = content.replace(f"ce: {router}\n", ce.format(router))
+        content = content.replace("example-10g-production-b.yaml  ", "b.yaml  ").replace(
+            "example-10g-production.yaml", "a.yaml"
+        )
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    circuit = load_circuit(tmp_path / "a.yaml")
+    (task,) = make_plan(circuit, a_scenario(tmp_path, a_step())).tasks
+    watched = [job.endpoint for job in task.jobs if job.method == "edge.watch"]
+    assert watched == ["ce-sh-1", "ce-sh-2"]
+    assert circuit.host("ce-sh-2").ssh.host == "ce-sh-2"
