@@ -41,7 +41,7 @@ COMMAND_S, PERSON_S = 60.0, 300.0
 WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
 """Of a router's changes: 20,000 of them."""
-VTYSH = ("vtysh",)
+VTYSH = "vtysh"
 REACH_AGAIN_S = 60.0
 """Beyond the cut, for the coordinator to find its hosts again."""
 
@@ -182,7 +182,7 @@ def _routers(context: Context, deadline_s: float) -> Iterator[Job]:
                 "targets": [str(context.z.address), str(context.a.address)],
                 "interfaces": [ce.lan, ce.wan],
                 "period_ms": WATCH_MS,
-                "vtysh": list(VTYSH),
+                "vtysh": VTYSH,
             },
             role=Role.WATCH,
             deadline_s=deadline_s,
