@@ -67,18 +67,28 @@ class Acting:
         self._last_hand: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        if self._acts:
-            self._thread.start()
+        """What is to be done before all else is done, or ``trouble`` says why not."""
+        try:
+            for act in self._acts:
+                if act.around and not act.undoes and self._do(act):
+                    self._left.wait(act.after_s)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
+
+    def begin(self) -> None:
+        """The drivers were started."""
+        if any(not act.around for act in self._acts):
+            self._thread.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._acts:
-            return
         self._left.set()
         with interrupt.held(RESTORING):
-            self._thread.join()
+            if self._thread.ident is not None:
+                self._thread.join()
             for act in self._acts:
                 if act.undoes and self._done_something and not self._put_back:
                     self._do(act)
@@ -93,6 +103,8 @@ class Acting:
 
     def _play(self) -> None:
         for act in self._acts:
+            if act.around:
+                continue
             if self._left.wait(act.after_s):
                 return
             if not self._do(act):

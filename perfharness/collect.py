@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from perfagent.wire import Code
 from perfharness import recording
+from perfharness.acts import Acting
 from perfharness.care import Care, Harm
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
@@ -59,6 +60,7 @@ STARTED = "started"
 ENDED_FOR: Mapping[int, Status] = {Code.GUARD: Status.ABORTED, Code.WINDOW: Status.ABORTED}
 """Why an agent ends what it was asked to do: the circuit's users suffer, or their window is over."""
 INTERRUPTED = "interrupted by the user"
+Said = Mapping[str, Mapping[str, Any]]
 
 
 def without(why: str) -> str:
@@ -120,9 +122,9 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome, refused:
         return
     started_ns = time.time_ns()
     try:
-        with _fetched(task, fleet, folder, outcome):
+        with _fetched(task, fleet, folder, outcome), outcome.acting(task) as acting:
             try:
-                _drive(task, fleet, outcome)
+                _drive(task, fleet, outcome, acting)
             except HostLost as error:
                 outcome.lost.add(error.host)
                 outcome.fail(Status.ABORTED, error.message)
@@ -157,7 +159,9 @@ def _write_outcome(
     folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
 
 
-def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
+def _drive(task: Task, fleet: Fleet, outcome: Outcome, acting: Acting) -> None:
+    if acting.trouble:
+        return
     # Made here, used here: nothing that is written down knows more of a secret than its name.
     keys = {name: secrets.token_bytes(KEY_BYTES) for name in {job.secret for job in task.jobs} if name}
     outcome.care.begin(task)
@@ -175,7 +179,7 @@ def _drive(task: Task, fleet: Fleet, outcome: Outcome) -> None:
                     said[job.id] = _persist(session, session.wait_ready, name(task, job), READY_S) or {}
                     if role is Role.WATCH:
                         outcome.watched[_key(job)] = [(asked_ns[_key(job)], time.time_ns())]
-        _drive_all(task, fleet, said, keys, outcome)
+        _drive_all(task, fleet, said, keys, outcome, acting)
     except Harm as harm:
         outcome.fail(Status.ABORTED, str(harm))
     except AgentError as error:
@@ -199,7 +203,7 @@ def _end_load(task: Task, fleet: Fleet, outcome: Outcome) -> None:
             list(pool.map(end, hosts))
 
 
-def _told(job: Job, said: Mapping[str, Mapping[str, Any]]) -> Job:
+def _told(job: Job, said: Said) -> Job:
     """With the arguments that it was to hear from servers; what they did not say it does without."""
     heard = {name: said.get(server, {}).get(value) for name, (server, value) in job.hears.items()}
     known = {name: value for name, value in heard.items() if value is not None}
@@ -207,7 +211,7 @@ def _told(job: Job, said: Mapping[str, Mapping[str, Any]]) -> Job:
 
 
 def _drive_all(
-    task: Task, fleet: Fleet, said: Mapping[str, Mapping[str, Any]], keys: Mapping[str, bytes], outcome: Outcome
+    task: Task, fleet: Fleet, said: Said, keys: Mapping[str, bytes], outcome: Outcome, acting: Acting
 ) -> None:
     """Start the drivers when each is due and wait for them; the last one first, since the probes outlive their load.
     Raises Harm."""
@@ -219,19 +223,19 @@ def _drive_all(
         with _spared(job, outcome):
             _start(fleet, task, _told(job, said), keys, outcome)
     started = [job for job in _of(task, Role.DRIVE, outcome) if _key(job) in outcome.jobs]
-    with outcome.acting(task) as acting:
+    acting.begin()
 
-        def look() -> None:
-            outcome.care.check()
-            for job in started if acting.over() else ():
-                with _spared(job, outcome):
-                    _persist(fleet[job.endpoint], fleet[job.endpoint].stop, name(task, job))
-
-        for job in sorted(started, key=lambda job: -job.after_s):
+    def look() -> None:
+        outcome.care.check()
+        for job in started if acting.over() else ():
             with _spared(job, outcome):
-                state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, look)
-                _note(task, job, state, outcome)
-                outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
+                _persist(fleet[job.endpoint], fleet[job.endpoint].stop, name(task, job))
+
+    for job in sorted(started, key=lambda job: -job.after_s):
+        with _spared(job, outcome):
+            state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, look)
+            _note(task, job, state, outcome)
+            outcome.drove[_key(job)] = (asked_ns[_key(job)], time.monotonic_ns())
     if outcome.status is Status.COMPLETED:
         for job in _of(task, Role.SERVE, outcome):
             if job.one_shot and _is_there(job, outcome):

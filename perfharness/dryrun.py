@@ -136,7 +136,9 @@ def _show_acts(tasks: Sequence[Task], say: Callable[[str], None]) -> None:
             say(f"\n{task.id} does to the circuit, and puts back however it ends:")
         for act in task.acts:
             what = f"you are asked: {act.ask}" if act.ask else f"here is run: {shlex.join(act.command)}"
-            say(f"  {act.id}, {duration_text(act.after_s * 1e9)} later: {what}")
+            later = duration_text(act.after_s * 1e9)
+            around = "after all else" if act.undoes else f"before all else, {later} to settle"
+            say(f"  {act.id}, {around if act.around else f'{later} later'}: {what}")
 
 
 def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], None]) -> None:

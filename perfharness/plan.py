@@ -16,6 +16,7 @@ from perfharness.measurements import REGISTRY, Context, Ends, Params, measurable
 from perfharness.measurements.guarding import guarded
 from perfharness.model import Plan, PortUse, Task
 from perfharness.order.circuit import Circuit
+from perfharness.order.hook import Without
 from perfharness.order.scenario import Reference, Scenario, Step
 from perfharness.order.validation import nearest
 from perfharness.order.wrong import wrong
@@ -24,6 +25,8 @@ DEFAULT_SHARE = 0.1
 """Of the ordered rate, that a circuit in service may carry of ours without a change record (EC-002)."""
 BETWEEN_TASKS_S = 1.0
 """Start, stop and fetch around each task, as seen on ordinary SSH paths."""
+REACH_AGAIN_S = 60.0
+"""Beyond a cut, for the coordinator to find its hosts again."""
 FORMAT_VERSION = 1
 _ADAPTER = TypeAdapter(Plan)
 
@@ -48,7 +51,8 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
                 own = kinds[step.measure].tasks(parameters[step.id], step.id, context)
                 if isinstance(context, Context):  # of a router the judge says what nobody can tell
                     _must_be_answered(step, own)
-                tasks += (replace(guarded(task, context), attempts=step.attempts) for task in own)
+                own = tuple(replace(guarded(task, context), attempts=step.attempts) for task in own)
+                tasks += (_without(task, step.without) for task in own) if step.without else own
             except PydanticCustomError as error:
                 problems.append(scenario.problem(i, error))
             except BadInput as error:
@@ -64,6 +68,20 @@ def make_plan(circuit: Circuit, scenario: Scenario) -> Plan:
     )
     silence_s = max(task.silence_s for task in numbered)
     return Plan(circuit.id, scenario.id, numbered, max(scenario.lease_ns / 1e9, silence_s))
+
+
+def _without(task: Task, without: Without) -> Task:
+    """With the circuit cut around it."""
+    if task.acts:
+        said = f"{task.step} cuts the circuit itself."
+        raise wrong(said, "Leave out `without:`.", at=("without",))
+    settle_s, hooks_s = without.settle_ns / 1e9, without.cut.within_s + without.restore.within_s
+    return replace(
+        task,
+        acts=without.acts,
+        duration_s=task.duration_s + settle_s,
+        silence_s=hooks_s + settle_s + task.duration_s + REACH_AGAIN_S,
+    )
 
 
 def _of_pair(task: Task) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import failover_result, latency_oneway, probe
@@ -27,45 +27,20 @@ from perfharness.measurements.base import (
 from perfharness.measurements.failover_streams import REFLECTOR, SENDER, WAYS
 from perfharness.measurements.failover_timeline import WATCH
 from perfharness.measurements.flows import FIRST_PORT, MOST_PACKETS_PER_S
-from perfharness.model import Act, Direction, Job, Measurement, PortUse, Role, Task
+from perfharness.model import Direction, Job, Measurement, PortUse, Role, Task
 from perfharness.order.circuit import Endpoint
 from perfharness.order.dscp import Dscp
+from perfharness.order.hook import Hook
 from perfharness.order.units import Duration
-from perfharness.order.validation import Strict
-from perfharness.order.values import Text
 from perfharness.order.wrong import wrong
 
 STATISTICS = ("duration", "failback", "flaps")
-COMMAND_S, PERSON_S = 60.0, 300.0
-"""How long a hook may take unless it says otherwise."""
 WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
 """Of a router's changes: 20,000 of them."""
 VTYSH = "vtysh"
 REACH_AGAIN_S = 60.0
 """Beyond the cut, for the coordinator to find its hosts again."""
-
-
-class Hook(Strict):
-    """Who does something to the circuit."""
-
-    command: tuple[Text, ...] = Field(default=(), examples=["[./cut-circuit-a.sh]"])
-    """A program and its arguments, run here, without a shell."""
-    ask: Text | None = Field(default=None, examples=["Pull the fibre of circuit A, then press Enter."])
-    """What a person at the terminal is asked to do."""
-    within_ns: Duration | None = Field(default=None, alias="within", gt=0)
-    """How long that may take; a minute for a command, five for a person."""
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if bool(self.command) == bool(self.ask):
-            raise wrong("A hook is a command or asks a person.", "Write `command: [program, argument]` or `ask:`.")
-        return self
-
-    @property
-    def within_s(self) -> float:
-        usual = COMMAND_S if self.command else PERSON_S
-        return usual if self.within_ns is None else self.within_ns / 1e9
 
 
 class FailoverParams(Params):
@@ -122,8 +97,8 @@ class Failover:
                 privileges=(probe.PRIVILEGE,),
                 yields={"outage": WAYS},
                 acts=(
-                    replace(_act("cut", params.cut, params.before_ns), kind=params.event),
-                    replace(_act("restore", params.restore, params.down_ns), undoes=True),
+                    params.cut.act("cut", params.before_ns, kind=params.event),
+                    params.restore.act("restore", params.down_ns, undoes=True),
                 ),
                 settle_s=params.after_ns / 1e9,
                 silence_s=hooks_s + phases_s + REACH_AGAIN_S,
@@ -200,7 +175,3 @@ def _port_use(context: Context, way: Direction, flows: int) -> PortUse:
     source, target = context.ends(way)
     said = f"failover probes and their replies, {flows} source ports from {FIRST_PORT} on"
     return PortUse(source.name, target.name, "udp", _port(target), said)
-
-
-def _act(name: str, hook: Hook, after_ns: int) -> Act:
-    return Act(name, after_ns / 1e9, tuple(hook.command), hook.ask or "", hook.within_s)

@@ -81,7 +81,8 @@ class Act:
     """What is done to the circuit while a task's drivers run: by a command on the coordinator, or by a person.
 
     Acts follow one another: each is begun ``after_s`` after the one before it was over, the first one after the drivers
-    were started.
+    were started. One that is ``around`` is done before any of the task's jobs, which wait ``after_s`` for it to take
+    effect; what undoes it comes when all of them have ended.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Act:
     deadline_s: float = 60.0
     undoes: bool = False
     """It puts back what the acts before it did: it is done however the task ends."""
+    around: bool = False
     kind: str = ""
     """What it is, for the measurement and the report."""
 

@@ -18,6 +18,7 @@ from perfharness.order import document, units
 from perfharness.order.circuit import REFERENCES
 from perfharness.order.document import Document
 from perfharness.order.dscp import BEST_EFFORT, ClassName
+from perfharness.order.hook import Without
 from perfharness.order.units import Duration
 from perfharness.order.validation import Strict, nearest, validate_mapping
 from perfharness.order.values import FormatVersion, Name, Row, Text
@@ -209,6 +210,8 @@ class Step(Strict):
     INCONCLUSIVE, never where one failed. Every attempt is kept, and the last one that was completed is judged."""
     judge: tuple[CriterionSpec, ...] = ()
     """What its figures must be; without any it only informs."""
+    without: Without | None = None
+    """This circuit is cut before it and given back after it: what is measured is what the other one carries."""
 
     @property
     def params(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def task(*what: Act) -> Task:
 def play(*what: Act) -> Acting:
     """To the end."""
     with Acting(task(*what), lambda _: None) as acting:
+        acting.begin()
         eventually(acting.over)
     return acting
 
@@ -89,12 +90,14 @@ def test_what_cannot_be_put_back_is_said_and_tried_twice() -> None:
 
 def test_an_interrupt_puts_back_and_what_was_not_begun_is_left(home: Path) -> None:
     """Whatever ends the block; before the cut there is nothing to put back."""
-    with pytest.raises(KeyboardInterrupt), Acting(task(CUT, replace(RESTORE, after_s=3600.0)), lambda _: None):
+    later = replace(RESTORE, after_s=3600.0)
+    with pytest.raises(KeyboardInterrupt), Acting(task(CUT, later), lambda _: None) as acting:
+        acting.begin()
         eventually((home / "cut").exists)
         raise KeyboardInterrupt
     assert (home / "restored").exists()
     with Acting(task(replace(CUT, after_s=3600.0), RESTORE), lambda _: None) as acting:
-        pass
+        acting.begin()
     assert acting.rows == []
 
 
@@ -102,13 +105,26 @@ def test_a_coordinator_that_is_killed_leaves_no_cut_behind(home: Path) -> None:
     """Another process puts back what it cannot any more."""
     script = (
         "import time\nfrom tests.unit.test_acts import *\n"
-        "with Acting(task(CUT, replace(RESTORE, after_s=3600.0)), print):\n    time.sleep(3600)\n"
+        "with Acting(task(CUT, replace(RESTORE, after_s=3600.0)), print) as acting:\n"
+        "    acting.begin()\n    time.sleep(3600)\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agents'}"}
     with subprocess.Popen([sys.executable, "-c", script], cwd=home, env=env) as coordinator:
         eventually((home / "cut").exists)
         coordinator.kill()
     eventually((home / "restored").exists)
+
+
+def test_what_is_around_a_task_is_done_before_it_and_put_back_after(home: Path) -> None:
+    """Nothing is begun when it could not be done; then too it is put back."""
+    around, back = replace(CUT, around=True), replace(RESTORE, around=True)
+    with Acting(task(around, back), lambda _: None) as acting:
+        acting.begin()
+        assert (home / "cut").exists() and not (home / "restored").exists() and not acting.over()
+    assert [row["id"] for row in acting.rows] == ["cut", "restore"] and acting.trouble == ""
+    with Acting(task(replace(around, command=("false",)), back), lambda _: None) as acting:
+        assert acting.trouble == "cut was not done: false ended with exit code 1: it says nothing."
+    assert [row["id"] for row in acting.rows] == ["cut", "restore"]
 
 
 @contextmanager
@@ -135,6 +151,7 @@ def test_a_person_is_asked_and_presses_enter(monkeypatch: pytest.MonkeyPatch) ->
         threading.Thread(target=answer, daemon=True).start()
         ask = Act("cut", 0.1, ask="Pull the fibre, then press Enter", deadline_s=20.0)
         with Acting(task(ask), asked.append) as acting:
+            acting.begin()
             eventually(acting.over)
     (row,) = acting.rows
     assert asked == ["Pull the fibre, then press Enter"] and row["answered"]
@@ -147,6 +164,7 @@ def test_a_person_who_does_not_answer_fails_the_task_and_is_told_to_put_back(mon
     pull = Act("cut", 0.0, ask="Pull", deadline_s=0.2)
     plug = Act("restore", 3600.0, ask="Plug", deadline_s=20.0, undoes=True)
     with terminal(monkeypatch), Acting(task(pull, plug), asked.append) as acting:
+        acting.begin()
         eventually(acting.over)
     assert asked == ["Pull", "Plug"]
     assert acting.trouble == "cut was not done: nobody pressed Enter within 0.2 s."

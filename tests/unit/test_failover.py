@@ -245,6 +245,17 @@ def test_a_hook_that_makes_no_sense_is_refused_with_its_line(tmp_path: Path, ste
     assert says in str(error.value) and "scenario.yaml:6" in str(error.value)
 
 
+def test_any_step_can_be_done_without_the_circuit(tmp_path: Path) -> None:
+    """What the other circuit carries alone: it is cut before the step and given back after it, whatever is measured."""
+    without = "without: {cut: {command: [cut]}, restore: {ask: Plug}, settle: 5s}"
+    (task,) = make_plan(CIRCUIT, a_scenario(tmp_path, f"{{id: s, measure: latency, duration: 5s, {without}}}")).tasks
+    cut, restore = task.acts
+    assert (cut.command, cut.after_s, cut.around, cut.undoes) == (("cut",), 5.0, True, False)
+    assert (restore.ask, restore.around, restore.undoes) == ("Plug", True, True)
+    with pytest.raises(BadInput, match="cut cuts the circuit itself"):
+        make_plan(CIRCUIT, a_scenario(tmp_path, a_step(more=f", {without}")))
+
+
 def test_a_circuit_in_service_is_cut_within_its_window_only(tmp_path: Path) -> None:
     """However little the probes load it (EC-002)."""
     tasks = make_plan(CIRCUIT, a_scenario(tmp_path, a_step())).tasks
