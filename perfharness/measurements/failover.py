@@ -34,7 +34,7 @@ from perfharness.order.hook import Hook
 from perfharness.order.units import Duration
 from perfharness.order.wrong import wrong
 
-STATISTICS = ("duration", "failback", "flaps")
+STATISTICS = ("duration", "failback", "flaps", "split")
 WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
 """Of a router's changes: 20,000 of them."""

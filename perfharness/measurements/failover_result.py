@@ -11,6 +11,7 @@ import numpy as np
 
 from perfharness.analysis import ledger, outage
 from perfharness.analysis.outage import Bounds, Outage
+from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import failover_streams as streams
 from perfharness.measurements import failover_timeline as timeline
@@ -134,7 +135,7 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
     scope = replace(task.scope, direction=side.stream.way)
     if not shown:
         why = f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
-        units = {"duration": "ns", "failback": "ns", "flaps": ""}
+        units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
         return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]
     flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
     said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
@@ -152,7 +153,26 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
             reason=said,
             hosts=context.hosts,
         ),
+        _split(side, scope, context),
     ]
+
+
+def _split(side: Side, scope: Scope, context: Context) -> Observation:
+    """The share of flows that took the circuit which was cut: those that it cut off."""
+    flows, hit = len(side.found), sum(bool(outages[CUT]) for outages in side.found)
+    share = hit / flows
+    return Observation(
+        metric="outage",
+        statistic="split",
+        scope=scope,
+        unit="1",
+        value=share if hit else None,
+        n=flows,
+        interval=Interval(*clopper_pearson(share, flows), CONFIDENCE, "one", "Clopper–Pearson over the flows", flows),
+        evidence=side.stream.evidence,
+        reason=f"{hit} of {flows} flows took the circuit that was cut." if hit else "No flow was cut off by the cut.",
+        hosts=context.hosts,
+    )
 
 
 def _time(statistic: str, side: Side, phase: str, scope: Scope, context: Context) -> Observation:

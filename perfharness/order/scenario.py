@@ -54,7 +54,7 @@ METRICS = {
     **dict.fromkeys(("path", "bgp", "vlan", "route", "port", "dscp", "portspec", "tools", "footprint"), ""),
 }
 """Every metric and the unit in which it is judged; an empty unit is a count, a factor, or yes and no."""
-OTHER_UNITS = {("outage", "flaps"): "", ("outage", "survivor"): "1"}
+OTHER_UNITS = {("outage", "flaps"): "", ("outage", "split"): "1"}
 """Of statistics that are counted in another unit than their metric."""
 OPERATORS = {"at_most": "<=", "at_least": ">=", "equals": "=="}
 _REFERENCE = re.compile(r"(?:(?P<percent>[0-9]+(?:\.[0-9]+)?) ?% of )?(?P<of>(?:order|objectives)\..*)")

@@ -12,7 +12,7 @@ from perfharness.model import Direction, Series
 from perfharness.report.drawing import FOOT_IN, INK, LOST, MUTED, THIRD, axes_of, finish, look, style, svg, time_axis
 
 ROW_IN = 0.16
-_NAMES_IN = 1.15
+_NAMES_IN = 1.5
 """Room for the names of the rows."""
 
 

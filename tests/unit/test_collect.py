@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from perfagent.wire import Code
 from perfharness import evidence
 from perfharness.collect import KEY_BYTES, LEFT_OUT, collect
 from perfharness.errors import AgentError, HostLost
 from perfharness.fleet.spool import SpoolFile
-from perfharness.model import Direction, Job, Plan, Role, Scope, Status, Task
+from perfharness.model import Act, Direction, Job, Plan, Role, Scope, Status, Task
 from perfharness.plan import to_json
 from perfharness.severed import Severed
 
@@ -44,6 +46,9 @@ class FakeSession:
 
     def wait_done(self, job: str, deadline_s: float) -> dict[str, Any]:
         end = self.ends.get(job, "completed")
+        if end == "goes on":
+            time.sleep(deadline_s)
+            raise AgentError(self.host, Code.DEADLINE, "it goes on")
         if end in ("lost", "gone"):
             raise HostLost(self.host, "the connection went")
         if end == "interrupt":
@@ -59,6 +64,8 @@ class FakeSession:
             self.ends[job] = "gone"
             raise HostLost(self.host, "the connection went")
         self.log.append(f"stop {job}")
+        if self.ends.get(job) == "goes on":
+            self.ends[job] = "completed"
 
     def reattach(self, deadline_s: float) -> None:
         self.log.append(f"reattach {self.host}")
@@ -132,6 +139,19 @@ def test_a_server_that_ends_by_itself_is_waited_for(tmp_path: Path, ends: Mappin
     log, *_ = run(tmp_path, ends, replace(whole, jobs=jobs))
     after = log[log.index("done t.drive") + 1 :]
     assert after[0] == ("stop t.serve" if ends else "done t.serve")
+
+
+def test_acts_are_played_beside_the_drivers_and_end_them(tmp_path: Path) -> None:
+    """When all is done they are stopped; what was done stands in task.json, and a cut that failed fails the task."""
+    for number, (command, status) in enumerate(((("true",), "completed"), (("false",), "failed"))):
+        cut = Act("cut", 0.0, command)
+        played = replace(task(), acts=(cut, replace(cut, id="restore", command=("true",), undoes=True)))
+        log, ending, folder, _ = run(tmp_path / str(number), {"t.drive": "goes on"}, played)
+        outcome = folder.files("t").outcome()
+        assert outcome is not None and outcome["status"] == status
+        assert [row["id"] for row in outcome["acts"]] == ["cut", "restore"]
+        assert log.index("stop t.drive") < log.index("done t.drive")
+        assert bool(ending.notes) is (status == "failed")
 
 
 def test_a_driver_that_fails_fails_its_task_and_nothing_is_left_running(tmp_path: Path) -> None:

@@ -118,6 +118,9 @@ def test_only_the_flows_of_the_cut_circuit_are_hit(tmp_path: Path) -> None:
     seen = measured(tmp_path, between(3.0, 4.0, 1))
     found = find(seen, "outage", "duration", A_Z)
     assert "1 of 2 flows were cut off" in found.reason
+    split = find(seen, "outage", "split", A_Z)
+    assert split.value == 0.5 and split.interval is not None and split.interval.lo < 0.1 < 0.9 < split.interval.hi
+    assert find(seen, "outage", "split", Z_A).value is None
     first, second = seen.facts["failover"]["flows"]["a-z"]
     assert (first["lost"], first["outage_ns"][0]) == (0, 0)
     assert second["outage_ns"][0] == pytest.approx(1e9, abs=INTERVAL_NS)
