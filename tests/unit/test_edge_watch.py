@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from perfagent.methods.watch import _Daemon, _Watched, sessions
+from perfagent.wire import Fault
 
 BGP = {"ipv4Unicast": {"routerId": "10.0.0.1", "peers": {"172.16.100.1": {"state": "Established", "pfxRcd": 1}}}}
 BFD = [{"peer": "172.16.100.1", "status": "up", "multihop": False}]
@@ -43,9 +47,14 @@ def test_a_row_is_written_for_each_change_and_for_nothing_else() -> None:
     assert all(row["t_ns"] and row["mono_ns"] for row in rows)
 
 
-def test_a_router_without_frr_is_asked_once() -> None:
-    """The reason is kept, and the kernel's word goes on."""
+def test_a_router_without_frr_is_asked_once(tmp_path: Path) -> None:
+    """The reason is kept, and the kernel's word goes on; no other program is ever started."""
     daemon = _Daemon("/nonexistent/vtysh")
     assert daemon.states() == {} and daemon.trouble == "/nonexistent/vtysh cannot be run: No such file or directory"
-    failing = _Daemon("false")
-    assert failing.states() == {} and failing.trouble == "false ended with exit code 1: it says nothing"
+    program = tmp_path / "vtysh"
+    program.write_text("#!/bin/sh\necho no permission >&2\nexit 1\n")
+    program.chmod(0o755)
+    failing = _Daemon(f"{program} -N ce-a")
+    assert failing.states() == {} and failing.trouble == f"{program} ended with exit code 1: no permission"
+    with pytest.raises(Fault, match="does not start vtysh"):
+        _Daemon("sh -c reboot")

@@ -7,6 +7,7 @@ is asked a few times a second (FRR, by vtysh), where there is one.
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import subprocess
@@ -25,6 +26,7 @@ ASK = ("show bgp summary json", "show bfd peers json")
 _DAEMON_S = 0.2
 """Between two questions; one costs a small router about 20 ms of CPU time."""
 _PATIENCE_S = 5.0
+_VTYSH = re.compile(r"(?:sudo -n )?(?:\S*/)?vtysh(?: (?:-N|--vty_socket) [\w./-]+)?")
 
 
 def edge(
@@ -34,14 +36,13 @@ def edge(
     interfaces: list[str],
     period_ms: int,
     vtysh: str | None = None,
-    pathspace: str | None = None,
 ) -> dict[str, Any]:
     """Write ``edge.jsonl``: how it is at the start, and a row for each change, until asked to stop.
 
     A row: ``{t_ns, mono_ns, what, of, state}``. ``what`` = route (``of`` a target; ``state`` as ``fib.Fib.to`` says),
     carrier (an interface; up, no carrier, down), bgp (a neighbour; FRR's word), bfd (a peer; up, down, init). Looked at
-    every ``period_ms``, and at once when the kernel tells of a change. ``vtysh``: the program that asks FRR;
-    ``pathspace``: which FRR, where a host runs several (its ``-N``). Raises Fault(BAD_ARGUMENT, ADDRESS).
+    every ``period_ms``, and at once when the kernel tells of a change. ``vtysh``: how FRR is asked, e.g.
+    ``sudo -n vtysh`` or ``vtysh -N name``. Raises Fault(BAD_ARGUMENT, ADDRESS).
     """
     if period_ms < 10:
         raise Fault(Code.BAD_ARGUMENT, f"period_ms is {period_ms}; below 10 this would disturb what it watches")
@@ -54,7 +55,7 @@ def edge(
     with closing(Fib()) as fib, closing(Changes()) as changes, path.open("w", encoding="utf-8", buffering=1) as out:
         out.write(json.dumps({"format_version": FORMAT_VERSION, "period_ms": period_ms}) + "\n")
         watched = _Watched(fib, [canonical(target) for target in targets], interfaces, out)
-        daemon = _Daemon(vtysh, pathspace) if vtysh else None
+        daemon = _Daemon(vtysh) if vtysh else None
         rows = watched.look() + (watched.note(daemon.states()) if daemon else 0)
         job.ready({})
         while not job.stopping:
@@ -93,9 +94,11 @@ class _Watched:
 class _Daemon:
     """FRR's sessions; one that does not answer once is not asked again."""
 
-    def __init__(self, vtysh: str, pathspace: str | None = None) -> None:
-        of = ["-N", pathspace] if pathspace else []
-        self._argv = [vtysh, *of, *(word for question in ASK for word in ("-c", question))]
+    def __init__(self, vtysh: str) -> None:
+        """Raises Fault(BAD_ARGUMENT) for any other program."""
+        if not _VTYSH.fullmatch(vtysh):
+            raise Fault(Code.BAD_ARGUMENT, f"{vtysh!r:.80} does not start vtysh")
+        self._argv = [*vtysh.split(), *(word for question in ASK for word in ("-c", question))]
         self._next_s = 0.0
         self.trouble = ""
 
