@@ -39,6 +39,7 @@ WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
 """Of a router's changes: 20,000 of them."""
 VTYSH = "vtysh"
+ASKS_FRR = "root or the group frrvty on {} to ask FRR for its sessions (routes and carriers alone without it)"
 REACH_AGAIN_S = 60.0
 """Beyond the cut, for the coordinator to find its hosts again."""
 
@@ -94,7 +95,7 @@ class Failover:
                 load_bps=rate_bps,
                 load_bytes=round(rate_bps / 8 * phases_s) * 2,
                 ports=tuple(_port_use(context, way, params.flows) for way in WAYS),
-                privileges=(probe.PRIVILEGE,),
+                privileges=(probe.PRIVILEGE, *(ASKS_FRR.format(ce.name) for ce in context.circuit.ces)),
                 yields={"outage": WAYS},
                 acts=(
                     params.cut.act("cut", params.before_ns, kind=params.event),
