@@ -19,10 +19,12 @@ from perfharness.measurements import failover_result, latency_oneway, probe
 from perfharness.measurements.base import (
     SETUP_S,
     STAMP_PORT,
+    WAN_COUNTERS,
     Context,
     Params,
     counters,
     not_completed,
+    watcher,
 )
 from perfharness.measurements.failover_streams import REFLECTOR, SENDER, WAYS
 from perfharness.measurements.failover_timeline import WATCH
@@ -148,8 +150,10 @@ def _streams(
 
 
 def _routers(context: Context, deadline_s: float) -> Iterator[Job]:
-    """What the customer's routers do meanwhile, where they can be read."""
+    """What the customer's routers do and carry meanwhile, where they can be read."""
     for ce in context.circuit.ces:
+        if ce != context.circuit.ce_host:  # whose counters are watched beside any task
+            yield watcher(ce.name, ce.wan, deadline_s, job=WAN_COUNTERS)
         yield Job(
             id=WATCH,
             endpoint=ce.name,

@@ -96,6 +96,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
                 "sides": {side.stream.way.value: _facts(side) for side in sides},
                 "timeline": events,
                 "expected": _expected(context),
+                "carried": timeline.carried(task, files, int(done["cut"]["started_ns"])),
             },
             "prober": _prober(sides),
         },

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import COUNTERS
+from perfharness.measurements.base import COUNTERS, WAN_COUNTERS
 from perfharness.model import Task
 
 WATCH = "edge"
 """Job id of the watcher of a router."""
 MOST_ROWS = 400
-_FILES = {COUNTERS: "counters.jsonl", WATCH: "edge.jsonl"}
+_FILES = {COUNTERS: "counters.jsonl", WAN_COUNTERS: "counters.jsonl", WATCH: "edge.jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,24 @@ def said_of(state: Any) -> str:
         return str(state)
     via = ", ".join(f"{gateway or 'link'} on {interface}" for gateway, interface in state["via"])
     return f"{state['prefix']} ({state['protocol']}) by {via or 'nobody'}"
+
+
+def carried(task: Task, files: TaskFiles, until_ns: int) -> dict[str, dict[str, int]]:
+    """Bytes that crossed each router's WAN interface, each way, from the start until this moment of ours; a router that
+    left too few rows is missing."""
+    found = {}
+    for host in (job.endpoint for job in task.jobs if job.id == WAN_COUNTERS):
+        until = clock(files, host, WAN_COUNTERS).theirs(until_ns)
+        rows = [
+            row
+            for row in files.each_row(host, WAN_COUNTERS, _FILES[WAN_COUNTERS])
+            if {"tx_bytes", "rx_bytes"} <= row.get("nic", {}).keys()
+        ]
+        nics = [row["nic"] for row in rows if row["t_ns"] <= until]
+        if len(nics) > 1:
+            ways = {"a-z": "tx_bytes", "z-a": "rx_bytes"}
+            found[host] = {way: nics[-1][name] - nics[0][name] for way, name in ways.items()}
+    return found
 
 
 def _row(t_ns: int, open_ns: int, who: str, what: str, of: str, said: str) -> dict[str, Any]:

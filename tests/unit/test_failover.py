@@ -16,6 +16,7 @@ from perfharness.errors import BadInput, Refused
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements.failover_timeline import carried
 from perfharness.model import Direction, Finding, Measurement, Task, Verdict
 from perfharness.order.circuit import Ce, Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
@@ -125,6 +126,20 @@ def test_only_the_flows_of_the_cut_circuit_are_hit(tmp_path: Path) -> None:
     assert (first["lost"], first["outage_ns"][0]) == (0, 0)
     assert second["outage_ns"][0] == pytest.approx(1e9, abs=INTERVAL_NS)
     assert find(seen, "outage", "duration", Z_A).value == 0
+
+
+def test_how_two_routers_shared_the_traffic_before_is_told(tmp_path: Path) -> None:
+    """By the counters of their WAN interfaces, until the cut."""
+    task, folder = a_task(WITH_CE), evidence.create(tmp_path, "c", "r", {})
+    (mine,) = (job for job in task.jobs if job.id == "counters-wan")
+    other = replace(mine, endpoint="ce-2")
+    for job, rate in ((mine, 300), (other, 100)):
+        rows = [{"t_ns": CUT_NS + at * 10**9, "nic": {"tx_bytes": rate * at, "rx_bytes": at}} for at in range(-2, 3)]
+        _leave(
+            folder, task, job, {}, "counters.jsonl", "\n".join(map(json.dumps, [{"format_version": 1}, *rows])).encode()
+        )
+    told = carried(replace(task, jobs=(*task.jobs, other)), folder.files(task.id), CUT_NS)
+    assert told == {"ce-1": {"a-z": 600, "z-a": 2}, "ce-2": {"a-z": 200, "z-a": 2}}
 
 
 def test_a_flap_is_counted(tmp_path: Path) -> None:
@@ -284,4 +299,6 @@ def test_both_routers_of_a_pair_are_watched(tmp_path: Path) -> None:
     (task,) = make_plan(circuit, a_scenario(tmp_path, a_step())).tasks
     watched = [job.endpoint for job in task.jobs if job.method == "edge.watch"]
     assert watched == ["ce-sh-1", "ce-sh-2"]
+    counted = [job.endpoint for job in task.jobs if job.id == "counters-wan"]
+    assert counted == ["ce-sh-1", "ce-sh-2"]
     assert circuit.host("ce-sh-2").ssh.host == "ce-sh-2"

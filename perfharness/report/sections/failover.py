@@ -34,7 +34,7 @@ def build(dossier: Dossier) -> Section:
 def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     facts = item.facts["failover"]
     yield Sub(item.task.step + (f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""))
-    yield Para(_in_words(facts))
+    yield Para(" ".join((_in_words(facts), *_shares(facts))))
     yield _chart(item, facts)
     yield Table(
         ("Source port", ">Probes", ">Lost", ">Outage", ">", ">Outage on return", ">"),
@@ -59,6 +59,16 @@ def _in_words(facts: Mapping[str, Any]) -> str:
         return f"{said} The order names no BFD, which would say how soon a failure is noticed."
     noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
     return f"{said} BFD as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+
+
+def _shares(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How two routers shared all traffic before the cut."""
+    routers: Mapping[str, Mapping[str, int]] = facts["carried"]
+    for way in WAYS if len(routers) > 1 else ():
+        total = sum(told[way.value] for told in routers.values())
+        if total:
+            each = [f"{host} {text.percent(told[way.value] / total)}" for host, told in routers.items()]
+            yield f"Before it, {words.direction(way)}, {' and '.join(each)} of all bytes."
 
 
 def _chart(item: Measurement, facts: Mapping[str, Any]) -> Chart:
