@@ -18,6 +18,7 @@ from perfharness.lab.linespec import LineSpec, LinkSpec
 from perfharness.model import Direction
 from tests.integration import runs
 from tests.integration.runs import Result, perfharness, run_words, scenario
+from tests.integration.test_edges import CE
 
 INTERVAL_NS = 1_000_000
 LINE = LineSpec(delay_ns=2_000_000, members=(LinkSpec(), LinkSpec(), LinkSpec()), watch_port=862)
@@ -48,10 +49,13 @@ def test_a_member_that_is_cut_one_way_costs_its_flows_what_the_wire_dropped(tmp_
     phases = "flows: 2, interval: 1ms, before: 2s, down: 1500ms, after: 2s"
     judge = "judge: [{metric: outage, statistic: duration, at_most: 500ms, rows: [EC-052]}]"
     step = f"{{id: cut, measure: failover, cut: {hook('cut')}, restore: {hook('restore')}, {phases}, {judge}}}"
-    code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, step)))
+    circuit = runs.circuit(tmp_path, ("ce: ph-ce-a\n", CE.lstrip()))
+    code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, step), circuit))
     result = Result(tmp_path)
     (task,) = result.path.glob("raw/01-*/task.json")
-    cut, restore = json.loads(task.read_bytes())["acts"]
+    noted = json.loads(task.read_bytes())
+    cut, restore = noted["acts"]
+    assert noted["jobs"]["ce-a.edge"] == "completed", said
     assert (cut["output"], restore["output"]) == ("cut\n", "restore\n"), said
 
     truth = control.truth()["directions"]
