@@ -150,6 +150,7 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
             unit="",
             value=flaps,
             n=len(side.stream.flows),
+            interval=Interval(flaps, flaps, 1.0, "exact", "counted"),
             evidence=side.stream.evidence,
             reason=said,
             hosts=context.hosts,

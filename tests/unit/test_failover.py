@@ -176,6 +176,12 @@ def test_an_outage_without_an_end_fails(tmp_path: Path) -> None:
     assert row.verdict is Verdict.FAIL and "It had not ended when the test did." in row.reason
 
 
+def test_the_shipped_scenario_passes_a_quick_failover(tmp_path: Path) -> None:
+    """All of its rows are decided."""
+    rows = findings(measured(tmp_path, between(3.0, 3.5), between(3.0, 3.6)))
+    assert {row.verdict for row in rows} == {Verdict.PASS} and len(rows) == 6
+
+
 def with_bfd(circuit: Circuit = CIRCUIT, **more: Any) -> Circuit:
     bfd = Bfd.model_validate({"tx": "300ms", "rx": "300ms", "multiplier": 3})
     vbr = circuit.vbrs[0].model_copy(update={"bgp": Bgp(customer_as=65010, bfd=bfd)})
