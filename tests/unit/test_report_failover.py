@@ -1,0 +1,41 @@
+"""The report's section on failover: a picture on one UTC axis, each flow with its bounds, and what happened when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from perfharness.model import Measurement, Run, Verdict
+from perfharness.order.scenario import load_scenario
+from perfharness.report.blocks import Chart, Para, Section, Table
+from perfharness.report.dossier import Dossier
+from perfharness.report.sections import failover
+from tests.unit.job_files import CIRCUIT
+from tests.unit.test_failover import CUT_NS, START_UNIX_NS, WITH_CE, between, measured
+
+
+def section(*done: Measurement) -> Section:
+    times = ("2026-11-22T00:00:00.000Z", "2026-11-22T00:01:00.000Z")
+    run = Run("r", "c", "s", *times, "0", Verdict.PASS, (), (), done, ())
+    return failover.build(Dossier(run, CIRCUIT, load_scenario("failover")))
+
+
+def test_outages_acts_and_routers_stand_on_one_axis(tmp_path: Path) -> None:
+    """The flow that was cut off comes first, the router's change is a mark and a row; bounds stand by each length."""
+    row: dict[str, Any] = {"mono_ns": 1, "what": "bfd", "of": "172.16.100.1"}
+    edge = [{**row, "t_ns": START_UNIX_NS, "state": "up"}, {**row, "t_ns": CUT_NS + 4 * 10**8, "state": "down"}]
+    blocks = section(measured(tmp_path, between(3.0, 3.8, 1), context=WITH_CE, edge=edge)).blocks
+    (chart,) = (block for block in blocks if isinstance(block, Chart))
+    assert "on-prem → cloud: 1 of 2 flows cut off, the longest for 800.0 ms" in chart.caption
+    drawn = str(chart.svg)
+    assert drawn.index("on-prem → cloud 61001") < drawn.index("on-prem → cloud 61000") and "ce-1 bfd" in drawn
+    flows, events = (block for block in blocks if isinstance(block, Table))
+    assert [cell.text for cell in flows.rows[1].cells[3:5]] == ["800.0 ms", "799.0 ms to 801.0 ms"]
+    told = [[cell.text for cell in row.cells] for row in events.rows]
+    assert ["19:18:01.400", "–", "ce-1", "bfd", "172.16.100.1", "up → down"] in told
+
+
+def test_without_a_cut_the_section_says_so() -> None:
+    """One line, and no picture."""
+    (block,) = section().blocks
+    assert isinstance(block, Para) and block.text == "No circuit was cut in this run."
