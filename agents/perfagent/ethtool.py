@@ -78,13 +78,14 @@ class Card:
         return struct.pack("16sP16x", self._interface, buffer.buffer_info()[0])
 
     def link(self) -> dict[str, Any]:
-        """``{speed_bps, duplex}``; ``None`` each where there is none to speak of, as on virtio without a setting."""
+        """``{speed_bps, duplex, autoneg}``; ``None`` each where there is none to speak of, as on virtio without a
+        setting."""
         raw = self._ask(_GSET, 44)
         if raw is None:
-            return {"speed_bps": None, "duplex": None}
+            return {"speed_bps": None, "duplex": None, "autoneg": None}
         speed_mbps = struct.unpack_from("=H", raw, 12)[0] | struct.unpack_from("=H", raw, 28)[0] << 16
         speed_bps = None if speed_mbps in _SPEED_UNKNOWN else speed_mbps * 1_000_000
-        return {"speed_bps": speed_bps, "duplex": _DUPLEX.get(raw[14])}
+        return {"speed_bps": speed_bps, "duplex": _DUPLEX.get(raw[14]), "autoneg": bool(raw[18])}
 
     def driver(self) -> str | None:
         raw = self._ask(_GDRVINFO, 196)

@@ -38,11 +38,15 @@ def program(peer: str) -> bytes:
 
 def only(sock: socket.socket, peer: str) -> bool:
     """From now on ``sock`` hears only ``peer``; False where this user may not have that. Raises OSError."""
-    code = program(peer)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    fprog = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        attach(sock, program(peer))
     except PermissionError:
         return False
     return True
+
+
+def attach(sock: socket.socket, code: bytes) -> None:
+    """Let ``sock`` hear only what this program accepts. Raises OSError."""
+    buffer = ctypes.create_string_buffer(code, len(code))
+    fprog = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)

@@ -24,6 +24,8 @@ METHODS = {
     "path.mark": ("perfagent.methods.path", "mark"),
     "link.neighbour": ("perfagent.methods.link", "neighbour"),
     "link.next_hop": ("perfagent.methods.link", "next_hop"),
+    "link.tagged": ("perfagent.methods.link", "tagged"),
+    "edge.read": ("perfagent.methods.edge", "read"),
     "pmtu.echo": ("perfagent.methods.pmtu", "echo"),
     "pmtu.search": ("perfagent.methods.pmtu", "search"),
     "stamp.reflect": ("perfagent.methods.stamp", "reflect"),

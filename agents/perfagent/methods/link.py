@@ -10,6 +10,7 @@ from typing import Any
 from perfagent.jobs import Job
 from perfagent.netlink import Routes
 from perfagent.sockets import canonical
+from perfagent.tagged import LAST_VLAN, Probe
 from perfagent.wire import Code, Fault
 
 _ETH_P_ARP = 0x0806
@@ -25,10 +26,8 @@ def neighbour(job: Job, *, interface: str, address: str) -> dict[str, Any]:
     address = canonical(address)
     if ":" in address:
         raise Fault(Code.ADDRESS, f"{address} is IPv6: only IPv4 neighbours are asked for")
-    with tempfile.TemporaryDirectory(dir=job.folder) as folder:
-        # scapy makes folders in the user's home when it is imported, where nothing of ours may stay.
-        os.environ.update(XDG_CONFIG_HOME=folder, XDG_CACHE_HOME=folder)
-        from scapy.arch import get_if_addr, get_if_hwaddr
+    _scapy_at(job)
+    from scapy.arch import get_if_addr, get_if_hwaddr
     from scapy.config import conf
     from scapy.layers.l2 import ARP, Ether
 
@@ -64,6 +63,51 @@ def next_hop(job: Job, *, peer: str, source: str) -> dict[str, Any]:
         raise Fault(Code.ADDRESS, f"the kernel has no route to {peer}: {error.strerror}") from error
     address = way["gateway"] or peer
     return {"address": address, **neighbour(job, interface=str(way["interface"]), address=address)}
+
+
+def tagged(
+    job: Job, *, interface: str, address: str, source: str, vlan: int, others: list[int], sweep: bool
+) -> dict[str, Any]:
+    """Ask by ARP on ``vlan`` (0 = without a tag), without a tag and on ``others`` who has ``address``, as ``source``;
+    when nobody answers on any and ``sweep`` is true, once on each of 1 to 2999.
+
+    ``{"asked": [vlan, …], "answers": [{"vlan", "mac"}, …]}``. Raises Fault(NOT_PERMITTED) without CAP_NET_RAW,
+    Fault(ADDRESS) for an interface that there is not, or that is down.
+    """
+    address, source = canonical(address), canonical(source)
+    _scapy_at(job)
+    from scapy.layers.l2 import ARP, Dot1Q, Ether
+
+    def question(mac: str, tag: int) -> bytes:
+        ethernet = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
+        ask = ARP(op="who-has", hwsrc=mac, psrc=source, pdst=address)
+        return bytes(ethernet / Dot1Q(vlan=tag) / ask if tag else ethernet / ask)
+
+    try:
+        probe = Probe(interface, address, question)
+    except PermissionError as error:
+        raise Fault(Code.NOT_PERMITTED, "asking by ARP on a VLAN needs root or CAP_NET_RAW") from error
+    except OSError as error:
+        raise Fault(Code.ADDRESS, f"cannot ask on {interface}: {error.strerror}") from error
+    with closing(probe):
+        try:
+            asked = list(dict.fromkeys((vlan, 0, *others)))
+            for _ in range(_TRIES):
+                probe.ask(asked, _PATIENCE_S, job.stop_fd)
+            if not probe.answers and sweep and not job.stopping:
+                probe.ask([tag for tag in range(1, LAST_VLAN + 1) if tag not in asked], _PATIENCE_S, job.stop_fd)
+                asked += [tag for tag in range(1, LAST_VLAN + 1) if tag not in asked]
+        except OSError as error:
+            raise Fault(Code.ADDRESS, f"cannot ask on {interface}: {error.strerror}") from error
+        found = [{"vlan": tag, "mac": mac} for tag, mac in sorted(probe.answers)]
+    return {"asked": asked, "answers": found}
+
+
+def _scapy_at(job: Job) -> None:
+    """Import scapy: it makes folders in the user's home when it is, where nothing of ours may stay."""
+    with tempfile.TemporaryDirectory(dir=job.folder) as folder:
+        os.environ.update(XDG_CONFIG_HOME=folder, XDG_CACHE_HOME=folder)
+        import scapy.arch  # noqa: F401
 
 
 def _answer(sent: Any, reply: Any) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""What is known of a router, whoever made it. ``None`` everywhere = it was not told; an empty tuple = it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A port, or a VLAN on one."""
+
+    name: str
+    up: bool | None = None
+    """As configured."""
+    carrier: bool | None = None
+    """Whether the other end is there."""
+    speed_bps: int | None = None
+    duplex: str | None = None
+    """``full`` or ``half``."""
+    autoneg: bool | None = None
+    mtu: int | None = None
+    """Bytes of an IP packet."""
+    vlan: int | None = None
+    """The tag that it sends with, where it is a VLAN on a port."""
+    driver: str | None = None
+    addresses: tuple[str, ...] | None = None
+    """With their masks."""
+    frames_in: int | None = None
+    damaged: int | None = None
+    """Frames that came with a wrong check sum or shape (CRC, FCS, alignment)."""
+    discards: int | None = None
+    """Frames that were whole and were dropped, both ways."""
+    rx_dbm: float | None = None
+    tx_dbm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An entry of the ARP table."""
+
+    address: str
+    mac: str | None
+    interface: str | None
+    answered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where a packet goes next: to a gateway, or to a station on the interface itself."""
+
+    gateway: str | None
+    interface: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that is in use, with all its next hops."""
+
+    prefix: str
+    protocol: str
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BgpSession:
+    """A neighbour as it is configured, and how the session with it stands."""
+
+    peer: str
+    local_as: int | None = None
+    remote_as: int | None = None
+    """As configured here."""
+    state: str | None = None
+    """RFC 4271, section 8.2.2: ``Idle`` … ``Established``."""
+    uptime_s: float | None = None
+    established: int | None = None
+    """How often it came up since the router was started or the counter cleared."""
+    sent: tuple[str, ...] | None = None
+    """Prefixes advertised to the peer. Those with its own AS in their path are left out: it ignores them (RFC 4271,
+    section 9)."""
+    received: tuple[str, ...] | None = None
+    """Prefixes that came, before filters of ours; those with our AS in their path are left out."""
+    accepted: tuple[str, ...] | None = None
+    """... and after them."""
+    accepted_count: int | None = None
+    prefix_limit: int | None = None
+    """How many this router takes of the peer."""
+    md5: bool | None = None
+    notification: str | None = None
+    """The last one, in words; ``2/2`` is another AS number than expected (RFC 4271, section 4.5)."""
+    last_reset: str | None = None
+
+    @property
+    def learned(self) -> tuple[str, ...] | None:
+        """What came and was accepted; where that is not told, what came."""
+        return self.received if self.accepted is None else self.accepted
+
+
+@dataclass(frozen=True, slots=True)
+class BfdPeer:
+    """A BFD session (RFC 5880) as this router sees it; intervals in ms."""
+
+    peer: str
+    state: str
+    """``up`` or another word."""
+    tx_ms: int | None = None
+    rx_ms: int | None = None
+    multiplier: int | None = None
+    remote_multiplier: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterState:
+    """All of it, at one moment."""
+
+    interfaces: tuple[Interface, ...] | None = None
+    neighbours: tuple[Neighbour, ...] | None = None
+    routes: tuple[Route, ...] | None = None
+    bgp: tuple[BgpSession, ...] | None = None
+    bfd: tuple[BfdPeer, ...] | None = None
+    lookups: Mapping[str, Hop | None] = field(default_factory=dict)
+    """Where it sends packets to these addresses, as it answered itself; ``None``: it has no route."""
+
+    def interface(self, name: str) -> Interface | None:
+        return next((each for each in self.interfaces or () if each.name == name), None)
+
+    def holder(self, address: str) -> Interface | None:
+        """The interface with this IP address."""
+        held = (each for each in self.interfaces or () for one in each.addresses or () if one.split("/")[0] == address)
+        return next(held, None)
+
+    def session(self, peer: str) -> BgpSession | None:
+        return next((each for each in self.bgp or () if each.peer == peer), None)
+
+    def bfd_with(self, peer: str) -> BfdPeer | None:
+        return next((each for each in self.bfd or () if each.peer == peer), None)
+
+    def ways_to(self, address: str) -> tuple[Hop, ...] | None:
+        """Its next hops towards an address: as it said itself, else by the longest prefix. Empty: it has no route;
+        ``None``: not told."""
+        if address in self.lookups:
+            hop = self.lookups[address]
+            return () if hop is None else (hop,)
+        if self.routes is None:
+            return None
+        target = ip_address(address)
+        covering = [route for route in self.routes if target in ip_network(route.prefix)]
+        longest = max(covering, key=lambda route: ip_network(route.prefix).prefixlen, default=None)
+        return () if longest is None else longest.hops
+
+
+class Platform(NamedTuple):
+    """How routers of one make are asked, and understood."""
+
+    commands: Mapping[str, str]
+    """Output → read-only command; ``{peer}`` is the BGP neighbour's address."""
+    parse: Callable[[Mapping[str, str]], RouterState]
+    """Outputs by name, those that there are → state. Raises nothing for text that is not as expected."""
+
+
+def prefixes(written: Iterable[str]) -> tuple[str, ...]:
+    """As networks, in order, each once; what is no prefix is left out."""
+    found = set()
+    for each in written:
+        try:
+            found.add(ip_network(each, strict=False))
+        except ValueError:
+            continue
+    return tuple(str(net) for net in sorted(found, key=lambda net: (net.version, net)))
