@@ -22,9 +22,8 @@ from perfharness.acts import Acting
 from perfharness.care import Care, Harm
 from perfharness.errors import AgentError, HostLost, HostUnusable, PerfharnessError
 from perfharness.evidence import RunFolder, job_folder
-from perfharness.fleet.hosts import MAX_PARALLEL, Fleet
+from perfharness.fleet.hosts import MAX_PARALLEL, Asked, Fleet
 from perfharness.fleet.remedies import with_remedy
-from perfharness.fleet.session import Session
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job, Plan, Role, Status, Task
 from perfharness.outcome import Ending, Outcome
@@ -322,7 +321,7 @@ def _fetch_all(jobs: Sequence[Job], task: Task, fleet: Fleet, folder: RunFolder,
 
 
 def _wait_done(
-    session: Session, task: Task, job: Job, patience_s: float, look: Callable[[], None] = lambda: None
+    session: Asked, task: Task, job: Job, patience_s: float, look: Callable[[], None] = lambda: None
 ) -> Mapping[str, Any]:
     """The job's last state; ``look`` is called all the while. A lost channel is taken up again: the job runs on under
     its lease."""
@@ -342,7 +341,7 @@ def _wait_done(
             session.reattach(max(0.1, until - time.monotonic()))
 
 
-def _persist(session: Session, call: Any, *args: Any) -> Any:
+def _persist(session: Asked, call: Any, *args: Any) -> Any:
     """Once more over a new connection when this one went: the agent lives on under its lease."""
     try:
         return call(*args)
@@ -362,7 +361,7 @@ def _start(fleet: Fleet, task: Task, job: Job, keys: Mapping[str, bytes], outcom
     outcome.jobs[_key(job)] = STARTED
 
 
-def _start_in_time(session: Session, task: Task, job: Job, secret: bytes, care: Care) -> None:
+def _start_in_time(session: Asked, task: Task, job: Job, secret: bytes, care: Care) -> None:
     """How long it may run is told afresh each time: what is left of the window is less by then."""
     session.start(replace(job, id=name(task, job)), secret, task.id, care.window_s(task))
 

@@ -15,7 +15,7 @@ from perfharness.errors import BadInput, Problem, Refused
 from perfharness.measurements import TO_ROUTERS, guarding
 from perfharness.measurements.base import TUNE
 from perfharness.model import Task
-from perfharness.order.circuit import Ce, Circuit, Router, load_circuit
+from perfharness.order.circuit import Appliance, Ce, Circuit, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -146,7 +146,10 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     loaded = iperf3_hosts(tasks)
     say("")
     for name in hosts(tasks):
-        end = circuit.host(name)
+        end = circuit.asked(name)
+        if isinstance(end, Appliance):
+            say(f"{name} (CE, {end.platform}): ssh {end.ssh.host}; show commands only, if it answers")
+            continue
         if isinstance(end, Ce):
             also = f" and {end.iperf3}" if name in loaded else ""
             watched = f"counters of {end.lan} and {end.wan}"

@@ -13,12 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from perfharness.errors import AgentError, HostLost, HostUnusable, together
-from perfharness.fleet.hosts import Fleet
+from perfharness.fleet.hosts import Asked, Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
-from perfharness.fleet.session import Session
 from perfharness.measurements.base import COARSE_MS
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Ce, Endpoint, Router, load_circuit
+from perfharness.order.circuit import Appliance, Ce, Endpoint, Router, load_circuit
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import size_text
 from perfharness.plan import disk_bytes, hosts
@@ -38,13 +37,16 @@ def check(circuit_file: Path, console: Console) -> None:
         if isinstance(end, Router):
             said = f"{end.name}: {end.address}, {end.told}; not asked"
             console.print(said, markup=False, highlight=False, soft_wrap=True)
-    ce = circuit.ce_host
+    ce = circuit.ce_router
     everyone = [*ends, *((ce,) if ce else ())]
     with Fleet(everyone, f"check-{secrets.token_hex(3)}", CHECK_LEASE_S) as fleet:
         for name, facts in must_be_usable(fleet, ends, {end.name for end in ends}).items():
             room = f"disk {_room_text(fleet[name].hello['room_bytes'])}"
             console.print(f"{name}: {_facts_text(facts)}, {room}", markup=False, highlight=False, soft_wrap=True)
-        if ce:
+        if isinstance(ce, Appliance):
+            words = f"{ce.name}: {ce.platform}, can be asked by show commands; no agent"
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
+        elif ce:
             must_be_readable(fleet[ce.name], ce)
             words = f"{ce.name}: the counters of {ce.lan} and {ce.wan} can be read"
             console.print(words, markup=False, highlight=False, soft_wrap=True)
@@ -71,7 +73,7 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
     return found
 
 
-def _facts(session: Session, end: Endpoint, iperf3_needed: bool) -> dict[str, Any]:
+def _facts(session: Asked, end: Endpoint, iperf3_needed: bool) -> dict[str, Any]:
     """What the job FACTS found, if the host can be used. Raises HostUnusable, HostLost."""
     state = session.wait_done(FACTS, FACTS_S + 5)
     if state["error"]:
@@ -100,7 +102,7 @@ def _room_text(room_bytes: int) -> str:
     return f"{size_text(room_bytes)} to spare" if room_bytes > 0 else "nothing to spare"
 
 
-def must_be_readable(session: Session, ce: Ce) -> None:
+def must_be_readable(session: Asked, ce: Ce) -> None:
     """Raises HostUnusable where the CE's counters cannot be read. A run would go on without them."""
     for side, interface in (("lan", ce.lan), ("wan", ce.wan)):
         args = {"interface": interface, "period_ms": COARSE_MS}

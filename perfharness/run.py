@@ -56,7 +56,7 @@ def run(
     reports = loading(as_pdf)
     with view(console) as progress:
         progress.connecting(f"{scenario.id} on {circuit.id}", names, duration_s(tasks))
-        everyone = [circuit.host(name) for name in names]
+        everyone = [circuit.asked(name) for name in names]
         care = Care(circuit, progress.event)
         with Fleet(everyone, run_id, plan.lease_s, care.heard, extra) as fleet:
             must_be_usable(fleet, ends, iperf3_hosts(tasks))

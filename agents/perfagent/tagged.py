@@ -80,10 +80,10 @@ class Probe:
         """Whether the job was asked to stop."""
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
-            ready = select.select([self._socket, stop_fd], [], [], left_s)[0]
+            ready = select.select([self._socket.fileno(), stop_fd], [], [], left_s)[0]
             if stop_fd in ready:
                 return True
-            if self._socket in ready:
+            if ready:
                 data, beside, _, where = self._socket.recvmsg(2048, socket.CMSG_SPACE(_AUXDATA.size))
                 if where[2] != _PACKET_OUTGOING:
                     found = answer(data, _tag_of(beside), self._address)

@@ -9,12 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 from perfharness import interrupt
 from perfharness.errors import HostLost, HostUnusable, PerfharnessError, together
 from perfharness.fleet import bundle, ssh
 from perfharness.fleet.launch import Endpoint, after_preamble, launch
+from perfharness.fleet.router import Appliance, RouterSession
 from perfharness.fleet.session import EventHandler, Session
 
 MAX_PARALLEL = 16
@@ -26,7 +27,11 @@ LAST_TRY_S = 10.0
 LEAVING = "The hosts must be left first, else agents stay there until their lease ends."
 
 
-class Fleet(Mapping[str, Session]):
+Asked: TypeAlias = Session | RouterSession
+"""Who does jobs: the agent of a host, or a router that is asked itself."""
+
+
+class Fleet(Mapping[str, Asked]):
     """``with Fleet(…) as fleet: fleet["onprem-a"].start(…)``.
 
     Entering raises HostUnusable naming every host that cannot be used, or Refused; the others are left first.
@@ -36,7 +41,7 @@ class Fleet(Mapping[str, Session]):
 
     def __init__(
         self,
-        endpoints: Sequence[Endpoint],
+        endpoints: Sequence[Endpoint | Appliance],
         run_id: str,
         lease_s: float,
         on_event: EventHandler = lambda host, event: None,
@@ -47,7 +52,7 @@ class Fleet(Mapping[str, Session]):
         self._lease_s = lease_s
         self._on_event = on_event
         self._spare = spare
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Asked] = {}
         self.absent: dict[str, str] = {}
         self.left_behind: dict[str, str] = {}
 
@@ -68,7 +73,7 @@ class Fleet(Mapping[str, Session]):
     ) -> None:
         self._leave()
 
-    def __getitem__(self, name: str) -> Session:
+    def __getitem__(self, name: str) -> Asked:
         return self._sessions[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -77,8 +82,12 @@ class Fleet(Mapping[str, Session]):
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def _deploy(self, agent: bundle.Bundle, endpoint: Endpoint) -> None:
-        self._sessions[endpoint.name] = Session(endpoint, self._run_id, self._lease_s, self._on_event, agent)
+    def _deploy(self, agent: bundle.Bundle, endpoint: Endpoint | Appliance) -> None:
+        self._sessions[endpoint.name] = (
+            Session(endpoint, self._run_id, self._lease_s, self._on_event, agent)
+            if isinstance(endpoint, Endpoint)
+            else RouterSession(endpoint)
+        )
 
     def _leave(self) -> None:
         failed = _each(list(self._sessions.values()), _leave_host)
@@ -119,7 +128,7 @@ def _clean_host(endpoint: Endpoint) -> Cleaned:
         raise HostUnusable(endpoint.name, "its agent did not say what it cleaned.") from error
 
 
-def _leave_host(session: Session) -> None:
+def _leave_host(session: Asked) -> None:
     try:
         session.bye()
     except HostLost:

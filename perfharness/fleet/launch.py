@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from perfagent import wire
 from perfharness.errors import HostLost, HostUnusable
@@ -17,6 +17,7 @@ _NOISE_LIMIT = 1 << 16
 """Bytes that login scripts may print before the agent speaks."""
 
 
+@runtime_checkable
 class Endpoint(Protocol):
     """What is needed of ``perfharness.order.circuit.Endpoint``."""
 

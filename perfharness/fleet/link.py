@@ -55,6 +55,17 @@ class Link:
             channel.sendall(feed)
         return channel
 
+    def shell(self, term: str, width: int, height: int) -> paramiko.Channel:
+        """An interactive shell, for what has no programs to run. Raises HostLost, HostUnusable."""
+        channel = self._session()
+        try:
+            with self._deadline(CONNECT_S):
+                channel.get_pty(term, width, height)
+                channel.invoke_shell()
+        except BROKEN as error:
+            raise HostUnusable(self._name, "it lets us in but refuses a shell.", NO_COMMANDS) from error
+        return channel
+
     def close(self) -> None:
         self._held.close()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from perfharness.measurements import (
     capacity,
     ceiling,
+    edge,
     failover,
     flows,
     host,
@@ -26,6 +27,7 @@ from perfharness.order.circuit import Circuit, Endpoint, Pair
 REGISTRY: dict[str, MeasurementKind] = {
     "host": host.HostFacts(),
     "ceiling": ceiling.Ceiling(),
+    "edge": edge.Edge(),
     "path": path.Path(),
     "pmtu": pmtu.PathMtu(),
     "latency": latency.Latency(),

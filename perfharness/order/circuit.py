@@ -16,6 +16,7 @@ from perfharness.model import TOGETHER, Layer
 from perfharness.order import document
 from perfharness.order.closed import Forbidden as Forbidden
 from perfharness.order.document import Document
+from perfharness.order.endpoints import Appliance as Appliance
 from perfharness.order.endpoints import Ce as Ce
 from perfharness.order.endpoints import End as End
 from perfharness.order.endpoints import Endpoint as Endpoint
@@ -224,8 +225,10 @@ class Circuit(Strict):
     """The provider's region."""
     access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
     """The provider's access point."""
-    ce: Annotated[Ce | Text | None, BeforeValidator(read_ce, json_schema_input_type=Text | Ce | None)] = None
-    """The customer's router on this circuit: its name, or how to read its counters as well."""
+    ce: Annotated[
+        Ce | Appliance | Text | None, BeforeValidator(read_ce, json_schema_input_type=Text | Ce | Appliance | None)
+    ] = None
+    """The customer's router on this circuit: its name, or how to read it as well."""
     environment: Literal["production", "staging", "test", "lab"]
     """What it is used for."""
     in_service: bool
@@ -280,7 +283,7 @@ class Circuit(Strict):
 
     @property
     def ce_host(self) -> Ce | None:
-        """The CE, where its counters can be read."""
+        """The CE, where it takes an agent."""
         return self.ce if isinstance(self.ce, Ce) else None
 
     @property
@@ -289,8 +292,13 @@ class Circuit(Strict):
         return tuple(ce for ce in (self.ce_host, self._beside) if ce is not None)
 
     @property
+    def ce_router(self) -> Ce | Appliance | None:
+        """The CE, where it can be asked at all."""
+        return None if isinstance(self.ce, str) else self.ce
+
+    @property
     def ce_name(self) -> str | None:
-        return self.ce.name if isinstance(self.ce, Ce) else self.ce
+        return self.ce if isinstance(self.ce, str) or self.ce is None else self.ce.name
 
     @property
     def guard(self) -> Guard:
@@ -300,6 +308,10 @@ class Circuit(Strict):
     def host(self, name: str) -> Endpoint | Ce:
         """The endpoint of this name, or one of the CEs. Raises KeyError."""
         return next((ce for ce in self.ces if ce.name == name), None) or self.endpoint(name)
+
+    def asked(self, name: str) -> Endpoint | Ce | Appliance:
+        """Whoever has jobs under this name. Raises KeyError."""
+        return self.ce_router if self.ce_router is not None and self.ce_router.name == name else self.host(name)
 
     def endpoint(self, name: str) -> Endpoint:
         """The host of this name. Raises KeyError; where a job runs it never does."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from perfharness.model import Layer
 from perfharness.order.check import FAIL, WARN, Check
-from perfharness.order.circuit import Circuit, End, Endpoint, Forbidden, Router
+from perfharness.order.circuit import Ce, Circuit, End, Endpoint, Forbidden, Router
 from perfharness.order.document import KeyPath
 from perfharness.order.units import VXLAN_PORT, rate_text
 
@@ -189,13 +189,13 @@ def addresses(circuit: Circuit) -> Iterator[Check]:
 
 
 def ce_host(circuit: Circuit) -> Iterator[Check]:
-    ce = circuit.ce_host
+    ce = circuit.ce_router
     if ce is None:
         return
     if ce.name in {endpoint.name for endpoint in circuit.endpoints}:
         said = f"The CE has the name of the endpoint {ce.name}."
         yield Check("EC-001", FAIL, said, "Give it another: nothing is measured from the CE.", ("ce", "name"))
-    for side, interface in (("lan", ce.lan), ("wan", ce.wan)):
+    for side, interface in (("lan", ce.lan), ("wan", ce.wan)) if isinstance(ce, Ce) else ():
         if re.search(r"\.[0-9]+$", interface):
             said = f"{interface} of the CE looks like a VLAN on a port, which has no queue and no ring of its own."
             remedy = f"Write the port, {interface.rpartition('.')[0]}, or its drops go unseen."

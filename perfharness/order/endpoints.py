@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationI
 from perfharness.order.closed import UNDECLARED, FewPorts
 from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
-from perfharness.order.values import FilePath, HostAddress, HostAddress6, Interface, Name, Port16, Text
+from perfharness.order.values import FilePath, HostAddress, HostAddress6, Interface, Name, Port16, Text, Vtysh
 from perfharness.order.wrong import wrong
 
 
@@ -29,10 +29,15 @@ class Ssh(Strict):
 
 
 class Ce(Strict):
-    """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement."""
+    """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement, and what it
+    knows of link, neighbours, routes and BGP by a step `edge`."""
 
     name: Name = Field(examples=["ce-hz-1"])
     """The router's name, other than any endpoint's."""
+    platform: Literal["linux", "frr"] = "linux"
+    """Who speaks BGP on it: with `frr` it is asked and must answer; otherwise FRR is asked where it is there."""
+    vtysh: Vtysh = "vtysh"
+    """How FRR is asked, e.g. `sudo -n vtysh`."""
     ssh: Ssh
     """How to reach it."""
     python: Text = "python3"
@@ -58,11 +63,25 @@ class Ce(Strict):
         return self
 
 
+class Appliance(Strict):
+    """The customer's router (CE) of a vendor: no agent goes there; a step `edge` asks it by read-only show commands."""
+
+    name: Name = Field(examples=["ce-hz-1"])
+    """The router's name, other than any endpoint's."""
+    platform: Literal["cisco_ios", "huawei_vrp"] = Field(examples=["cisco_ios"])
+    """Its make."""
+    ssh: Ssh
+    """How to reach it, by a key."""
+    wan: Text = Field(examples=["GigabitEthernet0/0/1"])
+    """Port towards the circuit, as its own commands write it."""
+
+
 def read_ce(value: Any, info: ValidationInfo) -> Any:
     """Its name alone, or how to read it."""
     if isinstance(value, dict):
-        return Ce.model_validate(value, context=info.context)
-    if value is None or isinstance(value, Ce) or (isinstance(value, str) and value):
+        kind = Ce if value.get("platform", "linux") in ("linux", "frr") else Appliance
+        return kind.model_validate(value, context=info.context)
+    if value is None or isinstance(value, Ce | Appliance) or (isinstance(value, str) and value):
         return value
     said = "'ce' must be the router's name, or a mapping of name, ssh, lan and wan."
     raise wrong(said, "Write for example `ce: ce-hz-1`.")

@@ -148,6 +148,13 @@ def _interface(text: str) -> str:
     return text
 
 
+def _vtysh(text: str) -> str:
+    """It is started on a router, so nothing else may be."""
+    if not re.fullmatch(r"(sudo -n )?(\S*/)?vtysh( (-N|--vty_socket) [\w./-]+)?", text):
+        raise wrong(f"{text!r} does not start vtysh.", "Write it as `vtysh`, `sudo -n vtysh` or `vtysh -N name`.")
+    return text
+
+
 Row = Annotated[str, *_typed(_row, "EC-042")]
 FormatVersion = Annotated[int, *_typed(_version, "1")]
 Text = Annotated[str, Field(min_length=1)]
@@ -161,6 +168,7 @@ LinkAddress = Annotated[IPv4Interface, *_typed(_link_address, "172.16.100.2/30")
 VlanId = Annotated[int, *_typed(_vlan, "100")]
 Day = Annotated[date, *_typed(_date, "2027-03-31")]
 Moment = Annotated[datetime, *_typed(_moment, "2027-03-31T22:00+08:00")]
+Vtysh = Annotated[str, *_typed(_vtysh, "sudo -n vtysh")]
 AsNumber = Annotated[int, Field(ge=1, le=4_294_967_295)]
 Port16 = Annotated[int, Field(ge=1, le=65535)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

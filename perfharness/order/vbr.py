@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from perfharness.order.units import Duration, Rate
 from perfharness.order.validation import Strict
-from perfharness.order.values import AsNumber, LinkAddress, Name, Text, VlanId
+from perfharness.order.values import AsNumber, LinkAddress, Name, Prefix, Text, VlanId
 from perfharness.order.wrong import wrong
 
 
@@ -75,6 +75,12 @@ class Bgp(Strict):
     """Whether the session is signed. Never the key itself."""
     bfd: Bfd | None = None
     """BFD beside the session."""
+    announced: tuple[Prefix, ...] | None = None
+    """What the customer's router announces; `prefixes.onprem` unless it is something else."""
+    received: tuple[Prefix, ...] | None = None
+    """What the VBR announces; `prefixes.cloud` unless it is something else."""
+    max_prefixes: int = Field(default=110, ge=1)
+    """How many prefixes the cloud takes of one peer and drops what is more; the provider's default."""
 
 
 class Vbr(Strict):

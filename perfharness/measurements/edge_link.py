@@ -1,0 +1,178 @@
+"""Of the port towards the circuit: is it up, at the ordered speed, and does the VBR answer on the ordered VLAN?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import Context
+from perfharness.measurements.edge_bgp import Plan, plan_of
+from perfharness.measurements.edge_reading import TAGGED, Reading
+from perfharness.model import Interval, Observation
+from perfharness.order.circuit import Ce
+from perfharness.order.units import rate_text
+from perfharness.routers.state import Interface
+
+VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
+"""Drivers whose speed is a name."""
+EXACT = "read on the router"
+
+
+def figure(
+    context: Context,
+    metric: str,
+    statistic: str,
+    value: Any,
+    reason: str = "",
+    evidence: tuple[str, ...] = (),
+    at_most: float | None = None,
+) -> Observation:
+    """``at_most``: the most that the true value may be, where less than all was told."""
+    counted = isinstance(value, int | float) and not isinstance(value, bool)
+    interval = Interval(value, value if at_most is None else at_most, 1.0, "exact", EXACT) if counted else None
+    return Observation(metric, statistic, context.scope(None), "", value, 1, interval, evidence=evidence, reason=reason)
+
+
+def link_figures(
+    context: Context, now: Reading, before: Reading | None
+) -> tuple[tuple[Observation, ...], dict[str, Any]]:
+    """The figures of ``portspec``, and what is known of the port."""
+    router, plan = context.circuit.ce_router, plan_of(context)
+    wan = now.state.interface(router.wan) if router else None
+    holder = now.state.holder(plan.own)
+    why = now.reason or f"{context.circuit.ce_name} does not tell of an interface {router.wan if router else ''}."
+
+    def told(statistic: str, value: Any, reason: str = "") -> Observation:
+        missing = why if wan is None else reason or "The router does not tell it."
+        return figure(context, "portspec", statistic, value, missing if value is None else reason, now.evidence)
+
+    virtual = wan is not None and wan.driver in VIRTUAL
+    unreal = f"{wan.driver} is a virtual interface: it has no speed." if wan is not None and virtual else ""
+    speed = wan.speed_bps if wan and not virtual else None
+    mtus = [each.mtu for each in (wan, holder) if each is not None and each.mtu is not None]
+    figures = (
+        told("carrier", wan.carrier if wan else None, _carrier(wan)),
+        told("speed", None if speed is None else rate_text(speed), unreal or _autoneg(wan, context)),
+        told("duplex", wan.duplex if wan and not virtual else None, unreal),
+        told("mtu", min(mtus) if wan and mtus else None),
+        told("link_address", *_address(now, wan, holder, plan)),
+        *_counted(context, now, before, why),
+    )
+    interfaces = {"wan": wan and asdict(wan), "holder": holder and asdict(holder)}
+    return figures, {**interfaces, "ordered_address": str(plan.own_with_mask)}
+
+
+def _carrier(wan: Interface | None) -> str:
+    return f"{wan.name} is switched off by its configuration." if wan is not None and wan.up is False else ""
+
+
+def _autoneg(wan: Interface | None, context: Context) -> str:
+    if wan is None or wan.autoneg is None or wan.autoneg == context.circuit.port.autonegotiation:
+        return ""
+    is_on, ordered = ("on", "off") if wan.autoneg else ("off", "on")
+    return f"Autonegotiation is {is_on} at the router and ordered {ordered}: ask how the other end is set."
+
+
+def _address(now: Reading, wan: Interface | None, holder: Interface | None, plan: Plan) -> tuple[str | None, str]:
+    """The ordered address as it is configured, or what stands in its place."""
+    if holder is not None:
+        return next(one for one in holder.addresses or () if one.split("/")[0] == plan.own), f"It is on {holder.name}."
+    if now.state.interfaces is None or wan is None:
+        return None, ""
+    there = [
+        one for each in now.state.interfaces if _of_port(each, wan) for one in each.addresses or () if ":" not in one
+    ]
+    return ", ".join(there) or "none", f"No interface has {plan.own}."
+
+
+def _of_port(each: Interface, wan: Interface) -> bool:
+    return each.name == wan.name or each.name.startswith(f"{wan.name}.")
+
+
+def _counted(context: Context, now: Reading, before: Reading | None, why: str) -> tuple[Observation, Observation]:
+    """Frames that came damaged, as a share, and frames that were dropped, since the first step of this kind."""
+    router = context.circuit.ce_router
+    here = now.state.interface(router.wan) if router else None
+    there = before.state.interface(router.wan) if router and before else None
+
+    def told(statistic: str, value: Any, reason: str) -> Observation:
+        return figure(context, "portspec", statistic, value, reason, now.evidence)
+
+    if here is None or there is None:
+        reason = why if here is None else "Counters tell by how they rise: this is the first step that reads them."
+        return told("errors", None, reason), told("discards", None, reason)
+    frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
+    dropped = _rise(here.discards, there.discards)
+    last = "It speaks for the last segment before this router."
+    errors = (
+        told("errors", damaged / frames, f"{damaged:,} of {frames:,} frames. {last}")
+        if (frames and damaged is not None)
+        else told("errors", None, "No frame came meanwhile." if frames == 0 else "The router does not tell it.")
+    )
+    return errors, told("discards", dropped, "" if dropped is not None else "The router does not tell it.")
+
+
+def _rise(now: int | None, before: int | None) -> int | None:
+    """``None`` as well for a counter that was set back meanwhile."""
+    return None if now is None or before is None or now < before else now - before
+
+
+# --- the VLAN -----------------------------------------------------------------------------------
+
+
+def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tuple[Observation, ...], dict[str, Any]]:
+    """``answers``: the VBR's link address answers on the ordered VLAN; ``answers_elsewhere``: on another one."""
+    router, plan = context.circuit.ce_router, plan_of(context)
+    result = files.result(router.name, TAGGED) if isinstance(router, Ce) else None
+    probe: Mapping[str, Any] | None = result["data"] if result and result["status"] == "completed" else None
+    why = now.reason or ((result or {}).get("error") or {}).get("message", "No probe was sent from the router.")
+    evidence = (files.path(router.name, TAGGED),) if router and result else now.evidence
+    carried = _carried(now, context, plan)
+    heard = {int(each["vlan"]) for each in probe["answers"]} if probe else set()
+    facts: dict[str, Any] = {"ordered": plan.vlan, "address": plan.peer, "carried": carried}
+    if probe is None:
+        answers, reason = _by_the_router(now, plan, carried)
+        facts |= {"asked": [], "answers": []}
+        return (
+            figure(context, "vlan", "answers", answers, reason or f"{why.rstrip('.')}.", now.evidence),
+            figure(context, "vlan", "answers_elsewhere", None, f"{why.rstrip('.')}.", evidence),
+        ), facts
+    facts |= {"asked": len(probe["asked"]), "answers": list(probe["answers"])}
+    behind = plan.vlan not in heard and 0 in heard and carried == 0
+    elsewhere = sorted(heard - {plan.vlan} - ({0} if carried == 0 else set()))
+    facts |= {"elsewhere": elsewhere, "behind": behind}
+    said = f"{plan.peer} answers ARP on {_named(heard)}; ordered is {_named({plan.vlan})}."
+    if behind:
+        said = f"{plan.peer} answers ARP without a tag: whatever puts on VLAN {plan.vlan} stands behind this port."
+    return (
+        figure(context, "vlan", "answers", plan.vlan in heard or behind, said, evidence),
+        figure(context, "vlan", "answers_elsewhere", bool(elsewhere), said, evidence),
+    ), facts
+
+
+def _carried(now: Reading, context: Context, plan: Plan) -> int | None:
+    """The tag with which the router itself sends to the VBR: that of the interface with the link address."""
+    holder = now.state.holder(plan.own)
+    if holder is None:
+        return None
+    router = context.circuit.ce_router
+    return holder.vlan if holder.vlan is not None else 0 if router and holder.name == router.wan else None
+
+
+def _by_the_router(now: Reading, plan: Plan, carried: int | None) -> tuple[bool | None, str]:
+    """Without probes of our own: a session that stands proves that it works, an unanswered ARP the contrary."""
+    session = now.state.session(plan.peer)
+    if session is not None and session.state == "Established" and carried == plan.vlan:
+        return True, f"The BGP session with {plan.peer} stands on VLAN {plan.vlan}."
+    entry = next((each for each in now.state.neighbours or () if each.address == plan.peer), None)
+    if entry is not None and entry.answered is False and carried == plan.vlan:
+        return False, f"The router's own ARP requests for {plan.peer} on VLAN {plan.vlan} are not answered."
+    return None, ""
+
+
+def _named(vlans: set[int]) -> str:
+    """``VLAN 100``, ``no VLAN``, ``VLAN 100 and 200``."""
+    tags = " and ".join(str(vlan) if vlan else "none (untagged)" for vlan in sorted(vlans))
+    return f"VLAN {tags}" if vlans else "no VLAN that was tried"

@@ -1,0 +1,61 @@
+"""What a reading of the router left, and the earlier one with which it is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perfharness import routers
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import Ends
+from perfharness.model import Task
+from perfharness.order.circuit import Ce
+from perfharness.routers import RouterState
+
+READ, TAGGED = "read", "tagged"
+NOBODY = "The order names no router that can be asked: write how to reach it under `ce:`."
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The router at one moment."""
+
+    state: RouterState
+    at_ns: int | None = None
+    port: str | None = None
+    """How TCP/179 of the VBR answered, where that was tried."""
+    evidence: tuple[str, ...] = ()
+    reason: str = ""
+    """Why it could not be read; empty where it was."""
+
+
+def read(files: TaskFiles, context: Ends) -> Reading:
+    """What the router said in this task. Raises EvidenceBroken."""
+    router = context.circuit.ce_router
+    if router is None:
+        return Reading(RouterState(), reason=NOBODY)
+    result = files.result(router.name, READ)
+    if result is None or result["status"] != "completed":
+        why = ((result or {}).get("error") or {}).get("message") or "it could not be reached"
+        return Reading(RouterState(), reason=f"{router.name} was not read: {why}.")
+    told = {name: how for name, how in result["data"]["outputs"].items() if how["exit_code"] == 0 and not how["cut"]}
+    texts = {name: files.bytes(router.name, READ, f"{name}.txt") for name in told}
+    known = {name: data.decode(errors="replace") for name, data in texts.items() if data is not None}
+    platform = "linux" if isinstance(router, Ce) else router.platform
+    return Reading(
+        state=routers.parse(platform, known),
+        at_ns=result["data"]["t_ns"],
+        port=result["data"]["port"],
+        evidence=tuple(files.path(router.name, READ, f"{name}.txt") for name in sorted(known)),
+    )
+
+
+def earlier(task: Task, files: TaskFiles) -> TaskFiles | None:
+    """The files of the run's first task of this kind between the same hosts; ``None`` where this is the first."""
+    plan = files.folder.read_json("plan.json") or {"tasks": []}
+    same = [
+        str(each["id"])
+        for each in plan["tasks"]
+        if each["measurement"] == task.measurement and each["scope"]["pair"] == task.scope.pair
+    ]
+    first = same[0] if same else task.id
+    return None if task.id.startswith(first) else files.folder.files(first)

@@ -1,0 +1,123 @@
+"""Routes as they are looked up at the on-prem host, the router and the cloud host, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from perfharness.evidence import TaskFiles
+from perfharness.measurements.base import Context
+from perfharness.measurements.edge_bgp import plan_of
+from perfharness.measurements.edge_link import figure
+from perfharness.measurements.edge_reading import Reading
+from perfharness.model import Direction, Observation
+from perfharness.routers.state import Hop, RouterState
+
+ROUTE = "route"
+
+
+def route_figures(
+    context: Context, now: Reading, before: Reading | None, files: TaskFiles
+) -> tuple[tuple[Observation, ...], dict[str, Any]]:
+    """The figures of ``route``, and the look-ups themselves."""
+    hosts: dict[Direction, Mapping[str, Any]] = {
+        way: (files.result(context.ends(way)[0].name, f"{ROUTE}-{way.value}") or {}).get("data", {})
+        for way in (Direction.A_Z, Direction.Z_A)
+    }
+    to_cloud = _to_cloud(context, now, hosts[Direction.A_Z])
+    to_onprem = _to_onprem(context, now, hosts[Direction.Z_A])
+    evidence = tuple(files.path(context.ends(way)[0].name, f"{ROUTE}-{way.value}") for way in hosts)
+    changed, changes = _changed(context, now, before)
+    facts = {
+        "onprem": hosts[Direction.A_Z],
+        "cloud": hosts[Direction.Z_A],
+        "router": {
+            "to_cloud": _words(now.state.ways_to(str(context.z.address))),
+            "to_onprem": _words(now.state.ways_to(str(context.a.address))),
+        },
+        "to_cloud": to_cloud,
+        "to_onprem": to_onprem,
+        "changes": changes,
+    }
+    return (
+        figure(context, "route", "to_cloud", *to_cloud, evidence + now.evidence),
+        figure(context, "route", "to_onprem", *to_onprem, evidence + now.evidence),
+        changed,
+    ), facts
+
+
+def _to_cloud(context: Context, now: Reading, host: Mapping[str, Any]) -> tuple[bool | None, str]:
+    """On the host: some route; on the router: by way of the VBR."""
+    plan, target = plan_of(context), context.z.address
+    if host.get("route") is None:
+        return False, f"{context.a.name}: {host.get('reason') or f'it has no route to {target}'}."
+    ways = now.state.ways_to(str(target))
+    if ways is None:
+        return None, f"{context.a.name} has a route to {target}. {now.reason or 'The router does not tell its routes.'}"
+    if not ways:
+        return False, f"{context.circuit.ce_name} has no route to {target}."
+    if plan.peer not in [way.gateway for way in ways]:
+        return False, f"{context.circuit.ce_name} sends to {target} by {_said(ways)}, not by the VBR {plan.peer}."
+    return True, f"{context.a.name} and {context.circuit.ce_name} have it, the router by {_said(ways)}."
+
+
+def _to_onprem(context: Context, now: Reading, host: Mapping[str, Any]) -> tuple[bool | None, str]:
+    """On the cloud host: some route; on the router: away from the circuit; and the VBR was told of it, where that is
+    told by BGP."""
+    plan, target = plan_of(context), context.a.address
+    if host.get("route") is None:
+        return False, f"{context.z.name}: {host.get('reason') or f'it has no route to {target}'}."
+    ways = now.state.ways_to(str(target))
+    if ways is None:
+        return None, f"{context.z.name} has a route to {target}. {now.reason or 'The router does not tell its routes.'}"
+    if not ways:
+        return False, f"{context.circuit.ce_name} has no route to {target}."
+    if all(way.gateway == plan.peer for way in ways):
+        return False, f"{context.circuit.ce_name} sends packets for {target} back over the circuit."
+    session = now.state.session(plan.peer)
+    if session is not None and session.state == "Established" and session.sent is not None:
+        if not any(ip_address(str(target)) in ip_network(prefix) for prefix in session.sent):
+            return False, f"{context.circuit.ce_name} announces no prefix with {target}: the VBR has no way back."
+        return True, f"The VBR is told of it by BGP, and {context.circuit.ce_name} has it by {_said(ways)}."
+    said = f"{context.z.name} and {context.circuit.ce_name} have it, the router by {_said(ways)}; "
+    return True, said + "the tables of VBR and VPC router are not seen."
+
+
+def _changed(context: Context, now: Reading, before: Reading | None) -> tuple[Observation, dict[str, list[str]]]:
+    """Prefixes that came and went since the first step of this kind, in the routes and in the BGP session."""
+    came: list[str] = []
+    went: list[str] = []
+    peer = plan_of(context).peer
+    here = _snapshot(now.state, peer)
+    there = _snapshot(before.state if before else RouterState(), peer)
+    both = here.keys() & there.keys()
+    for kind in sorted(both):
+        came += [f"{prefix} {kind}" for prefix in sorted(here[kind] - there[kind])]
+        went += [f"{prefix} {kind}" for prefix in sorted(there[kind] - here[kind])]
+    if not both:
+        why = now.reason or (
+            "The router does not tell its routes." if before else "This is the first step that reads them."
+        )
+        return figure(context, "route", "changed", None, why), {"came": [], "went": []}
+    said = "; ".join(f"{word}: {', '.join(which[:10])}" for word, which in (("new", came), ("gone", went)) if which)
+    return figure(context, "route", "changed", len(came) + len(went), said, now.evidence), {"came": came, "went": went}
+
+
+def _snapshot(state: RouterState, peer: str) -> dict[str, frozenset[str]]:
+    """Prefixes by where they are, as far as that is told."""
+    session = state.session(peer)
+    known: dict[str, Iterable[str] | None] = {
+        "in the table": None if state.routes is None else (route.prefix for route in state.routes),
+        "announced": session.sent if session else None,
+        "received": session.learned if session else None,
+    }
+    return {place: frozenset(prefixes) for place, prefixes in known.items() if prefixes is not None}
+
+
+def _said(ways: tuple[Hop, ...]) -> str:
+    return " and ".join(way.gateway or str(way.interface) for way in ways)
+
+
+def _words(ways: tuple[Hop, ...] | None) -> list[str] | None:
+    return None if ways is None else [way.gateway or str(way.interface) for way in ways]
