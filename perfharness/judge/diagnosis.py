@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from perfharness.judge import mtu
 from perfharness.judge.ceiling import host_limit
 from perfharness.judge.delay import above_objective, out_of_order
+from perfharness.judge.edge import edge
 from perfharness.judge.failover import failover_slow
 from perfharness.judge.filtered import probes_filtered
 from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer
@@ -34,6 +35,7 @@ def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis,
 
 
 RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
+    edge,
     far_host_unreachable,
     host_receive_buffer,
     ce_drop,

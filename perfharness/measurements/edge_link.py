@@ -60,7 +60,9 @@ def link_figures(
         told("link_address", *_address(now, wan, holder, plan)),
         *_counted(context, now, before, why),
     )
-    interfaces = {"wan": wan and asdict(wan), "holder": holder and asdict(holder)}
+    first = before.state.interface(router.wan) if router and before else None
+    changes = _rise(wan.carrier_changes, first.carrier_changes) if wan and first else None
+    interfaces = {"carrier_changes": changes, "wan": wan and asdict(wan), "holder": holder and asdict(holder)}
     return figures, {**interfaces, "ordered_address": str(plan.own_with_mask)}
 
 
@@ -126,30 +128,51 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     """``answers``: the VBR's link address answers on the ordered VLAN; ``answers_elsewhere``: on another one."""
     router, plan = context.circuit.ce_router, plan_of(context)
     result = files.result(router.name, TAGGED) if isinstance(router, Ce) else None
-    probe: Mapping[str, Any] | None = result["data"] if result and result["status"] == "completed" else None
-    why = now.reason or ((result or {}).get("error") or {}).get("message", "No probe was sent from the router.")
-    evidence = (files.path(router.name, TAGGED),) if router and result else now.evidence
+    evidence = now.evidence + ((files.path(router.name, TAGGED),) if router and result else ())
     carried = _carried(now, context, plan)
-    heard = {int(each["vlan"]) for each in probe["answers"]} if probe else set()
-    facts: dict[str, Any] = {"ordered": plan.vlan, "address": plan.peer, "carried": carried}
-    if probe is None:
-        answers, reason = _by_the_router(now, plan, carried)
-        facts |= {"asked": [], "answers": []}
-        return (
-            figure(context, "vlan", "answers", answers, reason or f"{why.rstrip('.')}.", now.evidence),
-            figure(context, "vlan", "answers_elsewhere", None, f"{why.rstrip('.')}.", evidence),
-        ), facts
-    facts |= {"asked": len(probe["asked"]), "answers": list(probe["answers"])}
+    wan = now.state.interface(router.wan) if router else None
+    probe: Mapping[str, Any] = {"asked": [], "answers": []}
+    if wan is not None and wan.carrier is False:
+        answers, elsewhere, said = None, None, "The port has no carrier, so nothing can answer."
+    elif result is None or result["status"] != "completed":
+        why = now.reason or ((result or {}).get("error") or {}).get("message", "No probe was sent from the router")
+        answers, said = _by_the_router(now, plan, carried)
+        elsewhere, said = None, said or f"{why.rstrip('.')}."
+    else:
+        probe = result["data"]
+        answers, elsewhere, said = _heard({int(each["vlan"]) for each in probe["answers"]}, plan, carried)
+    facts = {
+        "ordered": plan.vlan,
+        "address": plan.peer,
+        "carried": carried,
+        "asked": len(probe["asked"]),
+        "answers": list(probe["answers"]),
+        "answered": answers,
+        "elsewhere": elsewhere or [],
+    }
+    other = None if elsewhere is None else bool(elsewhere)
+    return (
+        figure(context, "vlan", "answers", answers, said, evidence),
+        figure(context, "vlan", "answers_elsewhere", other, said, evidence),
+    ), facts
+
+
+def _heard(heard: set[int], plan: Plan, carried: int | None) -> tuple[bool, list[int], str]:
+    """(answers on the ordered VLAN, other VLANs with an answer, in words); 0 = without a tag.
+
+    Where the router itself sends without a tag and is answered so, another device puts it on: that the tag is right
+    is then shown by the answer.
+    """
     behind = plan.vlan not in heard and 0 in heard and carried == 0
     elsewhere = sorted(heard - {plan.vlan} - ({0} if carried == 0 else set()))
-    facts |= {"elsewhere": elsewhere, "behind": behind}
-    said = f"{plan.peer} answers ARP on {_named(heard)}; ordered is {_named({plan.vlan})}."
+    otherwise = carried not in (None, 0, plan.vlan)
     if behind:
         said = f"{plan.peer} answers ARP without a tag: whatever puts on VLAN {plan.vlan} stands behind this port."
-    return (
-        figure(context, "vlan", "answers", plan.vlan in heard or behind, said, evidence),
-        figure(context, "vlan", "answers_elsewhere", bool(elsewhere), said, evidence),
-    ), facts
+    else:
+        said = f"{plan.peer} answers ARP on {_named(heard)}; ordered is {_named({plan.vlan})}."
+    if otherwise:
+        said += f" The router itself sends on {_named({carried or 0})}."
+    return (plan.vlan in heard and not otherwise) or behind, elsewhere, said
 
 
 def _carried(now: Reading, context: Context, plan: Plan) -> int | None:

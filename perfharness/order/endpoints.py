@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
@@ -76,10 +76,19 @@ class Appliance(Strict):
     """Port towards the circuit, as its own commands write it."""
 
 
+_PLATFORMS: tuple[tuple[type[Ce | Appliance], tuple[str, ...]], ...] = tuple(
+    (kind, get_args(kind.model_fields["platform"].annotation)) for kind in (Ce, Appliance)
+)
+
+
 def read_ce(value: Any, info: ValidationInfo) -> Any:
     """Its name alone, or how to read it."""
     if isinstance(value, dict):
-        kind = Ce if value.get("platform", "linux") in ("linux", "frr") else Appliance
+        platform = value.get("platform", "linux")
+        kind = next((kind for kind, known in _PLATFORMS if platform in known), None)
+        if kind is None:
+            known = ", ".join(name for _, names in _PLATFORMS for name in names)
+            raise wrong(f"There is no platform {platform!r} of a router.", f"There are {known}.", at=("platform",))
         return kind.model_validate(value, context=info.context)
     if value is None or isinstance(value, Ce | Appliance) or (isinstance(value, str) and value):
         return value

@@ -1,4 +1,4 @@
-"""Huawei VRP. It has no template for the prefixes of one neighbour: these stay untold."""
+"""Huawei VRP. No template reads the prefixes of one neighbour, nor the tag of a sub-interface: these stay untold."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ def _interface(row: Mapping[str, Any], counted: Mapping[str, Mapping[str, int]])
         duplex=row["duplex"].lower() or None,
         autoneg={"ENABLE": True, "DISABLE": False}.get(row["negotiation"]),
         mtu=number(row["mtu"]),
-        vlan=number(said(r"\.(\d+)$", row["interface"])) if row["link_type"] == "dot1q" else None,
         addresses=(row["ip_address"],) if "/" in row["ip_address"] else (),
         frames_in=counts.get("frames"),
         damaged=counts.get("CRC"),

@@ -59,9 +59,9 @@ def _interface(row: Mapping[str, Any]) -> Interface:
         carrier=row["link_status"] == "up",
         speed_bps=_speed_bps(row["speed"]),
         duplex=_duplex(row["duplex"]),
-        autoneg="auto" in f"{row['duplex']} {row['speed']}".lower() if row["duplex"] else None,
+        autoneg=True if "auto" in f"{row['duplex']} {row['speed']}".lower() else None,
         mtu=number(row["mtu"]),
-        vlan=number(row["vlan_id"]),
+        vlan=number(row["vlan_id"]) if "." in row["interface"] else None,  # of the port it is the native one's
         addresses=(f"{row['ip_address']}/{row['prefix_length']}",) if row["ip_address"] else (),
         frames_in=number(row["input_packets"]),
         damaged=None if crc is None or frame is None else crc + frame,

@@ -39,6 +39,7 @@ def _interface(told: Mapping[str, Any]) -> Interface:
         autoneg=told["autoneg"],
         mtu=told["mtu"],
         vlan=told["vlan"],
+        carrier_changes=told["carrier_changes"],
         driver=told["driver"],
         addresses=tuple(told["addresses"]),
         frames_in=counters.get("rx_packets"),

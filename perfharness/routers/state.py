@@ -31,6 +31,8 @@ class Interface:
     frames_in: int | None = None
     damaged: int | None = None
     """Frames that came with a wrong check sum or shape (CRC, FCS, alignment)."""
+    carrier_changes: int | None = None
+    """How often the carrier came or went since the router was started."""
     discards: int | None = None
     """Frames that were whole and were dropped, both ways."""
     rx_dbm: float | None = None

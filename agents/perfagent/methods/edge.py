@@ -99,6 +99,7 @@ def _interface(link: Any, names: dict[int, str], addresses: list[str]) -> dict[s
         "vlan": link.get(("linkinfo", "data", "vlan_id")),
         "up": bool(link["flags"] & _IFF_UP),
         "carrier": None if link.get("carrier") is None else bool(link.get("carrier")),
+        "carrier_changes": link.get("carrier_changes"),
         "mtu": link.get("mtu"),
         "mac": link.get("address"),
         **speed,

@@ -1,0 +1,339 @@
+"""The step `edge`: what a router said, judged against the order, and the causes of what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perfharness.errors import BadInput
+from perfharness.judge.judge import verdict_of
+from perfharness.model import Segment
+from tests.unit.edge_files import CE, ECS, HOST, VBR, Judged, Router, netlink, order, port
+
+BGP = ("established", "as_agree", "missing", "extra", "broad", "limit_share")
+WELL = (
+    *("vlan.answers", "vlan.answers_elsewhere", "route.to_cloud", "route.to_onprem"),
+    *("portspec.carrier", "portspec.speed", "portspec.duplex", "portspec.mtu", "portspec.link_address"),
+    *(f"bgp.{statistic}" for statistic in BGP),
+)
+
+
+def test_a_healthy_router_passes_every_row(tmp_path: Path) -> None:
+    """Nothing open, nothing wrong, no cause; what changes is told by the second step."""
+    run = Judged(tmp_path)
+    assert {name: run.verdict(name) for name in WELL} == dict.fromkeys(WELL, "PASS")
+    assert {name: run.verdict(name, "edge-after") for name in ("bgp.flaps", "route.changed")} == {
+        "bgp.flaps": "PASS",
+        "route.changed": "PASS",
+    }
+    assert run.causes == {}
+
+
+def test_without_a_router_nothing_is_measured_and_nothing_passes(tmp_path: Path) -> None:
+    """A CE that is only a name: each row says why it was not measured, and none of them is mandatory."""
+    run = Judged(tmp_path, circuit=order(tmp_path, "ce: ph-ce-a\n"))
+    rows = [row for row in run.findings if row.task and row.metric != "footprint"]
+    assert rows and {row.verdict.value for row in rows} <= {"NOT_RUN", "NOT_APPLICABLE"}
+    assert "names no router that can be asked" in run.finding("bgp.established").reason
+    assert not any(row.mandatory for row in rows)
+    assert run.causes == {}
+
+
+def test_a_router_that_should_have_answered_leaves_the_run_undecided(tmp_path: Path) -> None:
+    """The order says that it can be read: then what it did not say is missing."""
+    router = Router()
+    router.fault = router.untagged_fault = "the disk is full"
+    run = Judged(tmp_path, router)
+    assert run.finding("bgp.established").reason == "ph-ce-a was not read: the disk is full."
+    assert run.verdict("vlan.answers") == "NOT_RUN"
+    assert verdict_of(run.findings).value == "INCONCLUSIVE"
+    assert run.causes == {}
+
+
+def test_without_frr_bgp_is_not_measured(tmp_path: Path) -> None:
+    """On a plain Linux router all else is; its BGP rows are open and not mandatory."""
+    router = Router()
+    router.outputs = {"netlink": netlink()}
+    run = Judged(tmp_path, router, circuit=order(tmp_path, CE.replace("platform: frr", "platform: linux")))
+    assert (run.verdict("bgp.established"), run.finding("bgp.established").mandatory) == ("NOT_RUN", False)
+    assert run.verdict("route.to_cloud") == "PASS"
+
+
+# --- the VLAN ---------------------------------------------------------------------------------------
+
+
+def test_another_vlan_is_named(tmp_path: Path) -> None:
+    """Silent on the ordered one and answered on another: a proven mismatch, with both numbers."""
+    router = Router()
+    router.heard = [200]
+    run = Judged(tmp_path, router)
+    assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("FAIL", "FAIL")
+    assert "answers ARP on VLAN 200; ordered is VLAN 100" in run.finding("vlan.answers").reason
+    cause = run.causes["vlan-mismatch"]
+    assert (cause.certainty, cause.owner) == ("proven", "carrier")
+
+
+def test_silence_on_all_vlans_is_only_possibly_a_mismatch(tmp_path: Path) -> None:
+    """A VBR that is not there is silent too."""
+    router = Router()
+    router.heard = []
+    run = Judged(tmp_path, router)
+    assert run.verdict("vlan.answers") == "FAIL"
+    assert run.causes["vlan-mismatch"].certainty == "possible"
+
+
+def test_a_tag_that_another_device_puts_on_is_right_when_it_is_answered(tmp_path: Path) -> None:
+    """The router sends without a tag and is answered so: its own tagged probes then reach nobody."""
+    router = Router()
+    router.heard = [0]
+    run = Judged(tmp_path, router)
+    assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("PASS", "PASS")
+
+
+def test_a_router_on_the_wrong_vlan_is_its_owners_fault(tmp_path: Path) -> None:
+    """The VBR answers probes on the ordered VLAN, but the router's own interface has another tag."""
+    sub = port(name="wan.101", vlan=101, driver="802.1Q VLAN Support")
+    router = Router()
+    router.outputs["netlink"] = netlink(sub, addresses=[])
+    run = Judged(tmp_path, router)
+    assert run.verdict("vlan.answers") == "FAIL"
+    assert (run.causes["vlan-mismatch"].owner, run.causes["vlan-mismatch"].segment) == ("own", Segment.CE)
+
+
+def test_without_raw_sockets_a_standing_session_proves_the_vlan(tmp_path: Path) -> None:
+    """Where no probe may be sent, BGP over the interface with the ordered tag says as much; else it stays open."""
+    router = Router()
+    router.untagged_fault = "asking by ARP on a VLAN needs root or CAP_NET_RAW"
+    router.outputs["netlink"] = netlink(port(name="wan.100", vlan=100), addresses=[])
+    run = Judged(tmp_path, router)
+    assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("PASS", "NOT_RUN")
+
+
+# --- the port ---------------------------------------------------------------------------------------
+
+
+def test_a_port_without_carrier_explains_what_follows(tmp_path: Path) -> None:
+    """Down is down: no VLAN, no BGP and no route is a cause of its own."""
+    router = Router("frr-other-as")
+    router.outputs["netlink"] = netlink(carrier=False, lookups={ECS: None})
+    router.heard, router.port = [], "silent"
+    run = Judged(tmp_path, router)
+    assert run.verdict("portspec.carrier") == "FAIL"
+    assert run.verdict("vlan.answers") == "NOT_RUN"
+    assert run.causes["link-down"].segment is Segment.CARRIER
+    assert not {"vlan-mismatch", "bgp-port-blocked", "missing-forward-route"} & set(run.causes)
+
+
+def test_speed_duplex_and_address_are_held_against_the_order(tmp_path: Path) -> None:
+    """The lab's port is a name; a real one fails with both values."""
+    router = Router()
+    router.outputs["netlink"] = netlink(speed_bps=10**8, duplex="half", addresses=["172.16.100.6/30"], mtu=1400)
+    circuit = order(tmp_path, **{"environment: lab": "environment: test"})
+    run = Judged(tmp_path, router, circuit=circuit)
+    assert [run.verdict(f"portspec.{name}") for name in ("speed", "duplex", "mtu", "link_address")] == [
+        *("FAIL", "FAIL", "WARN", "FAIL")
+    ]
+    assert "172.16.100.6/30, required is 172.16.100.2/30" in run.finding("portspec.link_address").reason
+
+
+def test_a_virtual_port_has_no_speed(tmp_path: Path) -> None:
+    """10 Gbit/s of veth is a name, not a measurement."""
+    router = Router()
+    router.outputs["netlink"] = netlink(driver="veth", speed_bps=10**10)
+    run = Judged(tmp_path, router)
+    assert (run.verdict("portspec.speed"), run.verdict("portspec.carrier")) == ("NOT_RUN", "PASS")
+
+
+def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
+    """What a port counted in years is nothing against what came meanwhile; without frames there is no ratio."""
+    first, then = Router(), Router()
+    first.outputs["netlink"] = netlink(counters={"rx_packets": 1000, "rx_crc_errors": 500})
+    then.outputs["netlink"] = netlink(counters={"rx_packets": 11_000, "rx_crc_errors": 501}, carrier_changes=4)
+    run = Judged(tmp_path, first, then)
+    assert run.finding("portspec.errors", "edge-after").value == pytest.approx(1e-4)
+    assert run.verdict("portspec.errors", "edge-after") == "WARN"  # of the lab; of a real port it fails
+    assert run.verdict("portspec.errors") == "NOT_APPLICABLE"
+    assert run.causes["link-flap"].certainty == "proven"
+
+
+# --- BGP --------------------------------------------------------------------------------------------
+
+
+def test_another_as_at_the_far_end(tmp_path: Path) -> None:
+    """Configured as ordered here, and a notification says otherwise: proven, and the cloud's."""
+    run = Judged(tmp_path, Router("frr-other-as"))
+    assert (run.verdict("bgp.established"), run.verdict("bgp.as_agree")) == ("FAIL", "FAIL")
+    assert (run.causes["bgp-as-mismatch"].certainty, run.causes["bgp-as-mismatch"].owner) == ("proven", "cloud")
+    assert run.verdict("bgp.missing") == "NOT_RUN"
+
+
+def test_another_as_here(tmp_path: Path) -> None:
+    """The router's own configuration differs from the order."""
+    run = Judged(tmp_path, Router("frr-other-as").change("bgp-summary", '"remoteAs":45104', '"remoteAs":45105'))
+    assert run.causes["bgp-as-mismatch"].owner == "own"
+    assert "45105 and ordered 45104" in run.finding("bgp.as_agree").reason
+
+
+@pytest.mark.parametrize(("port", "segment"), [("refused", Segment.CLOUD_EDGE), ("silent", Segment.BETWEEN)])
+def test_a_closed_port_of_a_link_that_answers(tmp_path: Path, port: str, segment: Segment) -> None:
+    """ARP is answered, TCP/179 is not: likely blocked, since a signed session is silent as well."""
+    router = Router("frr-other-as").change("bgp-neighbor", "0202", "0400")
+    router.port = port
+    run = Judged(tmp_path, router)
+    assert run.verdict("bgp.port_open") == "WARN"
+    assert (run.causes["bgp-port-blocked"].certainty, run.causes["bgp-port-blocked"].segment) == ("likely", segment)
+
+
+def test_a_session_that_is_not_configured(tmp_path: Path) -> None:
+    """Another neighbour is named, the ordered one is not there."""
+    router = Router().change("bgp-summary", f'"{VBR}"', '"172.16.100.5"')
+    run = Judged(tmp_path, router)
+    assert run.verdict("bgp.established") == "FAIL"
+    assert f"no session with {VBR}; it has one with 172.16.100.5" in run.finding("bgp.established").reason
+
+
+def test_a_missing_prefix_is_the_cause_and_the_route_its_consequence(tmp_path: Path) -> None:
+    """The router announces nothing for the LAN: the cloud has no way back, and that is not a second cause."""
+    router = Router().change("bgp-advertised", "10.10.0.0/16", "10.99.0.0/16")
+    run = Judged(tmp_path, router)
+    assert (run.verdict("bgp.missing"), run.verdict("route.to_onprem")) == ("FAIL", "FAIL")
+    assert (run.causes["bgp-prefix-missing"].owner, run.causes["bgp-prefix-missing"].certainty) == ("own", "proven")
+    assert run.causes["bgp-prefix-leak"].owner == "own"
+    assert "missing-return-route" not in run.causes
+
+
+def test_a_prefix_that_the_cloud_does_not_announce(tmp_path: Path) -> None:
+    """It is the cloud's, unless the prefix came and a filter here refused it."""
+    for name, text in (("cloud", "192.168.0.0/16"), ("own", "")):
+        folder = tmp_path / name
+        folder.mkdir()
+        router = Router().change("bgp-accepted", '"192.168.0.0/16"', '"192.168.64.0/18"')
+        if text:
+            router.change("bgp-received", text, "192.168.64.0/18")
+        run = Judged(folder, router)
+        assert run.causes["bgp-prefix-missing"].owner == name
+
+
+def test_parts_that_make_a_prefix_whole_are_as_good(tmp_path: Path) -> None:
+    """Two /17 for one /16: nothing is missing, nothing extra."""
+    router = Router().change(
+        "bgp-accepted", '"192.168.0.0/16": [', '"192.168.0.0/17": [{"valid":true}], "192.168.128.0/17": ['
+    )
+    run = Judged(tmp_path, router)
+    assert (run.verdict("bgp.missing"), run.verdict("bgp.extra")) == ("PASS", "PASS")
+
+
+def test_a_default_route_is_a_leak(tmp_path: Path) -> None:
+    """EC-021 fails, in whichever direction; a prefix that is merely extra warns."""
+    router = Router().change(
+        "bgp-accepted", '"192.168.0.0/16": [', '"0.0.0.0/0": [{"valid":true}], "192.168.0.0/16": ['
+    )
+    router.change("bgp-advertised", '"10.10.0.0/16":{', '"172.31.0.0/24":{"path":""},"10.10.0.0/16":{')
+    run = Judged(tmp_path, router)
+    assert (run.verdict("bgp.broad"), run.verdict("bgp.extra")) == ("FAIL", "WARN")
+    assert "0.0.0.0/0 received" in run.finding("bgp.broad").reason
+    assert run.causes["bgp-prefix-leak"].checklist == ("EC-021", "EC-020")
+
+
+def test_the_order_may_expect_other_prefixes(tmp_path: Path) -> None:
+    """`announced` and `received` of the session replace the circuit's prefixes, a default route too."""
+    wanted = "cloud_as: 45104\n      announced: [10.10.0.0/16]\n      received: [0.0.0.0/0, 192.168.0.0/16]"
+    router = Router().change(
+        "bgp-accepted", '"192.168.0.0/16": [', '"0.0.0.0/0": [{"valid":true}], "192.168.0.0/16": ['
+    )
+    run = Judged(tmp_path, router, circuit=order(tmp_path, **{"cloud_as: 45104": wanted}))
+    assert (run.verdict("bgp.broad"), run.verdict("bgp.missing")) == ("PASS", "PASS")
+
+
+def test_near_the_limit_of_prefixes(tmp_path: Path) -> None:
+    """Of 110, the provider's default, or of what the order says; above 80 % it warns."""
+    circuit = order(tmp_path, **{"cloud_as: 45104": "cloud_as: 45104\n      max_prefixes: 1"})
+    run = Judged(tmp_path, circuit=circuit)
+    assert run.verdict("bgp.limit_share") == "WARN"
+    assert "1 of 1 announced" in run.finding("bgp.limit_share").reason
+
+
+def test_a_session_that_fell_and_came_back(tmp_path: Path) -> None:
+    """Counted by how often it came up; two readings of a session that stands hide nothing."""
+    then = Router().change("bgp-summary", '"connectionsEstablished":1', '"connectionsEstablished":3')
+    run = Judged(tmp_path, Router(), then)
+    assert (run.finding("bgp.flaps", "edge-after").value, run.verdict("bgp.flaps", "edge-after")) == (2, "FAIL")
+    cause = run.causes["link-flap"]
+    assert (cause.certainty, cause.against) == ("likely", ("The router's own port kept its carrier.",))
+
+
+def test_bfd_as_ordered(tmp_path: Path) -> None:
+    """300 ms here and 1 s in the order: said with both, as a warning; the order's own timers pass."""
+    for timers, verdict in (("{}", "WARN"), ("{tx: 300ms, rx: 300ms, multiplier: 3}", "PASS")):
+        folder = tmp_path / verdict
+        folder.mkdir()
+        circuit = order(folder, **{"cloud_as: 45104": f"cloud_as: 45104\n      bfd: {timers}"})
+        assert Judged(folder, circuit=circuit).verdict("bgp.bfd") == verdict
+
+
+# --- routes -----------------------------------------------------------------------------------------
+
+
+def test_routes_are_looked_up_at_each_place(tmp_path: Path) -> None:
+    """No route on the host, on the router, or past the VBR: each is named."""
+    cases = {
+        "host": ("to_cloud", "missing-forward-route", Segment.HOST_A),
+        "router": ("to_cloud", "missing-forward-route", Segment.CE),
+        "elsewhere": ("to_cloud", "missing-forward-route", Segment.CE),
+        "back": ("to_onprem", "missing-return-route", Segment.CE),
+        "ecs": ("to_onprem", "missing-return-route", Segment.HOST_Z),
+    }
+    lookups = {
+        "router": {ECS: None},
+        "elsewhere": {ECS: {"gateway": "10.10.255.253", "interface": "lan"}},
+        "back": {HOST: {"gateway": VBR, "interface": "wan"}},
+    }
+    for case, (statistic, cause, segment) in cases.items():
+        folder = tmp_path / case
+        folder.mkdir()
+        router = Router()
+        router.outputs["netlink"] = netlink(lookups=lookups.get(case))
+        nowhere = {"route": None, "reason": "the kernel has no route to it: Network is unreachable"}
+        router.host = nowhere if case == "host" else router.host
+        router.ecs = nowhere if case == "ecs" else router.ecs
+        run = Judged(folder, router)
+        assert run.verdict(f"route.{statistic}") == "FAIL", case
+        assert (run.causes[cause].segment, run.causes[cause].certainty) == (segment, "proven"), case
+
+
+def test_routes_that_came_or_went(tmp_path: Path) -> None:
+    """EC-023: by name, in the table and in both directions of the session."""
+    then = Router().change("routes", '"192.168.0.0/16"', '"192.169.0.0/16"')
+    run = Judged(tmp_path, Router(), then)
+    changed = run.finding("route.changed", "edge-after")
+    assert (changed.value, changed.verdict.value) == (2, "WARN")
+    assert "new: 192.169.0.0/16 in the table; gone: 192.168.0.0/16 in the table" in changed.reason
+
+
+# --- vendors, and the order -------------------------------------------------------------------------
+
+
+def test_a_vendors_router_is_judged_by_the_same_rules(tmp_path: Path) -> None:
+    """By its show commands alone; what they do not tell stays open."""
+    ce = "ce: {name: ph-ce-a, platform: cisco_ios, ssh: {host: ce-a}, wan: GigabitEthernet0/0/1}\n"
+    router = Router("cisco_ios")
+    del router.outputs["netlink"]
+    run = Judged(tmp_path, router, circuit=order(tmp_path, ce))
+    well = [name for name in WELL if name != "vlan.answers_elsewhere"]
+    assert {name: run.verdict(name) for name in well} == dict.fromkeys(well, "PASS")
+    assert run.verdict("vlan.answers_elsewhere") == "NOT_RUN"
+
+
+@pytest.mark.parametrize(
+    ("ce", "says"),
+    [
+        (CE.replace("platform: frr", "platform: frr\n  vtysh: sh -c vtysh"), "does not start vtysh"),
+        (CE.replace("platform: frr", "platform: cisco"), "no platform 'cisco'"),
+        ("ce: {name: x, platform: cisco_ios, ssh: {host: x}}\n", "'wan' is missing"),
+    ],
+)
+def test_a_router_that_cannot_be_asked_so(tmp_path: Path, ce: str, says: str) -> None:
+    """One sentence for each slip of the order."""
+    with pytest.raises(BadInput, match=says):
+        order(tmp_path, ce)

@@ -1,0 +1,183 @@
+"""Outputs of show commands → one state of a router, whoever made it."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from perfagent import vtysh
+from perfagent.wire import Fault
+from perfharness import routers
+from perfharness.routers import PLATFORMS, frr
+from perfharness.routers.state import BfdPeer, Hop, Route, RouterState
+from perfharness.routers.tables import duration_s
+from tests.unit.routers import outputs, state
+
+VBR = "172.16.100.1"
+
+
+def test_frr_tells_its_session() -> None:
+    """State, uptime, how often it came up, limits, and the prefixes of both directions."""
+    session = state("frr").session(VBR)
+    assert session is not None
+    assert (session.local_as, session.remote_as, session.state) == (65010, 45104, "Established")
+    assert (session.uptime_s, session.established, session.prefix_limit) == (8.0, 1, 100)
+    assert (session.sent, session.received, session.accepted) == (
+        ("10.10.0.0/16",),
+        ("192.168.0.0/16",),
+        ("192.168.0.0/16",),
+    )
+
+
+def test_what_a_peer_ignores_as_its_own_is_not_announced_to_it() -> None:
+    """FRR writes a route back to where it came from; with the peer's AS in its path nobody takes it."""
+    assert '"192.168.0.0/16"' in outputs("frr")["bgp-advertised"]
+    session = state("frr").session(VBR)
+    assert session is not None and session.sent == ("10.10.0.0/16",)
+
+
+def test_frr_tells_who_has_another_as() -> None:
+    """The notification's code and words, and no uptime where the session never stood."""
+    session = state("frr-other-as", "frr").session(VBR)
+    assert session is not None
+    assert (session.state, session.uptime_s, session.established) == ("Idle", None, 0)
+    assert session.notification == "2/2 OPEN Message Error/Bad Peer AS"
+
+
+def test_frr_tells_bfd_and_routes() -> None:
+    """Timers of the session, and each selected route with its next hop."""
+    told = state("frr")
+    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 300, 300, 3, 3)
+    assert Route("192.168.0.0/16", "bgp", (Hop(VBR, "wan"),)) in (told.routes or ())
+    assert told.ways_to("192.168.10.10") == (Hop(VBR, "wan"),)
+    assert told.ways_to("8.8.8.8") == ()
+
+
+@pytest.mark.parametrize("text", ["", "% BGP instance not found", "[]", "{}", '{"ipv4Unicast": 3}', "[" * 100_000])
+def test_a_daemon_that_is_not_there_tells_nothing(text: str) -> None:
+    """Prose, or JSON of another shape, is no session, and no crash."""
+    told = routers.parse("frr", dict.fromkeys(frr.OUTPUTS, text))
+    assert told.session(VBR) is None
+    assert told.bfd in (None, ())
+
+
+def test_nothing_asked_is_nothing_told() -> None:
+    """Absent is not zero: each table is None, not empty."""
+    for platform in PLATFORMS:
+        assert routers.parse(platform, {}) == RouterState()
+
+
+def test_ios_is_read() -> None:
+    """Interfaces with counters, the VLAN of a sub-interface, routes, session, prefixes, BFD in ms."""
+    told = state("cisco_ios")
+    wan, on_vlan = told.interface("GigabitEthernet0/0/1"), told.holder("172.16.100.2")
+    assert wan is not None and on_vlan is not None
+    assert (wan.carrier, wan.speed_bps, wan.duplex, wan.mtu) == (True, 10**9, "full", 1500)
+    assert (wan.frames_in, wan.damaged, wan.discards, wan.vlan) == (5_000_000, 12, 7, None)
+    assert (on_vlan.name, on_vlan.vlan) == ("GigabitEthernet0/0/1.100", 100)
+    session = told.session(VBR)
+    assert session is not None
+    assert (session.local_as, session.remote_as, session.state) == (65010, 45104, "Established")
+    assert (session.uptime_s, session.established, session.prefix_limit, session.md5) == (93_600.0, 3, 100, True)
+    assert (session.sent, session.received, session.learned) == (("10.10.0.0/16",), None, ("192.168.0.0/16",))
+    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 1000, 1000, 3, 3)
+    assert told.ways_to("192.168.10.10") == (Hop(VBR, None),)
+    assert next(each for each in told.neighbours or () if each.address == "10.10.255.250").answered is False
+
+
+def test_ios_down_and_classful() -> None:
+    """A session that another AS number ended; a network without mask has that of its class."""
+    text = outputs("cisco_ios")["bgp-neighbor"]
+    text = text.replace("Established, up for 1d02h", "Idle").replace(
+        "due to BFD adjacency down of session 1", "due to BGP Notification received of session 1, peer in wrong AS"
+    )
+    table = outputs("cisco_ios")["bgp-accepted"].replace("192.168.0.0/16   172", "10.0.0.0         172")
+    session = state("cisco_ios", bgp_neighbor=text, bgp_accepted=table).session(VBR)
+    assert session is not None
+    assert (session.state, session.uptime_s, session.notification) == ("Idle", None, "2/2 peer in wrong AS")
+    assert session.accepted == ("10.0.0.0/8",)
+
+
+def test_ios_without_bgp() -> None:
+    """No session is not the same as not told."""
+    assert state("cisco_ios", bgp_summary="% BGP not active\n").bgp == ()
+    assert state("cisco_ios", bgp_summary="garbage", bgp_neighbor="garbage").bgp is None
+
+
+def test_huawei_is_read() -> None:
+    """As far as its templates go; what they pass over is untold, and the counters are ours."""
+    told = state("huawei_vrp")
+    wan, session = told.interface("GigabitEthernet0/0/1"), told.session(VBR)
+    assert wan is not None and session is not None
+    assert (wan.carrier, wan.speed_bps, wan.duplex, wan.autoneg) == (True, 10**9, "full", False)
+    assert (wan.frames_in, wan.damaged, wan.discards) == (5_000_000, 9, 2)
+    assert (session.state, session.uptime_s, session.accepted_count) == ("Established", 94_320.0, 1)
+    assert session.sent is None
+    assert told.ways_to("192.168.10.10") == (Hop(VBR, "GigabitEthernet0/0/1.100"),)
+
+
+@pytest.mark.parametrize("platform", ["cisco_ios", "huawei_vrp"])
+def test_any_text_is_survived(platform: str) -> None:
+    """What a router prints in place of an answer tells nothing."""
+    for text in ("% Invalid input detected at '^' marker.", "\x00\xff", "a\n" * 1000):
+        told = routers.parse(platform, dict.fromkeys(PLATFORMS[platform].commands, text))
+        assert told.session(VBR) is None
+
+
+def test_commands_only_look() -> None:
+    """Every command of every platform, FRR's on the agent's side too, shows and does nothing else."""
+    asked = [command for platform in PLATFORMS.values() for command in platform.commands.values()]
+    for command in [*asked, *vtysh.COMMANDS.values()]:
+        assert re.fullmatch(r"(show|display) [\w {}-]+", command)
+        assert "config" not in command
+
+
+def test_the_agent_asks_what_is_read_here() -> None:
+    """Both sides name the outputs of FRR alike."""
+    assert tuple(vtysh.COMMANDS) == frr.OUTPUTS
+
+
+@pytest.mark.parametrize("command", ["vtysh", "sudo -n vtysh", "/usr/bin/vtysh -N ce-a", "vtysh --vty_socket /run/x"])
+def test_how_vtysh_is_started(command: str) -> None:
+    """By name or path, with sudo, in a path space."""
+    assert vtysh.words(command) == command.split()
+
+
+@pytest.mark.parametrize("command", ["sh", "vtysh; reboot", "vtysh -c 'conf t'", "sudo vtysh", "vtysh && x", ""])
+def test_nothing_else_is_started(command: str) -> None:
+    """No other program, no command of its own, no shell."""
+    with pytest.raises(Fault):
+        vtysh.words(command)
+
+
+def test_a_program_that_hangs_or_floods_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says too much is cut off and marked, one that does not end is ended; both are told."""
+    program = tmp_path / "vtysh"
+    program.write_text("#!/bin/sh\ncase $2 in *summary*) yes;; *bfd*) sleep 60;; *) echo '{}';; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(vtysh, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(vtysh, "LIMIT_BYTES", 100_000)
+    told = vtysh.show(tmp_path, str(program), None, time.monotonic() + 60)
+    assert (told["bgp-summary"]["cut"], (tmp_path / "bgp-summary.txt").stat().st_size) == (True, 100_000)
+    assert told["bfd-peers"]["exit_code"] is None
+    assert (told["routes"]["exit_code"], (tmp_path / "routes.txt").read_text()) == (0, "{}\n")
+    assert "bgp-neighbor" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("00:12:31", 751.0),
+        ("1d02h", 93_600.0),
+        ("2w3d", 1_468_800.0),
+        ("0026h12m", 94_320.0),
+        ("never", None),
+        ("", None),
+    ],
+)
+def test_durations_as_routers_write_them(text: str, seconds: float | None) -> None:
+    """Clock, days and weeks; ``never`` is no time."""
+    assert duration_s(text) == seconds
