@@ -72,13 +72,13 @@ class EdgeParams(NoParams):
             _spec("portspec", "carrier", "EC-011", router is not None, equals="true"),
             _spec("portspec", "speed", "EC-011", real, equals=rate_text(circuit.port.speed_bps)),
             _spec("portspec", "duplex", "EC-011", real, equals=circuit.port.duplex),
-            _spec("portspec", "mtu", "EC-032", False, at_least=str(vbr.mtu)),
             _spec("route", "to_cloud", "EC-016", router is not None, equals="true"),
             _spec("route", "to_onprem", "EC-015", router is not None, equals="true"),
         ]
-        if len(circuit.vbrs) == 1:
+        if len(circuit.vbrs) == 1:  # else they differ from pair to pair
             address = str(vbr.link.customer)
             rows.append(_spec("portspec", "link_address", "EC-014", router is not None, equals=address))
+            rows.append(_spec("portspec", "mtu", "EC-032", False, at_least=str(vbr.mtu)))
         if any(vbr.bgp for vbr in circuit.vbrs):
             rows += _of_bgp(asked, any(vbr.bgp and vbr.bgp.bfd for vbr in circuit.vbrs))
         if self.stable:

@@ -35,8 +35,6 @@ class Interface:
     """How often the carrier came or went since the router was started."""
     discards: int | None = None
     """Frames that were whole and were dropped, both ways."""
-    rx_dbm: float | None = None
-    tx_dbm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
