@@ -28,6 +28,11 @@ NEAR = 3
 """VLANs on either side of the ordered one that are tried as well: a slip of the hand is seldom far."""
 READ_S = 40.0
 SWEEP_S = 20.0
+LAST_VLAN = 2999
+ARP_BYTES = 64
+"""Of a question, tagged and padded."""
+ARP_BPS = 500 * ARP_BYTES * 8
+"""As the agent paces them."""
 DAMAGED_SHARE = 1e-6
 """Of the frames that came: a hundred times what a bit error rate of 1e-12 damages, the best that most ports promise."""
 LIMIT_SHARE = 0.8
@@ -134,6 +139,8 @@ class Edge:
                 scope=context.scope(None),
                 jobs=tuple(jobs),
                 duration_s=SETUP_S,
+                load_bps=ARP_BPS if isinstance(router, Ce) else 0,
+                load_bytes=ARP_BYTES * (LAST_VLAN if params.sweep else 100) if isinstance(router, Ce) else 0,
                 privileges=privileges,
                 yields=dict.fromkeys(metrics, ()),
             ),

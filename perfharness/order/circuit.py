@@ -226,7 +226,7 @@ class Circuit(Strict):
     access_point: Text = Field(examples=["ap-cn-hangzhou-xs-A"])
     """The provider's access point."""
     ce: Annotated[
-        Ce | Appliance | Text | None, BeforeValidator(read_ce, json_schema_input_type=Text | Ce | Appliance | None)
+        Appliance | Ce | Text | None, BeforeValidator(read_ce, json_schema_input_type=Text | Ce | Appliance | None)
     ] = None
     """The customer's router on this circuit: its name, or how to read it as well."""
     environment: Literal["production", "staging", "test", "lab"]

@@ -8,7 +8,7 @@ from perfharness.lab import control, namespaces, topology
 from perfharness.lab.state import FOLDER
 from tests.integration.runs import Result, perfharness
 
-LOADS = {"08-udp-a-z": "a-z", "09-udp-z-a": "z-a"}
+LOADS = {"09-udp-a-z": "a-z", "10-udp-z-a": "z-a"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def test_the_demo_never_blames_a_healthy_circuit(demo: tuple[Result, int, str]) 
     result, code, said = demo
     document = result.json()
     assert (code, document["verdict"]) in ((0, "PASS"), (3, "INCONCLUSIVE")), said
-    assert [row for row in document["findings"] if row["verdict"] in ("FAIL", "WARN", "NOT_RUN")] == []
+    assert [row for row in document["findings"] if row["verdict"] in ("FAIL", "WARN")] == []
+    # What only the customer's router could tell is not measured where the order does not say how to ask it.
+    assert [row for row in document["findings"] if row["verdict"] == "NOT_RUN" and row["mandatory"]] == []
     unclear = [row for row in document["findings"] if row["verdict"] == "INCONCLUSIVE"]
     assert all(row["reason"] for row in unclear) and (code == 0 or unclear), said
 
