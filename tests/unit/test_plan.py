@@ -305,7 +305,8 @@ def test_the_whole_ordered_rate_is_the_whole_share(layer: str) -> None:
 
 
 def test_every_task_that_sends_says_how_much(smoke: Plan) -> None:
-    """Only the look at the hosts, and at a router that nobody can ask, puts nothing on the circuit; the bytes are no more than the peak could carry."""
+    """Only looks, at hosts and at a router that nobody can ask, put nothing on the circuit; the bytes are no more than
+    the peak could carry."""
     for task in smoke.tasks:
         assert bool(task.load_bps) == bool(task.load_bytes) == (task.measurement not in ("host", "edge"))
         assert task.load_bytes * 8 <= 2 * task.load_bps * task.duration_s
