@@ -9,8 +9,8 @@ from math import inf
 from typing import Any, TypeAlias
 
 from perfharness.measurements.base import Context
-from perfharness.measurements.edge_reading import Reading
-from perfharness.model import Interval, Observation
+from perfharness.measurements.edge_reading import Reading, figure
+from perfharness.model import Observation
 from perfharness.order.vbr import Bgp
 from perfharness.routers.state import BgpSession
 
@@ -80,12 +80,10 @@ def bgp_figures(
     return figures, facts
 
 
-def _said(context: Context, statistic: str, value: Any, reason: str, now: Reading, most: float = -inf) -> Observation:
-    counted = isinstance(value, int | float) and not isinstance(value, bool)
-    interval = Interval(value, max(value, most), 1.0, "exact", "read on the router") if counted else None
-    return Observation(
-        "bgp", statistic, context.scope(None), "", value, 1, interval, evidence=now.evidence, reason=reason
-    )
+def _said(
+    context: Context, statistic: str, value: Any, reason: str, now: Reading, most: float | None = None
+) -> Observation:
+    return figure(context, "bgp", statistic, value, reason, now.evidence, most)
 
 
 def _established(now: Reading, session: BgpSession | None, why: str) -> tuple[bool | None, str]:
@@ -199,7 +197,7 @@ def _prefixes(
         return _said(context, kind, None, why or f"The router does not tell the prefixes {' and '.join(untold)}.", now)
     words = {"missing": "not there as ordered", "extra": "not in the plan", "broad": "broader than any plan"}[kind]
     return _said(
-        context, kind, len(known), f"{', '.join(known[:10])}: {words}." if known else "", now, inf if untold else -inf
+        context, kind, len(known), f"{', '.join(known[:10])}: {words}." if known else "", now, inf if untold else None
     )
 
 

@@ -9,30 +9,14 @@ from typing import Any
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
 from perfharness.measurements.edge_bgp import Plan, plan_of
-from perfharness.measurements.edge_reading import TAGGED, Reading
-from perfharness.model import Interval, Observation
+from perfharness.measurements.edge_reading import TAGGED, Reading, figure
+from perfharness.model import Observation
 from perfharness.order.circuit import Ce
 from perfharness.order.units import rate_text
 from perfharness.routers.state import Interface
 
 VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
 """Drivers whose speed is a name."""
-EXACT = "read on the router"
-
-
-def figure(
-    context: Context,
-    metric: str,
-    statistic: str,
-    value: Any,
-    reason: str = "",
-    evidence: tuple[str, ...] = (),
-    at_most: float | None = None,
-) -> Observation:
-    """``at_most``: the most that the true value may be, where less than all was told."""
-    counted = isinstance(value, int | float) and not isinstance(value, bool)
-    interval = Interval(value, value if at_most is None else at_most, 1.0, "exact", EXACT) if counted else None
-    return Observation(metric, statistic, context.scope(None), "", value, 1, interval, evidence=evidence, reason=reason)
 
 
 def link_figures(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from perfharness import routers
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Ends
-from perfharness.model import Task
+from perfharness.model import Interval, Observation, Task
 from perfharness.order.circuit import Ce
 from perfharness.routers import RouterState
 
@@ -59,3 +60,18 @@ def earlier(task: Task, files: TaskFiles) -> TaskFiles | None:
     ]
     first = same[0] if same else task.id
     return None if task.id.startswith(first) else files.folder.files(first)
+
+
+def figure(
+    context: Ends,
+    metric: str,
+    statistic: str,
+    value: Any,
+    reason: str = "",
+    evidence: tuple[str, ...] = (),
+    most: float | None = None,
+) -> Observation:
+    """A thing as the router tells it; ``most``: the most that a count may be, where less than all was told."""
+    counted = isinstance(value, int | float) and not isinstance(value, bool)
+    interval = Interval(value, value if most is None else most, 1.0, "exact", "read on the router") if counted else None
+    return Observation(metric, statistic, context.scope(None), "", value, 1, interval, evidence=evidence, reason=reason)

@@ -9,8 +9,7 @@ from typing import Any
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
 from perfharness.measurements.edge_bgp import plan_of
-from perfharness.measurements.edge_link import figure
-from perfharness.measurements.edge_reading import Reading
+from perfharness.measurements.edge_reading import Reading, figure
 from perfharness.model import Direction, Observation
 from perfharness.routers.state import Hop, RouterState
 
