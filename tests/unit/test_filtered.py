@@ -68,7 +68,7 @@ def test_probes_that_a_filter_swallows_say_nothing_of_the_circuit(ports: dict[st
         assert "ecs-a: a packet filter swallows the probes: none came back from UDP 862, which was" in row.reason
     (said,) = diagnose(tuple(found.values()), taken)
     assert (said.cause, said.owner) == ("probes-filtered", "own")
-    assert said.because[0].startswith("05-latency: ecs-a: a packet filter")
+    assert said.because[0].startswith("06-latency: ecs-a: a packet filter")
 
 
 def test_a_filter_is_named_beside_an_unfit_host() -> None:
