@@ -40,7 +40,6 @@ STATISTICS = ("duration", "failback", "flaps", "split")
 WATCH_MS = 100
 EDGE_ROWS_BYTES = 4_000_000
 """Of a router's changes: 20,000 of them."""
-VTYSH = "vtysh"
 ASKS_FRR = "root or the group frrvty on {} to ask FRR for its sessions (routes and carriers alone without it)"
 REACH_AGAIN_S = 60.0
 """Beyond the cut, for the coordinator to find its hosts again."""
@@ -162,7 +161,7 @@ def _routers(context: Context, deadline_s: float) -> Iterator[Job]:
                 "targets": [str(context.z.address), str(context.a.address)],
                 "interfaces": [ce.lan, ce.wan],
                 "period_ms": WATCH_MS,
-                "vtysh": VTYSH,
+                "vtysh": ce.vtysh,
             },
             role=Role.WATCH,
             deadline_s=deadline_s,

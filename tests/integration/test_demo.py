@@ -8,7 +8,7 @@ from perfharness.lab import control, namespaces, topology
 from perfharness.lab.state import FOLDER
 from tests.integration.runs import Result, perfharness
 
-LOADS = {"09-udp-a-z": "a-z", "10-udp-z-a": "z-a"}
+LOADS = {"10-udp-a-z": "a-z", "11-udp-z-a": "z-a"}
 
 
 @pytest.fixture(scope="module")

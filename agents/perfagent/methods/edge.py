@@ -49,7 +49,7 @@ def read(
     port = None
     if knock and peer is not None and _is_down(job, peer):
         with suppress(Fault):  # no such source address here: nothing was tried
-            port = ports.scan_tcp(canonical(peer), canonical(source), [_BGP])[str(_BGP)]
+            port = ports.scan_tcp(canonical(peer), canonical(source), [_BGP])[_BGP].state
     return {"t_ns": t_ns, "outputs": outputs, "port": port}
 
 

@@ -7,7 +7,6 @@ is asked a few times a second (FRR, by vtysh), where there is one.
 from __future__ import annotations
 
 import json
-import re
 import select
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any, TextIO
 from perfagent.fib import Changes, Fib, carrier
 from perfagent.jobs import Job
 from perfagent.sockets import canonical
+from perfagent.vtysh import words
 from perfagent.wire import Code, Fault
 
 FORMAT_VERSION = 1
@@ -26,7 +26,6 @@ ASK = ("show bgp summary json", "show bfd peers json")
 _DAEMON_S = 0.2
 """Between two questions; one costs a small router about 20 ms of CPU time."""
 _PATIENCE_S = 5.0
-_VTYSH = re.compile(r"(?:sudo -n )?(?:\S*/)?vtysh(?: (?:-N|--vty_socket) [\w./-]+)?")
 
 
 def edge(
@@ -96,9 +95,7 @@ class _Daemon:
 
     def __init__(self, vtysh: str) -> None:
         """Raises Fault(BAD_ARGUMENT) for any other program."""
-        if not _VTYSH.fullmatch(vtysh):
-            raise Fault(Code.BAD_ARGUMENT, f"{vtysh!r:.80} does not start vtysh")
-        self._argv = [*vtysh.split(), *(word for question in ASK for word in ("-c", question))]
+        self._argv = [*words(vtysh), *(word for question in ASK for word in ("-c", question))]
         self._next_s = 0.0
         self.trouble = ""
 
