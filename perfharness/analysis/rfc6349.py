@@ -67,11 +67,6 @@ def transfer_time_ratio(rates_bps: Floats, ideal_bps: float, bottleneck: Interva
     return ideal_bps / mean, Interval(max(0.0, ideal_bps * least / actual.hi), hi, CONFIDENCE, "one", method)
 
 
-def share_interval(lost: Ints, packets: Ints) -> Interval:
-    """Of paced packets, those that were lost, from counts of each block (k,); a late one may make a count negative."""
-    return counts_interval(np.clip(lost, 0, packets), packets)
-
-
 def efficiency(
     sent_bytes: int, resent_bytes: int, sent: Ints, resent: Ints, confidence: float = CONFIDENCE
 ) -> tuple[float, Interval]:

@@ -35,10 +35,10 @@ class Load:
     args: Mapping[str, Any]
 
 
-def paced(context: Context, offered_bps: int, payload_bytes: int, ways: int, beside: int = 0) -> Load:
-    """UDP at this rate of the ordered layer, each way; ``beside`` ports of the endpoint are taken. Raises BadInput."""
+def paced(context: Context, offered_bps: int, payload_bytes: int, ways: int) -> Load:
+    """UDP at this rate of the ordered layer, each way. Raises BadInput."""
     goodput = convert(offered_bps, context.layer, Layer.L4, payload_bytes + 28, tagged=context.tagged)
-    processes, ports = _spread(context, goodput / 8 / payload_bytes / PROCESS_PPS, ways, beside)
+    processes, ports = _spread(context, goodput / 8 / payload_bytes / PROCESS_PPS, ways)
     each = goodput / processes
     args = {
         "streams": 1,
@@ -51,7 +51,8 @@ def paced(context: Context, offered_bps: int, payload_bytes: int, ways: int, bes
 
 
 def tcp(context: Context, streams: int, ways: int, beside: int = 0) -> Load:
-    """TCP with so many streams each way, as fast as it goes. Raises BadInput."""
+    """TCP with so many streams each way, as fast as it goes; ``beside`` ports of the endpoint are taken. Raises
+    BadInput."""
     processes, ports = _spread(context, min(streams, context.committed_bps / PROCESS_BPS), ways, beside)
     args = {"streams": max(1, streams // processes), "udp": False, "rate_bps": None, "burst": 1, "length": None}
     return Load(processes, ports, args)
@@ -86,13 +87,20 @@ def jobs(
     return tuple(found)
 
 
-def _spread(context: Context, busy: float, ways: int, beside: int) -> tuple[int, tuple[int, ...]]:
-    """(processes each way, their ports), as many as wanted where the endpoint allows them. Raises BadInput."""
-    free = context.load_ports(math.ceil(busy) * ways + beside)[beside:]
-    if len(free) < ways:
+def free_ports(context: Context, least: int, most: int | None = None, beside: int = 0) -> list[int]:
+    """Ports of the cloud end, after ``beside`` for other loads of the task: ``most`` (else ``least``), or as many as
+    there are. Raises BadInput for fewer than ``least``."""
+    free = context.load_ports((most or least) + beside)[beside:]
+    if len(free) < least:
         said = f"{context.z.name} allows {len(free) + beside} ports beside the one for probes; "
-        said += f"the load needs {ways + beside}."
+        said += f"the load needs {least + beside}."
         raise BadInput([context.circuit.source.problem(("endpoints", context.z.name, "ports"), said, "List more.")])
+    return free
+
+
+def _spread(context: Context, busy: float, ways: int, beside: int = 0) -> tuple[int, tuple[int, ...]]:
+    """(processes each way, their ports), as many as wanted where the endpoint allows them. Raises BadInput."""
+    free = free_ports(context, ways, math.ceil(busy) * ways, beside)
     processes = max(1, min(math.ceil(busy), len(free) // ways))
     return processes, tuple(free[: processes * ways])
 

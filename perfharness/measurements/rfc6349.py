@@ -1,6 +1,6 @@
 """rfc6349: TCP throughput by RFC 6349, one direction after the other, each in one task of five phases.
 
-    path MTU → baseline RTT on the idle path → bottleneck bandwidth (paced UDP at the ordered rate)
+    path MTU → baseline RTT on the idle path → bottleneck bandwidth (our own even UDP at the ordered rate)
              → several streams whose window fills the path → a single stream
 
 The probe stream runs from the second phase to the last, so baseline and loaded round trips come from the same packets.
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_jobs, load_result, pmtu, probe, rfc6349_result
+from perfharness.measurements import load_jobs, load_result, pmtu, probe, rfc6349_bottleneck, rfc6349_result
 from perfharness.measurements.base import (
     COARSE_MS,
     SETUP_S,
@@ -28,8 +28,9 @@ from perfharness.measurements.base import (
     tuned,
 )
 from perfharness.measurements.load_options import MOST_NS, LoadOptions, Seconds, Window, window_arguments
-from perfharness.measurements.rfc6349_result import BOTTLENECK, FACTS, MANY, SINGLE
-from perfharness.measurements.throughput import ProbeParams
+from perfharness.measurements.load_session import DRIVE
+from perfharness.measurements.rfc6349_result import FACTS, MANY, SINGLE
+from perfharness.measurements.throughput import BUFFER_PRIVILEGE, ProbeParams
 from perfharness.model import Direction, Job, Measurement, PortUse, Role, Task
 from perfharness.order.units import Duration, Size
 from perfharness.order.wrong import wrong
@@ -71,7 +72,7 @@ class Rfc6349Params(LoadOptions):
     """How long paced UDP is sent at the ordered rate."""
     single_ns: Seconds = Field(default=5_000_000_000, alias="single", le=MOST_NS)
     """How long a single stream is sent after them; 0s = not at all."""
-    packet_bytes: Size = Field(default=1400, alias="packet", ge=16, le=8972)
+    packet_bytes: Size = Field(default=1400, alias="packet", ge=64, le=8972)
     """UDP payload."""
     probe: ProbeParams = ProbeParams()
 
@@ -90,7 +91,7 @@ class Times:
     def of(cls, params: Rfc6349Params, context: Context) -> Times:
         probing = pmtu.duration_s(context) + 1.0
         bottleneck = probing + params.baseline_ns / 1e9
-        many = bottleneck + _whole_s(params.bottleneck_ns) + PAUSE_S
+        many = bottleneck + params.bottleneck_ns / 1e9 + PAUSE_S
         single = many + _whole_s(params.omit_ns) + _whole_s(params.duration_ns) + PAUSE_S
         end = single + (_whole_s(params.single_ns) + SINGLE_OMIT_S if params.single_ns else 0)
         return cls(probing, bottleneck, many, single, end)
@@ -149,7 +150,7 @@ class Rfc6349:
             load_bps=context.circuit.port.speed_bps,
             load_bytes=_bytes(params, context, probes, stream),
             ports=(*_ports(context, loads), *_echo_port(context, way, echo_port), probe_port_use(context)),
-            privileges=(probe.PRIVILEGE, *_tuning(context)),
+            privileges=(probe.PRIVILEGE, BUFFER_PRIVILEGE, *_tuning(context)),
             yields={
                 **{metric: (way,) for metric in self.statistics if metric.startswith(("tcp.", "throughput."))},
                 "delay.loaded": (Direction.ROUND_TRIP,),
@@ -185,10 +186,20 @@ def _loads(
         one = load_jobs.tcp(context, 1, 1, beside=spare)
         spare += len(one.ports)
         found += _tcp(params, context, one, both, way, window, deadline_s, SINGLE, times.single)
-    udp = load_jobs.paced(context, offered_bps, params.packet_bytes, 1, beside=spare)
-    udp = replace(udp, args={**udp.args, "duration_s": _whole_s(params.bottleneck_ns), "omit_s": 0})
+    (port,) = load_jobs.free_ports(context, 1, beside=spare)
     return (
-        *load_jobs.jobs(context, udp, both, (way,), deadline_s, times.bottleneck, phase=BOTTLENECK),
+        *rfc6349_bottleneck.jobs(
+            context,
+            way,
+            port,
+            offered_bps,
+            params.packet_bytes,
+            params.bottleneck_ns / 1e9,
+            params.dscp or 0,
+            BUFFER_BYTES,
+            deadline_s,
+            times.bottleneck,
+        ),
         *_tcp(params, context, many, both, way, window, deadline_s, MANY, times.many),
         *found,
     )
@@ -239,10 +250,10 @@ def _load_port(loads: tuple[Job, ...]) -> int:
 
 
 def _ports(context: Context, loads: tuple[Job, ...]) -> list[PortUse]:
-    tcp = sorted({job.args["port"] for job in loads})
-    udp = sorted({job.args["port"] for job in loads if job.id.startswith(BOTTLENECK)})
-    uses = [("tcp", port, "iperf3 control and TCP load") for port in tcp]
-    uses += [("udp", port, "iperf3 UDP load") for port in udp]
+    udp = {job.args["port"] for job in loads if job.method == DRIVE}
+    tcp = {job.args["port"] for job in loads} - udp
+    uses = [("tcp", port, "iperf3 control and TCP load") for port in sorted(tcp)]
+    uses += [("udp", port, "UDP load and its reports") for port in sorted(udp)]
     return [PortUse(context.a.name, context.z.name, *use) for use in uses]
 
 

@@ -11,16 +11,25 @@ import numpy as np
 
 from perfharness.analysis import delay, limits, rfc6349, tcpinfo
 from perfharness.analysis.samples import BLOCK_NS, Samples
-from perfharness.analysis.statistics import mean_rate
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_figures, load_fitness, load_limits, load_result, pmtu, probe, probe_ledger
+from perfharness.measurements import (
+    load_figures,
+    load_fitness,
+    load_limits,
+    load_result,
+    pmtu,
+    probe,
+    probe_ledger,
+    rfc6349_bottleneck,
+)
 from perfharness.measurements.base import TUNE, Context, failed, window_of
-from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried, at_layer, carried, loss_blocks
-from perfharness.model import Direction, Interval, Measurement, Observation, Status, Task, Window
+from perfharness.measurements.load_flow import Carried, carried
+from perfharness.measurements.rfc6349_bottleneck import Bottleneck
+from perfharness.model import Direction, Measurement, Observation, Role, Status, Task, Window
 
-BOTTLENECK, MANY, SINGLE = "bottleneck-", "tcp-", "single-"
-"""How the ids of the jobs of each phase begin."""
+MANY, SINGLE = "tcp-", "single-"
+"""How the ids of the jobs of each TCP phase begin."""
 FACTS = "facts"
 COMMON_PER_FLOW_BPS = (130_000_000, 250_000_000)
 """What paths of this kind are known to allow a flow, where the order does not say."""
@@ -36,17 +45,13 @@ class Phases:
     baseline_ns: float | None
     idle_ns: float | None
     """Least and median round trip of the idle path."""
-    rate_bps: float
-    """Bottleneck bandwidth at the ordered layer."""
-    shares: Interval | None
-    """Where it lies, as shares of it; None where all that was offered arrived: then it is the ordered rate."""
-    udp_loss: Interval | None
+    bottleneck: Bottleneck
     about: tuple[str, ...]
     """What could not be measured, in sentences."""
 
     @property
     def path(self) -> load_limits.Path:
-        return load_limits.Path(self.rate_bps, self.mtu, self.baseline_ns, self.idle_ns)
+        return load_limits.Path(self.bottleneck.rate_bps, self.mtu, self.baseline_ns, self.idle_ns)
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -60,11 +65,11 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     except ToolFailed as error:
         return failed(task, files, str(error))
     samples = found.pieces.whole()
-    before = _before(task, files, context, found, samples)
+    before = _before(task, files, context, found)
     of_many = phase(task, MANY)
     load = load_limits.load(many, of_many, files, context, found, before.path)
     host_facts = _host_facts(files, context)
-    load = _with_hosts(replace(load, udp_loss=before.udp_loss), host_facts)
+    load = _with_hosts(replace(load, udp_loss=before.bottleneck.loss), host_facts)
     single = _single(task, files, context, found, before, load, host_facts)
     single_load = single if isinstance(single, str | None) else single[0]
     empty = dict.fromkeys(probe_ledger.WAYS, ())
@@ -106,32 +111,21 @@ def phase(task: Task, name: str) -> Task:
 # --- before TCP -----------------------------------------------------------------------------------
 
 
-def _before(task: Task, files: TaskFiles, context: Context, found: probe.Probe, samples: Samples) -> Phases:
+def _before(task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Phases:
     mtu, confirmed = _mtu(task, files, context)
     about = [] if confirmed else ["The path MTU was not found: the ordered one is taken."]
-    udp, udp_began = _udp(task, files, context)
-    ends_ns = udp_began if udp_began is not None else found.window.end_ns
-    idle = load_limits.during(found, Window(found.window.start_ns, ends_ns))
+    idle = load_limits.during(found, Window(found.window.start_ns, _load_began_ns(task, files) or found.window.end_ns))
     if not len(idle):
         about.append("No probe crossed the idle path and came back.")
-    rate, shares, loss = float(context.committed_bps), None, None
-    if isinstance(udp, str):
-        about.append(f"The bottleneck bandwidth was not measured ({udp.rstrip('.')}): the ordered rate is taken.")
-    else:
-        rate, shares = _bandwidth(udp, found, context)
-        if udp.withheld_bps:
-            offered = f"{udp.offered_bps / udp.intended_bps:.1%} of the ordered rate"
-            about.append(f"The sender of paced UDP offered only {offered}: the path may be narrower than was ordered.")
-        loss = None if udp.loss_problem else rfc6349.share_interval(*loss_blocks(udp))
+    beside_bps = found.stream.rate_bps(context.layer, context.tagged)
+    bottleneck = rfc6349_bottleneck.measured(task, files, context, beside_bps)
     return Phases(
         mtu=mtu,
         mtu_confirmed=confirmed,
         baseline_ns=float(idle.min()) if len(idle) else None,
         idle_ns=float(np.median(idle)) if len(idle) else None,
-        rate_bps=rate,
-        shares=shares,
-        udp_loss=loss,
-        about=tuple(about),
+        bottleneck=bottleneck,
+        about=(*about, *filter(None, [bottleneck.about])),
     )
 
 
@@ -144,37 +138,11 @@ def _mtu(task: Task, files: TaskFiles, context: Context) -> tuple[int, bool]:
     return context.mtu, False
 
 
-def _udp(task: Task, files: TaskFiles, context: Context) -> tuple[Carried | str, int | None]:
-    """The paced load, or why there is none; and when it began, by the on-prem host's clock."""
-    only = phase(task, BOTTLENECK)
-    began = [
-        int(result["data"]["started_ns"])
-        for job in only.jobs
-        if job.id.startswith(f"{BOTTLENECK}client") and (result := files.result(job.endpoint, job.id))
-        if "started_ns" in result["data"]
-    ]
-    try:
-        flow: Carried | str = carried(task.scope.direction or Direction.A_Z, only, files, context)
-    except ToolFailed as error:
-        flow = str(error)
-    return flow, min(began, default=None)
-
-
-def _bandwidth(udp: Carried, found: probe.Probe, context: Context) -> tuple[float, Interval | None]:
-    """(bit/s at the ordered layer, where it lies as shares of it). A path that carried all that it was offered is at
-    least as wide as was ordered, and no more than that was tried."""
-    lost, packets = (0, 0) if udp.loss_problem else (int(counts.sum()) for counts in loss_blocks(udp))
-    all_arrived = lost <= (1 - SHORT) * packets and udp.carried_bps >= LEAST_OFFERED * udp.offered_bps
-    if all_arrived or udp.carried_bps >= SHORT * udp.offered_bps:  # what still queues at the end is not missing
-        tried = Interval(udp.carried_bps / udp.intended_bps, 1.0, rfc6349.HALF, "one", "no more was offered")
-        return float(context.committed_bps), tried if udp.withheld_bps else None
-    mean, interval = mean_rate(udp.rates_bps, rfc6349.HALF)
-    beside = found.stream.rate_bps(context.layer, context.tagged)
-    rate = at_layer(mean, udp, context) + beside
-    if interval is None:
-        return rate, Interval(0.0, math.inf, rfc6349.HALF, "one", "one interval only")
-    lo, hi = ((at_layer(bound, udp, context) + beside) / rate for bound in (interval.lo, interval.hi))
-    return rate, replace(interval, lo=max(0.0, lo), hi=hi)
+def _load_began_ns(task: Task, files: TaskFiles) -> int | None:
+    """When the first load began, by the on-prem host's clock: until then the path was idle."""
+    driven = [job for job in task.jobs if job.load and job.role is Role.DRIVE]
+    told = [result for job in driven if (result := files.result(job.endpoint, job.id)) is not None]
+    return min((int(result["started_ns"]) for result in told), default=None)
 
 
 # --- TCP ------------------------------------------------------------------------------------------
@@ -219,7 +187,7 @@ def _ratio(many: Carried, load: limits.Load, before: Phases, rate: Observation) 
     about = replace(rate, metric="tcp.transfer_time_ratio", statistic="ratio", unit="", layer=None, interval=None)
     if load.ideal_bps is None or not len(many.rates_bps):
         return replace(about, value=None, reason="There is no ideal rate to compare with.")
-    value, interval = rfc6349.transfer_time_ratio(many.rates_bps, load.ideal_bps, before.shares)
+    value, interval = rfc6349.transfer_time_ratio(many.rates_bps, load.ideal_bps, before.bottleneck.shares)
     if rate.interval is not None and math.isinf(rate.interval.hi):  # the hosts held it back: nobody knows how far
         interval = replace(interval, lo=0.0)
     return replace(about, value=value, interval=interval, reason=rate.reason)
@@ -243,7 +211,7 @@ def _single(
     except ToolFailed as error:
         return str(error)
     load = load_limits.load(flow, only, files, context, found, before.path)
-    return _with_hosts(replace(load, udp_loss=before.udp_loss, several_bps=several.goodput_bps), hosts), flow
+    return _with_hosts(replace(load, udp_loss=before.bottleneck.loss, several_bps=several.goodput_bps), hosts), flow
 
 
 def _alone(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Observation:
@@ -292,8 +260,8 @@ def _table(
         "baseline_ns": before.baseline_ns,
         "loaded_ns": load.loaded_ns,
         "tcp_rtt_ns": told.rtt_ns if told else None,
-        "bandwidth_bps": before.rate_bps,
-        "bandwidth_measured": before.rate_bps != context.committed_bps,
+        "bandwidth_bps": before.bottleneck.rate_bps,
+        "bandwidth_measured": before.bottleneck.rate_bps != context.committed_bps,
         "layer": context.layer.value,
         "bdp_bytes": load.bdp_bytes,
         "window": _window(of_many, files, context, load),

@@ -110,12 +110,12 @@ def _given(step: Step) -> tuple[float, Interval] | None:
     lost, sent = step.phase.lost, step.phase.sent
     if not sent or lost > (1 - SHORT) * sent:
         return None
-    found = loss_interval(lost, sent, (0, 0), _independent(step))
+    found = loss_interval(lost, sent, (0, 0), independent(step))
     offered = step.offered_bps
     return offered * (1 - lost / sent), replace(found, lo=offered * (1 - found.hi), hi=offered * (1 - found.lo))
 
 
-def _independent(step: Step) -> float:
+def independent(step: Step) -> float:
     """As how many packets those of a step count; a burst is cut where the tokens end, so that blocks of it say nothing
     of chance."""
     if step.seconds < 1:
@@ -136,7 +136,7 @@ def _loss(step: Step, rows: Rows, context: Context) -> Observation:
     said = f"{lost:,} of {sent:,} packets did not arrive"
     if host[1]:
         said += f"; {who(rows)} lost {min(host[0], lost):,} to {min(host[1], lost):,} of them"
-    n_eff = _independent(step)
+    n_eff = independent(step)
     interval = loss_interval(lost, sent, host, n_eff)
     receiver = context.ends(step.session.way)[1].name
     kept = lost_most(by_receiver(rows, step, context), lost, sent - lost, step.session.way)

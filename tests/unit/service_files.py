@@ -63,7 +63,7 @@ def store(
     made: dict[str, tuple[dict[str, Any], bytes, dict[str, Any], bytes]] = {}
     for job in task.jobs:
         if job.method.startswith("load.") and job.args["sends"]:
-            made[job.secret] = _session(job, context, fate)
+            made[job.secret] = session(job, context, fate)
             dropped += made[job.secret][2]["drops"]
     for job in task.jobs:
         where = f"raw/{task.id}/{job.endpoint}.{job.id}"
@@ -108,11 +108,13 @@ def _moved(rows: bytes, ahead_ns: int) -> bytes:
     ).encode()
 
 
-def _session(job: Job, context: Context, fate: Fates) -> tuple[dict[str, Any], bytes, dict[str, Any], bytes]:
-    """(sender's result, sent.jsonl, receiver's result, arrivals.jsonl)"""
+def session(
+    job: Job, context: Context, fate: Fates, lead_ns: int = LEAD_NS
+) -> tuple[dict[str, Any], bytes, dict[str, Any], bytes]:
+    """(sender's result, sent.jsonl, receiver's result, arrivals.jsonl), from the job that sends."""
     here = AHEAD_NS if job.endpoint == context.z.name else 0
     there = AHEAD_NS - here
-    now = START_UNIX_NS + LEAD_NS
+    now = START_UNIX_NS + lead_ns
     sent_rows: list[list[Any]] = []
     rows: list[list[Any]] = []
     told: list[dict[str, Any]] = []

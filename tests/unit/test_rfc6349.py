@@ -15,7 +15,7 @@ from perfharness import evidence
 from perfharness.errors import BadInput
 from perfharness.judge.verdict import decide
 from perfharness.measurements import REGISTRY, Context
-from perfharness.measurements.rfc6349_result import BOTTLENECK, MANY, SINGLE
+from perfharness.measurements.rfc6349_result import MANY, SINGLE
 from perfharness.model import Criterion, Direction, Job, Measurement, Role, Status, Task, Verdict
 from perfharness.order.circuit import Circuit
 from perfharness.order.endpoints import Tune
@@ -23,10 +23,12 @@ from perfharness.order.scenario import load_scenario
 from perfharness.plan import step_parameters
 from tests.unit.job_files import CIRCUIT, CONTEXT, GOLDEN, counters, find
 from tests.unit.probe_stream import START_UNIX_NS, Packet, files
+from tests.unit.service_files import Fate, session
 
 A_Z, ROUND_TRIP = Direction.A_Z, Direction.ROUND_TRIP
-OUTPUTS = {BOTTLENECK: "udp", MANY: "tcp-p4", SINGLE: "tcp"}
-BEGINS_S = {BOTTLENECK: 1, MANY: 5, SINGLE: 9}
+LOAD = "load-"
+OUTPUTS = {MANY: "tcp-p4", SINGLE: "tcp"}
+BEGINS_S = {LOAD: 1, MANY: 5, SINGLE: 9}
 """After the first probe."""
 STEP = {"direction": "a-z", "duration": "3s", "omit": "1s", "single": "3s", "bottleneck": "3s"}
 
@@ -44,7 +46,7 @@ def test_the_phases_follow_one_another() -> None:
     """Path MTU, idle path, paced UDP, streams, a single one: none begins before the one before it has ended."""
     (task,) = tasks()
     after = {each.id: each.after_s for each in task.jobs if each.role is Role.DRIVE}
-    names = ["search-a-z", "probe", "bottleneck-client-a-z-0", "tcp-client-a-z-0", "single-client-a-z-0"]
+    names = ["search-a-z", "probe", "load-client-a-z-bottleneck", "tcp-client-a-z-0", "single-client-a-z-0"]
     begins = [after[name] for name in names]
     assert begins == sorted(begins)
     udp, tcp, single = begins[2:]
@@ -55,10 +57,12 @@ def test_the_phases_follow_one_another() -> None:
 def test_each_load_has_a_port_of_its_own_and_the_firewall_is_told() -> None:
     """All servers listen from the beginning; the path MTU's answers come from the UDP port of a TCP load."""
     (task,) = tasks()
-    served = [each.args["port"] for each in task.jobs if each.method == "iperf3.serve"]
-    assert len(set(served)) == len(served) == 4  # 1 Gbit/s of UDP takes two
+    served = {each.id: each.args["port"] for each in task.jobs if each.method in ("iperf3.serve", "load.serve")}
+    assert len(set(served.values())) == len(served) == 3
+    udp = served.pop("load-server-a-z-bottleneck")
     told = {(use.target, use.protocol, use.port) for use in task.ports}
-    assert {("ecs-a", "tcp", port) for port in served} <= told
+    assert {("ecs-a", "tcp", port) for port in served.values()} | {("ecs-a", "udp", udp)} <= told
+    assert ("ecs-a", "tcp", udp) not in told
     assert ("ecs-a", "udp", job(task, "echo-a-z").args["port"]) in told
     assert job(task, "echo-a-z").args["port"] != job(task, "reflector").args["port"]
 
@@ -177,9 +181,14 @@ def test_limits_are_raised_only_where_the_owner_agreed() -> None:
 
 
 def measured(
-    tmp_path: Path, context: Context = CONTEXT, without: tuple[str, ...] = (), under_load_ns: int = 20_000_000
+    tmp_path: Path,
+    context: Context = CONTEXT,
+    without: tuple[str, ...] = (),
+    under_load_ns: int = 20_000_000,
+    even: Fate = Fate(),  # noqa: B008
 ) -> Measurement:
-    """10 ms there and 12 ms back when idle and ``under_load_ns`` there beside TCP; recorded output of iperf3."""
+    """10 ms there and 12 ms back when idle and ``under_load_ns`` there beside TCP; recorded output of iperf3, and what
+    became of the even load."""
     (task,) = tasks(context)
     folder = evidence.create(tmp_path, "c", "r", {})
     loaded = range(6_000, 9_000)
@@ -202,13 +211,15 @@ def measured(
             _leave(folder, task, each, facts, {})
         elif each.method.startswith("iperf3."):
             _leave_iperf3(folder, task, each)
+        elif each.method.startswith("load."):
+            _leave_load(folder, task, each, context, even)
     noted = {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2}
     folder.write_json(f"raw/{task.id}/task.json", noted)
     return REGISTRY["rfc6349"].analyse(task, folder.files(task.id), context)
 
 
 def _leave_iperf3(folder: evidence.RunFolder, task: Task, each: Job) -> None:
-    phase = next(name for name in OUTPUTS if each.id.startswith(name))
+    phase = _phase(each)
     end = "client" if each.role is Role.DRIVE else "server"
     left = {"iperf3.json": (GOLDEN / f"3.12-{OUTPUTS[phase]}-{end}.json").read_bytes()}
     if phase == MANY and end == "client":
@@ -216,22 +227,31 @@ def _leave_iperf3(folder: evidence.RunFolder, task: Task, each: Job) -> None:
     window = {"asked_bytes": 1 << 20, "rtt_ns": 22_000_000, "rtt_by": "ICMP echo"}
     data = {
         "started_ns": START_UNIX_NS + BEGINS_S[phase] * 10**9,
-        "argv": ["iperf3", "-w", "65536"] if end == "client" and phase != BOTTLENECK else ["iperf3"],
+        "argv": ["iperf3", "-w", "65536"] if end == "client" else ["iperf3"],
         "version": "3.12",
-        "sockets": [{"kind": "udp", "drops": 0, "unread": 0}],
         "run_delay_ns": 0,
         "clamps": [{"what": "window_bytes", "asked": 1 << 20, "got": 65536, "why": "above net.core.rmem_max"}],
-        **({"window": window} if end == "client" and phase != BOTTLENECK else {}),
+        **({"window": window} if end == "client" else {}),
     }
     _leave(folder, task, each, data, left)
+
+
+def _leave_load(folder: evidence.RunFolder, task: Task, each: Job, context: Context, even: Fate) -> None:
+    (sender,) = (job for job in task.jobs if job.secret == each.secret and job.args["sends"])
+    told, sent, heard, arrivals = session(sender, context, lambda *_: even, BEGINS_S[LOAD] * 10**9)
+    data, left = (told, {"sent.jsonl": sent}) if each is sender else (heard, {"arrivals.jsonl": arrivals})
+    _leave(folder, task, each, data, left)
+
+
+def _phase(each: Job) -> str:
+    return next((name for name in BEGINS_S if each.id.startswith(name)), "")
 
 
 def _leave(folder: evidence.RunFolder, task: Task, each: Job, data: dict[str, Any], content: dict[str, bytes]) -> None:
     where = f"raw/{task.id}/{each.endpoint}.{each.id}"
     done = {"format_version": 1, "status": "completed", "args": dict(each.args), "data": data}
-    folder.write_json(
-        f"{where}/result.json", {**done, "started_ns": START_UNIX_NS, "ended_ns": START_UNIX_NS + 4 * 10**9}
-    )
+    began_ns = START_UNIX_NS + BEGINS_S.get(_phase(each), 0) * 10**9
+    folder.write_json(f"{where}/result.json", {**done, "started_ns": began_ns, "ended_ns": began_ns + 4 * 10**9})
     for name, data_bytes in content.items():
         folder.write(f"{where}/{name}", data_bytes)
 
@@ -264,7 +284,7 @@ def test_the_table_has_what_the_path_and_tcp_were(tmp_path: Path) -> None:
     assert table["fairness"] > 0.9
     assert table["single"]["per_flow_bps"] == [130_000_000, 250_000_000]
     assert table["single"]["origin"] == "default, not from the order"
-    assert "offered only" in table["about"][0]  # the recording is of 20 Mbit/s
+    assert (table["bandwidth_bps"], table["bandwidth_measured"], table["about"]) == (1e9, False, [])
     json.dumps(table, allow_nan=False)
 
 
@@ -277,12 +297,22 @@ def test_a_limit_of_a_flow_that_was_ordered_is_named_as_such(tmp_path: Path) -> 
 
 def test_phases_that_broke_are_said_and_the_others_stand(tmp_path: Path) -> None:
     """Without path MTU, UDP and single stream the order's values are taken, and each gap is named."""
-    found = measured(tmp_path, without=("search", BOTTLENECK, SINGLE))
+    found = measured(tmp_path, without=("search", LOAD, SINGLE))
     assert found.status is Status.COMPLETED
     table = found.facts["rfc6349"]["a-z"]
     assert (table["mtu"], table["mtu_confirmed"], table["bandwidth_bps"]) == (1500, False, 1e9)
-    assert len(table["about"]) == 2
+    said = "The bottleneck bandwidth was not measured (onprem-a left no result of its load): the ordered rate is taken."
+    assert table["about"] == ["The path MTU was not found: the ordered one is taken.", said]
+    assert table["baseline_ns"] == pytest.approx(22e6, rel=1e-3)
     assert table["single"]["actual_bps"] is None and table["single"]["reason"]
+
+
+def test_a_narrow_path_is_the_ideal_that_tcp_is_held_against(tmp_path: Path) -> None:
+    """800 Mbit/s arrive evenly sent: so TCP could have had four fifths of what was ordered."""
+    found = measured(tmp_path, even=Fate(most_bps=800e6))
+    table = found.facts["rfc6349"]["a-z"]
+    assert table["bandwidth_measured"] and table["bandwidth_bps"] == pytest.approx(800e6, rel=1e-2)
+    assert find(found, "tcp.transfer_time_ratio", "ratio", A_Z).value == pytest.approx(0.8 * 953 / 191, rel=0.02)
 
 
 def test_tcp_itself_is_needed(tmp_path: Path) -> None:

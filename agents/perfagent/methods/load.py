@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import socket
-import time
 from contextlib import closing, suppress
 from typing import Any
 
@@ -24,8 +23,6 @@ from perfagent.wire import Code, Fault
 NICE = -10
 _SO_RCVBUFFORCE = 33
 _DAY = 86_400_000_000_000
-_ARRIVAL_S = 60.0
-"""How long a serving end waits for its peer."""
 
 
 def serve(
@@ -126,9 +123,9 @@ class _Session:
 
 
 def _await_peer(job: Job, sock: socket.socket, peer: str, token: int) -> bool:
-    """Connect to the peer once it shows that it knows the key; False when it does not come."""
-    until_s = time.monotonic() + _ARRIVAL_S
-    while not job.stopping and time.monotonic() < until_s:
+    """Connect to the peer once it shows that it knows the key; False when it does not come while the job lasts: other
+    phases of a task may come first."""
+    while not job.stopping:
         if not any(select.select([sock.fileno(), job.stop_fd], [], [], 1.0)) or job.stopping:
             continue
         data, sender = sock.recvfrom(packet.REPORT_BYTES, socket.MSG_DONTWAIT)
