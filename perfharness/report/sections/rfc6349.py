@@ -12,13 +12,13 @@ from perfharness.report.dossier import Dossier
 
 NAME = "TCP by RFC 6349"
 LEGEND = (
-    "First the path MTU is looked for, then the least round trip of the idle path (baseline RTT), then what paced UDP "
-    "at the ordered rate brings (bottleneck bandwidth, no more than was ordered). Their product (BDP) is what a full "
-    "path holds: the streams together get that much window and a quarter, and each of them 64 KiB at least. Efficiency "
-    "is the share of bytes that were not sent again; buffer delay is the rise of the mean round trip of the probes "
-    "beside the load, in baselines; the transfer time ratio is ideal by actual goodput, the ideal being full packets "
-    "at the bottleneck bandwidth with the live MSS. Fairness is Jain's index over the streams: 1 where all have the "
-    "same. TCP is no part of the order: these figures warn, and fail no circuit."
+    "First the path MTU is looked for, then the least round trip of the idle path (baseline RTT), then what UDP of "
+    "our own, sent evenly at the ordered rate, brings (bottleneck bandwidth, no more than was ordered). Their product "
+    "(BDP) is what a full path holds: the streams together get that much window and a quarter, and each of them 64 "
+    "KiB at least. Efficiency is the share of bytes that were not sent again; buffer delay is the rise of the mean "
+    "round trip of the probes beside the load, in baselines; the transfer time ratio is ideal by actual goodput, the "
+    "ideal being full packets at the bottleneck bandwidth with the live MSS. Fairness is Jain's index over the "
+    "streams: 1 where all have the same. TCP is no part of the order: these figures warn, and fail no circuit."
 )
 LIMITS = {
     "circuit": "the circuit",
