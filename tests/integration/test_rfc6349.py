@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from perfharness.errors import Exit
 from perfharness.lab import control
 from tests.integration import runs
 from tests.integration.runs import Result, perfharness, run_words, scenario, udp_step
@@ -17,6 +19,17 @@ EFFICIENCY = "{metric: tcp.efficiency, statistic: ratio, at_least: 95%, mandator
 STEP = (
     "{id: rfc6349, measure: rfc6349, direction: a-z, duration: 5s, omit: 1s, baseline: 2s, bottleneck: 2s, single: 3s, "
     f"congestion: cubic, judge: [{RATIO}, {EFFICIENCY}]}}"
+)
+SLOW = (("bandwidth: 200Mbps", "bandwidth: 50Mbps"), ("rate: 200Mbps", "rate: 50Mbps"), ("rtt: 5ms", "rtt: 35ms"))
+"""50 Mbit/s: what a bucket of 40 kB holds lasts for 6 ms, longer than most pauses of this machine."""
+POLICED = {"rate_bps": 50_500_000, "policer_bytes": 40_000, "rtt_ns": 30_000_000}
+RENO = (
+    "{id: rfc6349, measure: rfc6349, direction: a-z, duration: 5s, omit: 2s, single: 0s, congestion: reno, judge: "
+    "[{metric: throughput.tcp, statistic: mean, at_least: 90% of order.bandwidth, mandatory: false, rows: [EC-033]}]}"
+)
+UDP = (
+    "{id: udp, measure: throughput, protocol: udp, direction: a-z, duration: 4s, omit: 1s, judge: "
+    "[{metric: throughput.udp, statistic: mean, at_least: 99% of order.bandwidth, rows: [EC-033]}]}"
 )
 TUNED = ("    site: cloud\n", "    site: cloud\n    tune: {socket_buffers: 64MiB}\n")
 
@@ -38,11 +51,32 @@ def test_a_shaped_circuit_is_filled_and_the_hosts_are_as_before(untouched: dict[
         return perfharness(folder, *run_words(folder, scenario(folder, STEP, udp_step("a-z")), order))
 
     result, code, said = runs.until_decided(tmp_path, attempt)
-    assert code == 0, said
+    assert code == Exit.PASS, said
     assert result.finding("tcp.transfer_time_ratio", "ratio", "a-z")["verdict"] == "PASS"
     assert result.finding("tcp.efficiency", "ratio", "a-z")["verdict"] == "PASS"
     assert runs.settings() == untouched
     assert "put_back" in tuned(result)
+
+
+def test_tcp_behind_a_policer_with_a_small_burst_is_a_warning(tmp_path: Path) -> None:
+    """Evenly sent UDP has all that was ordered, so the circuit passes; TCP without a buffer on the way has not, and the
+    policer's burst is named as the cause."""
+
+    def attempt(folder: Path) -> tuple[int, str]:
+        order = runs.circuit(folder, *SLOW)
+        code, said = perfharness(folder, *run_words(folder, scenario(folder, UDP, RENO), order))
+        undecided = Result(folder).finding("throughput.tcp", "mean", "a-z")["verdict"] == "INCONCLUSIVE"
+        return (Exit.INCONCLUSIVE if undecided else code), said
+
+    control.up(replace(runs.SPEC, **POLICED))
+    try:
+        result, code, said = runs.until_decided(tmp_path, attempt)
+    finally:
+        control.down()
+    assert code == Exit.PASS, said
+    assert result.finding("throughput.tcp", "mean", "a-z")["verdict"] == "WARN"
+    assert "policer-burst-too-small" in result.causes
+    assert "policed-below-order" not in result.causes
 
 
 def tuned(result: Result) -> set[str]:
