@@ -11,8 +11,6 @@ from perfharness.report.checklist import CHECKLIST, Standing, standings
 from perfharness.report.findings import to_json
 from tests.unit import run_builder
 
-TO_COME = {"edge", "failover"}
-
 
 def finding(row: str, verdict: Verdict, metric: str = "loss", **more: Any) -> Finding:
     given: dict[str, Any] = {"value": 0.0, "operator": "<=", "task": "t", "reason": "Because.", **more}
@@ -36,7 +34,7 @@ def test_every_row_stands_once() -> None:
 
 def test_the_measurements_that_answer_a_row_exist() -> None:
     """What is said to be needed can be written into a scenario."""
-    assert {name for item in CHECKLIST for name in item.steps} <= set(REGISTRY) | TO_COME
+    assert {name for item in CHECKLIST for name in item.steps} <= set(REGISTRY)
 
 
 def test_a_row_is_as_good_as_the_worst_of_its_findings() -> None:
