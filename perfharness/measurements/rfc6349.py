@@ -68,7 +68,7 @@ class Rfc6349Params(LoadOptions):
     """Warm-up, left out of the figures."""
     baseline_ns: Duration = Field(default=3_000_000_000, alias="baseline", ge=1_000_000_000, le=MOST_NS)
     """How long the idle path is watched."""
-    bottleneck_ns: Seconds = Field(default=3_000_000_000, alias="bottleneck", ge=2_000_000_000, le=MOST_NS)
+    bottleneck_ns: Duration = Field(default=3_000_000_000, alias="bottleneck", ge=2_000_000_000, le=MOST_NS)
     """How long paced UDP is sent at the ordered rate."""
     single_ns: Seconds = Field(default=5_000_000_000, alias="single", le=MOST_NS)
     """How long a single stream is sent after them; 0s = not at all."""
