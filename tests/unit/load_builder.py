@@ -126,28 +126,23 @@ def _session(
         start_ns += GAP_NS
         told.append(one)
         heard.append(other)
+    sent = {"role": "sender", "phases": told, "search": _search(meter), "rtt_ns": 2_000_000, "cpu_ns": 1}
+    came = {"role": "receiver", "phases": heard, "drops": dropped, "unread": 0, "cpu_ns": 1}
+    left = {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), sent_rows)}
+    columns_came = ("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops")
+    return {
+        sender.id: ({**sent, "ended": "by itself"}, left),
+        receiver.id: ({**came, "ended": "by itself"}, {"arrivals.jsonl": _lines(columns_came, rows)}),
+    }
+
+
+def _search(meter: Meter) -> dict[str, Any]:
+    """Three steps, and then too much."""
     steps = [
         {"rate_bps": rate, "carried_bps": rate * (1 - meter.loses), "share": 1 - meter.loses, "queue_ns": 0}
         for rate in (meter.rate_bps * share for share in (0.1, 0.2, 0.4))
     ]
-    search = {"found_bps": 1, "ended": "overloaded", "steps": steps}
-    return {
-        sender.id: (
-            {
-                "role": "sender",
-                "phases": told,
-                "search": search,
-                "rtt_ns": 2_000_000,
-                "cpu_ns": 1,
-                "ended": "by itself",
-            },
-            {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), sent_rows)},
-        ),
-        receiver.id: (
-            {"role": "receiver", "phases": heard, "drops": dropped, "unread": 0, "cpu_ns": 1, "ended": "by itself"},
-            {"arrivals.jsonl": _lines(("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops"), rows)},
-        ),
-    }
+    return {"found_bps": 1, "ended": "overloaded", "steps": steps}
 
 
 def _kept(seen: Seen, drops: float, random: np.random.Generator) -> tuple[Any, Any]:

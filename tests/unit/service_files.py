@@ -148,20 +148,7 @@ def session(
                 times.append(at)
                 rows.append([at, number, came, came * phase["packet_bytes"], sent, PASSAGE_NS + there - here, drops])
         sent_rows.append([now + here, number, sent, phase["rate_bps"]])
-        told.append(
-            {
-                "name": phase["name"],
-                "packet_bytes": phase["packet_bytes"],
-                "rate_bps": phase["rate_bps"],
-                "first": first,
-                "packets": sent - first,
-                "started_ns": began + here,
-                "ended_ns": now + here,
-                "late_ns": 0,
-                "shed": 0,
-                "blocked": 0,
-            }
-        )
+        told.append(_as_sent(phase, first, sent, began + here, now + here))
         ends = {"first_ns": times[0], "last_ns": times[-1]} if times else {"first_ns": None, "last_ns": None}
         heard.append(
             {
@@ -180,6 +167,21 @@ def session(
         {**receiver, "ended": "by itself"},
         _lines(ARRIVAL_COLUMNS, rows),
     )
+
+
+def _as_sent(phase: dict[str, Any], first: int, upto: int, began_ns: int, ended_ns: int) -> dict[str, Any]:
+    return {
+        "name": phase["name"],
+        "packet_bytes": phase["packet_bytes"],
+        "rate_bps": phase["rate_bps"],
+        "first": first,
+        "packets": upto - first,
+        "started_ns": began_ns,
+        "ended_ns": ended_ns,
+        "late_ns": 0,
+        "shed": 0,
+        "blocked": 0,
+    }
 
 
 def _lines(columns: tuple[str, ...], rows: list[list[Any]]) -> bytes:
