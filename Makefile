@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
 TEST_PACKAGES := nftables tshark frr
 BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
-# Tests whose time goes into waiting and whose figures no busy machine can spoil: one after the other, and nothing that
-# runs beside them uses the lab.
-WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py pmtu.py stamp_by_hand.py lab.py lab_bgp.py lab_faults.py)
+# Tests whose time goes into waiting and whose figures no busy machine can spoil. Of the two groups one uses the lab.
+WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py edge.py pmtu.py stamp_by_hand.py)
+WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py)
 
 .PHONY: help demo test check bench fuzz lock clean
 
@@ -31,9 +31,10 @@ else
 	@logs=$$(mktemp -d); failed=0; \
 	$(SUDO) $(BIN)/pytest tests/contract >$$logs/contract 2>&1 & contract=$$!; \
 	$(SUDO) $(BIN)/pytest $(WAITING) >$$logs/waiting 2>&1 & waiting=$$!; \
+	$(SUDO) $(BIN)/pytest $(WAITING_LAB) >$$logs/waiting-lab 2>&1 & lab=$$!; \
 	$(SUDO) $(BIN)/pytest --ignore=tests/contract --ignore=tests/integration || failed=1; \
-	wait $$contract || failed=1; wait $$waiting || failed=1; cat $$logs/*; rm -r $$logs; [ $$failed = 0 ]
-	@$(SUDO) $(BIN)/pytest tests/integration $(WAITING:%=--ignore=%)
+	for stream in $$contract $$waiting $$lab; do wait $$stream || failed=1; done; cat $$logs/*; rm -r $$logs; [ $$failed = 0 ]
+	@$(SUDO) $(BIN)/pytest tests/integration $(WAITING:%=--ignore=%) $(WAITING_LAB:%=--ignore=%)
 endif
 
 check: $(VENV)/.dev ## linter, types, and the invariants of the architecture
