@@ -13,7 +13,7 @@ BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
 WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py edge.py pmtu.py stamp_by_hand.py)
 WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py)
 
-.PHONY: help demo test check bench fuzz lock clean
+.PHONY: help demo test check bench prove fuzz lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,10 @@ check: $(VENV)/.dev ## linter, types, and the invariants of the architecture
 bench: $(VENV)/.dev ## ratios against iperf3, irtt and sockperf, in one run; coverage and width of intervals
 	@$(call debian,$(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	@for bench in tests/bench/bench_*.py; do $(SUDO) $(BIN)/python $$bench || exit 1; done
+
+prove: $(VENV)/.run ## every fault of the lab, alone and in pairs, against verdict and cause (an hour); a part: make prove CASES="…"
+	@$(call debian,$(RUN_PACKAGES) nftables frr)
+	@$(SUDO) $(BIN)/perfharness lab prove $(CASES)
 
 fuzz: $(VENV)/.dev ## a million hostile packets against both ends of STAMP; another number: make fuzz INPUTS=…
 	$(BIN)/python tests/fuzz/stamp_mutations.py $(or $(INPUTS),1000000)

@@ -150,6 +150,34 @@ def lab_clear() -> None:
     _print(control.clear())
 
 
+@lab_app.command("prove")
+def lab_prove(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE]...", help="A fault, or a case that --list names.")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", help="singles, pairs or healthy.", metavar="KIND")] = None,
+    times: Annotated[
+        int | None, typer.Option("--times", min=1, help="Of each; once by default, ten times the healthy lab.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="Print the cases and what is true of them; play none.")] = False,
+    results: Annotated[Path, typer.Option("--results", help="Where run folders are kept.")] = Path("results"),
+) -> None:
+    """Play every fault, pairs of faults and the healthy lab; is each verdict true, and the cause named?
+
+    Exit code 1 where a verdict is false, a wrong cause is called proven, or too few causes are named.
+    """
+    from rich.console import Console
+
+    from perfharness.lab import prove
+
+    chosen = prove.cases(names or (), only)
+    if show:
+        for case in chosen:
+            typer.echo(f"{case.name}: {', '.join(sorted(case.verdicts))}")
+        return
+    raise typer.Exit(0 if prove.prove(chosen, times, results, Console(stderr=True)) else 1)
+
+
 def _print(value: Any) -> None:
     from perfharness.evidence import json_bytes
 
