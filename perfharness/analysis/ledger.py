@@ -58,6 +58,7 @@ CE_IP = "CE ip"
 CE_FIREWALL = "CE firewall"
 CE_QDISC = "CE qdisc"
 CE_OUT = "CE nic out"
+LAN = "LAN (by the count of the CE's WAN interface)"
 DAMAGED = "arrived damaged (UDP checksum)"
 BETWEEN = "between the hosts"
 

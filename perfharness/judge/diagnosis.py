@@ -18,7 +18,7 @@ from perfharness.judge.failover import failover_slow
 from perfharness.judge.filtered import probes_filtered
 from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer
 from perfharness.judge.link import link_member
-from perfharness.judge.loss import ce_drop, loss
+from perfharness.judge.loss import ce_drop, lan_loss, loss
 from perfharness.judge.rate import below_order, metered_below_order
 from perfharness.judge.reach import dscp_remarked, far_host_unreachable, port_blocked
 from perfharness.judge.tcp import tcp_short
@@ -38,6 +38,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     edge,
     far_host_unreachable,
     host_receive_buffer,
+    lan_loss,
     ce_drop,
     host_cpu,
     host_limit,

@@ -1,25 +1,35 @@
-"""Packets that do not arrive, and that no host dropped: at the CE, or somewhere between the hosts."""
+"""Packets that do not arrive, and that no host dropped: in the LAN, at the CE, or somewhere between the hosts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from perfharness.analysis.ledger import DAMAGED, LAN
+from perfharness.analysis.statistics import clopper_pearson
 from perfharness.judge.material import (
     MATERIAL,
     NOT_NARROWED,
     failed,
+    judged_with,
     losses_of,
+    matters,
     missing,
     of_ce,
     of_missing,
     other_classes,
     where,
 )
-from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
+from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 NOT_NARROWED_PAST_CE = "LAN and VPC router lie between the hosts too; this run did not measure them apart."
+NOT_NARROWED_PAST_LAN = "The VPC router lies on this part of the way too; this run did not measure it apart."
 NOT_THE_HOSTS = "The hosts' own counters do not explain it."
 NOT_THE_CE = "The counters of the hosts and of the CE do not explain it."
+APART = 0.2
+"""How far the chance that a loss is followed by another must be above the chance of any loss, for bursts."""
+MOST_DAMAGED = 0.5
+"""Share of the missing packets that arrived damaged, from which on that is what happens to them."""
 
 
 def ce_drop(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -46,26 +56,115 @@ def ce_drop(findings: Sequence[Finding], measurements: Sequence[Measurement]) ->
         )
 
 
+def lan_loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """Packets were lost on the customer's side of the CE, by what its port towards the circuit counted."""
+    because: list[str] = []
+    rows: dict[str, None] = {}
+    for measurement in measurements:
+        for row in measurement.ledger:
+            losses = losses_of(row, measurement, findings)
+            if row.stage == LAN and matters(row, losses, judged_with(row, measurement, findings)):
+                way = row.scope.direction
+                because.append(f"{way}: {row.packets_lo:,} packets{of_missing(row, losses)} ({row.counter}).")
+                rows |= dict.fromkeys(each for loss in losses for each in loss.checklist)
+    if because:
+        yield Diagnosis(
+            cause="lan-loss",
+            certainty="likely",
+            segment=Segment.LAN,
+            owner="own",
+            because=(*because, "Neither the host nor the CE counted a drop."),
+            against=("A router tells of its drops what its counters say; one that hides some would look the same.",),
+            checklist=tuple(rows),
+            next="Read the counters of the switches and routers between the on-prem host and the CE.",
+        )
+
+
 def loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
-    """Packets are lost between the hosts without load."""
+    """Packets are lost between the hosts without load: one way only, damaged, one by one or in a row."""
     idle = [finding for finding in failed(findings, "loss") if finding.scope.load == "idle"]
     directions = {finding.scope.direction for finding in idle}
     for finding in idle:
-        read = any(of_ce(row) for item in measurements if item.task.id == finding.task for row in item.ledger)
-        yield Diagnosis(
-            cause="loss-one-way" if len(directions) == 1 else "unattributed-loss",
-            certainty="proven",
-            segment=Segment.BETWEEN,
-            owner="carrier",
-            because=(
-                f"{where(finding)}: {finding.reason}",
-                NOT_THE_CE if read else NOT_THE_HOSTS,
-                *other_classes(finding, findings),
-            ),
-            against=(NOT_NARROWED_PAST_CE if read else NOT_NARROWED,),
-            checklist=finding.checklist,
-            next="Ask the carrier for the interface counters over the same window."
-            if read
-            else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
-            findings=(finding.id,),
+        item = next((item for item in measurements if item.task.id == finding.task), None)
+        seen = list(_kinds(finding, item))
+        if len(directions) == 1:
+            yield _lost("loss-one-way", "proven", finding, findings, item)
+        elif not seen:
+            yield _lost("unattributed-loss", "proven", finding, findings, item)
+        for cause, said in seen:
+            yield _lost(cause, "likely", finding, findings, item, said)
+
+
+def _lost(
+    cause: str, certainty: str, finding: Finding, findings: Sequence[Finding], item: Measurement | None, *said: str
+) -> Diagnosis:
+    read = item is not None and any(of_ce(row) for row in item.ledger)
+    past = _past_the_ce(finding, item)
+    return Diagnosis(
+        cause=cause,
+        certainty=certainty,
+        segment=Segment.BETWEEN,
+        owner="carrier",
+        because=(
+            f"{where(finding)}: {finding.reason}",
+            *said,
+            *([past] if past else []),
+            NOT_THE_CE if read else NOT_THE_HOSTS,
+            *other_classes(finding, findings),
+        ),
+        against=(NOT_NARROWED_PAST_LAN if past else NOT_NARROWED_PAST_CE if read else NOT_NARROWED,),
+        checklist=finding.checklist,
+        next="Ask the carrier for the interface counters over the same window."
+        if read
+        else "Read the interface counters of the CE and ask the carrier for theirs over the same window.",
+        findings=(finding.id,),
+    )
+
+
+def _kinds(finding: Finding, item: Measurement | None) -> Iterator[tuple[str, str]]:
+    """What the missing packets themselves tell: cause, and why."""
+    if item is None or not isinstance(finding.value, int | float):
+        return
+    lost = finding.value * finding.n
+    damaged = sum(
+        row.packets_hi for row in item.ledger if row.stage == DAMAGED and row.scope.direction == finding.scope.direction
+    )
+    if lost and damaged >= MOST_DAMAGED * lost:
+        yield "corruption", f"{damaged:,} packets came with a wrong checksum while these went missing."
+        return
+    facts = item.facts.get("classes", {}).get(finding.scope.service, item.facts)
+    runs = facts.get("loss_runs", {}).get(str(finding.scope.direction))
+    if runs and runs["lost"] < runs["packets"]:
+        yield from _pattern(runs)
+
+
+def _pattern(runs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """One by one, where a loss makes the next one no likelier; in a row, where it clearly does; else neither is said.
+
+    That a packet follows a lost one and is lost itself was seen ``lost - periods`` times of ``lost``.
+    """
+    ratio, followed = runs["lost"] / runs["packets"], 1 - runs["periods"] / runs["lost"]
+    least, most = clopper_pearson(followed, runs["lost"])
+    mean = runs["lost"] / runs["periods"]
+    if least > ratio + APART:
+        yield (
+            "circuit-loss-burst",
+            f"They went missing {mean:.1f} in a row on average, up to {runs['longest']:,}; by chance it would be "
+            f"{runs['chance_length']:.1f}.",
         )
+    elif least <= ratio and most < ratio + APART:
+        yield "circuit-loss-random", f"They went missing one by one: {mean:.1f} in a row on average, as chance has it."
+
+
+def _past_the_ce(finding: Finding, item: Measurement | None) -> str:
+    """That the CE's port towards the circuit saw those packets leave which never arrived, or did not see them come."""
+    told = (item.facts.get("ce") or {}).get(str(finding.scope.direction)) if item is not None else None
+    if not told:
+        return ""
+    unseen, some = told["packets"] - told["crossed"], MATERIAL * told["missing"]
+    said = f"{told['interface']} counted {told['crossed']:,} of {told['packets']:,} packets"
+    if finding.scope.direction is Direction.A_Z and unseen <= some:
+        return f"{said}: the others left the site."
+    if finding.scope.direction is Direction.Z_A and unseen >= told["missing"] - some:
+        return f"{said}: the others never reached the site."
+    return ""

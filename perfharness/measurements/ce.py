@@ -7,6 +7,7 @@ all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from perfharness.analysis import ledger
 from perfharness.analysis.counters import Moments, Recording, record
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, LAN_COUNTERS, WAN_COUNTERS, Ends
-from perfharness.model import Direction, LedgerRow, Scope, Window
+from perfharness.model import Direction, LedgerRow, Scope, Segment, Window
 
 _FILE = "counters.jsonl"
 _OTHERS = 0.1
@@ -46,6 +47,27 @@ class CeCounters:
             return None
         least, most = self.shift_ns
         return Moments(near.start_ns + least, near.end_ns + most, near.packets)
+
+    def book_lan(
+        self, scope: Scope, window: Window, sent: int, lost: int, rows: tuple[LedgerRow, ...]
+    ) -> tuple[LedgerRow, ...]:
+        """What was lost between the on-prem host and the circuit, and neither that host nor this router counts as
+        dropped (``rows``): of the packets that were ``sent`` in a direction the WAN interface saw these, or did not.
+
+        It counts others' packets too, so as many as it did not count were never there. No row where none is certain.
+        """
+        way = scope.direction or Direction.A_Z
+        crossed = self.crossed(way, window, lost) if lost else None
+        if crossed is None or not 0 <= sent - crossed <= lost:
+            return ()
+        unseen, others = sent - crossed, math.ceil(_OTHERS * lost)
+        least, most = (unseen, unseen + others) if way is Direction.A_Z else (lost - unseen - others, lost - unseen)
+        near = [row for row in rows if row.missing and row.segment in (Segment.HOST_A, Segment.LAN, Segment.CE)]
+        least, most = least - sum(row.packets_hi for row in near), most - sum(row.packets_lo for row in near)
+        if least <= 0:
+            return ()
+        counter = f"of {sent:,} packets {crossed:,} counted on the CE's WAN interface"
+        return (LedgerRow(scope, ledger.LAN, Segment.LAN, least, min(most, lost), counter, False, self.evidence),)
 
     def crossed(self, way: Direction, window: Window, missing: int) -> int | None:
         """Packets of all kinds that crossed the WAN interface in this direction during ``window`` (of the on-prem

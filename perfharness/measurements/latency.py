@@ -55,8 +55,6 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 PDV_QUANTILES = {"p99": 0.99, "p99.9": 0.999}
 WAYS = (Direction.A_Z, Direction.Z_A)
 OF_SECONDS = "Clopper–Pearson, design effect from minutes, ten seconds as one"
-LAST_PASSAGE_NS = 500_000_000
-"""After the last probe was sent, for it to pass the CE and come back."""
 
 
 class Latency:
@@ -211,7 +209,7 @@ def _at_the_ce(context: Context, counted: probe_ledger.Counters, found: probe.Pr
     router, told = context.circuit.ce_host, {}
     if router is None or counted.ce is None:
         return {}
-    stream = replace(found.window, end_ns=found.window.start_ns + found.summary.span_ns + LAST_PASSAGE_NS)
+    stream = probe_ledger.passage(found)
     for direction, way in found.summary.ways.items():
         crossed = counted.ce.crossed(direction, stream, way.count) if way is not None and way.count else None
         if way is not None and crossed is not None:

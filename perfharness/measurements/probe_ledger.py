@@ -12,9 +12,11 @@ from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import COUNTERS, Context, Ends, fitness, segment_of
 from perfharness.measurements.ce import CeCounters, read_ce
 from perfharness.measurements.probe import LEAST_KEPT, TIMED, Probe, unfit_reflector, unfit_sender, unfit_stamps
-from perfharness.model import Direction, Fitness, LedgerRow, Scope, Segment, Task
+from perfharness.model import Direction, Fitness, LedgerRow, Scope, Segment, Task, Window
 
 WAYS = (Direction.A_Z, Direction.Z_A)
+LAST_PASSAGE_NS = 500_000_000
+"""After the last probe was sent, for it to pass the CE and come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,15 @@ def book(
         here, there = when.moments()
         missing = replace(missing, at_sender=here, at_receiver=there, held=int(when.held.sum()))
     rows = counted.book(context, scope, missing, _unsent(context, scope, way, found))
+    if counted.ce is not None and stream is not None:
+        rows += counted.ce.book_lan(scope, passage(found), stream.packets, lost, rows)
     told = [] if when is None else _events(context, scope, counted, missing, when)
     return (*rows, ledger.rest(lost, rows, scope)), undated(told, rows, lost)
+
+
+def passage(found: Probe) -> Window:
+    """When the stream's packets passed the CE, by the on-prem host's clock."""
+    return replace(found.window, end_ns=found.window.start_ns + found.summary.span_ns + LAST_PASSAGE_NS)
 
 
 def _unsent(context: Context, scope: Scope, way: Direction, found: Probe) -> tuple[LedgerRow, ...]:

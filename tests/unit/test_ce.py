@@ -182,6 +182,34 @@ def test_what_crossed_the_wan_counts_only_where_nothing_else_did() -> None:
 
 
 @pytest.mark.parametrize(
+    ("way", "crossed", "lost", "least"),
+    [
+        (A_Z, 970, 30, 30),  # none of those that are missing left the site
+        (A_Z, 1000, 30, None),  # all left it
+        (A_Z, 985, 30, 15),
+        (A_Z, 900, 30, None),  # it does not count them all
+        (Z_A, 1000, 30, 27),  # all came to the site, but for what may have been others' packets
+        (Z_A, 970, 30, None),
+        (Z_A, 1030, 30, None),
+    ],
+)
+def test_what_the_wan_did_not_see_was_lost_before_it(
+    way: Direction, crossed: int, lost: int, least: int | None
+) -> None:
+    """Of 1,000 packets; what the CE itself may have dropped, or the on-prem host, is not the LAN's."""
+    column = "tx_packets" if way is A_Z else "rx_packets"
+    wan = rows(nic={column: [0, 0, 0, 0, *[crossed] * 17]})
+    found = CeCounters(record(rows()), record(wan), ("", ""), (0, 0))
+    scope = Scope("c", "a:z", way)
+    row = next(iter(found.book_lan(scope, WINDOW, 1000, lost, ())), None)
+    assert (row.packets_lo if row else None) == least
+    if row:
+        assert (row.segment, row.stage) == (Segment.LAN, ledger.LAN)
+        own = LedgerRow(scope, ledger.CE_QDISC, Segment.CE, 0, lost, "", True)
+        assert found.book_lan(scope, WINDOW, 1000, lost, (own,)) == ()
+
+
+@pytest.mark.parametrize(
     ("at_ce", "verdict"),
     [(counters(queued=117), Verdict.INCONCLUSIVE), (counters(), Verdict.FAIL), (b"", Verdict.FAIL)],
     ids=["its queue dropped", "quiet", "not read"],
