@@ -154,13 +154,37 @@ def weigh(found: Iterable[Diagnosis], findings: Sequence[Finding]) -> tuple[Diag
     """The causes that the rules found, the certain first and along the path, with what nobody explains at the end.
 
     One that a proven cause hides becomes ``possible``; of two proven ones of a kind for the same figure the vaguer
-    becomes ``likely``; each that stands says what may lie behind it.
+    becomes ``likely``; each that stands says what may lie behind it. What two tests say of the same is said once.
     """
-    told = tuple(found)
+    told = tuple(_once(found))
     weighed = [_beside(one, told, findings) for one in told]
     named = {one.cause for one in weighed}
     weighed = [replace(one, hides=tuple(_hidden(one, named, findings))) for one in weighed]
     return tuple(sorted((*weighed, *_unexplained(told, findings)), key=_place))
+
+
+def _once(found: Iterable[Diagnosis]) -> list[Diagnosis]:
+    """Of causes that two tests name without a figure of their own, of one place or of one that is not narrowed, the
+    surer one with the observations of both."""
+    kept: list[Diagnosis] = []
+    for one in found:
+        same = next((each for each in kept if _same(each, one)), None)
+        if same is None:
+            kept.append(one)
+            continue
+        surer, other = sorted((same, one), key=lambda each: CERTAINTIES.index(each.certainty))
+        kept[kept.index(same)] = replace(
+            surer,
+            segment=other.segment if surer.segment is Segment.BETWEEN else surer.segment,
+            because=tuple(dict.fromkeys((*surer.because, *other.because))),
+            checklist=tuple(dict.fromkeys((*surer.checklist, *other.checklist))),
+        )
+    return kept
+
+
+def _same(one: Diagnosis, other: Diagnosis) -> bool:
+    places = {one.segment, other.segment} - {Segment.BETWEEN}
+    return one.cause == other.cause and not one.findings and not other.findings and len(places) < 2
 
 
 def explains(diagnosis: Diagnosis, finding: Finding, findings: Sequence[Finding]) -> bool:

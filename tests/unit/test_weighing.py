@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,18 @@ def test_causes_of_opposite_directions_or_of_other_pairs_do_not_touch() -> None:
         (there, back, other),
     )
     assert {one.certainty for one in found} == {"proven"}
+
+
+def test_what_two_tests_say_of_the_same_place_is_said_once() -> None:
+    """The surer stands, with what both saw; another place is another cause, and so is another figure."""
+    seen = cause("missing-return-route", certainty="possible")
+    looked_up = cause("missing-return-route", segment=Segment.HOST_Z)
+    looked_up = replace(looked_up, because=("z: it has no route.",))
+    (one,) = weigh((seen, looked_up), ())
+    assert (one.certainty, one.segment, one.because) == ("proven", Segment.HOST_Z, ("z: it has no route.", "Because."))
+    assert len(weigh((looked_up, replace(looked_up, segment=Segment.CE)), ())) == 2
+    there, back = finding("loss"), finding("loss", way=Z_A)
+    assert len(weigh((cause("unattributed-loss", there), cause("unattributed-loss", back)), (there, back))) == 2
 
 
 def test_a_path_mtu_hides_the_loss_of_packets_that_do_not_fit_and_of_no_others() -> None:
