@@ -62,7 +62,9 @@ class CeCounters:
             return ()
         unseen, others = sent - crossed, math.ceil(_OTHERS * lost)
         least, most = (unseen, unseen + others) if way is Direction.A_Z else (lost - unseen - others, lost - unseen)
-        near = [row for row in rows if row.missing and row.segment in (Segment.HOST_A, Segment.LAN, Segment.CE)]
+        here = (Segment.HOST_A, Segment.LAN, Segment.CE)
+        # What came damaged came: the way that damaged it may lie on either side of this router.
+        near = [row for row in rows if row.missing and (row.segment in here or row.stage == ledger.DAMAGED)]
         least, most = least - sum(row.packets_hi for row in near), most - sum(row.packets_lo for row in near)
         if least <= 0:
             return ()

@@ -196,7 +196,7 @@ def test_what_crossed_the_wan_counts_only_where_nothing_else_did() -> None:
 def test_what_the_wan_did_not_see_was_lost_before_it(
     way: Direction, crossed: int, lost: int, least: int | None
 ) -> None:
-    """Of 1,000 packets; what the CE itself may have dropped, or the on-prem host, is not the LAN's."""
+    """Of 1,000 packets; what the CE or the on-prem host may have dropped, or came damaged, is not the LAN's."""
     column = "tx_packets" if way is A_Z else "rx_packets"
     wan = rows(nic={column: [0, 0, 0, 0, *[crossed] * 17]})
     found = CeCounters(record(rows()), record(wan), ("", ""), (0, 0))
@@ -206,7 +206,9 @@ def test_what_the_wan_did_not_see_was_lost_before_it(
     if row:
         assert (row.segment, row.stage) == (Segment.LAN, ledger.LAN)
         own = LedgerRow(scope, ledger.CE_QDISC, Segment.CE, 0, lost, "", True)
+        damaged = LedgerRow(scope, ledger.DAMAGED, Segment.BETWEEN, 0, lost, "", True)
         assert found.book_lan(scope, WINDOW, 1000, lost, (own,)) == ()
+        assert found.book_lan(scope, WINDOW, 1000, lost, (damaged,)) == ()
 
 
 @pytest.mark.parametrize(
