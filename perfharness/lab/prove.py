@@ -80,18 +80,16 @@ def _usual(case: Case) -> int:
 
 
 def _play(case: Case, circuit: Path, folder: Path) -> Outcome:
+    words = ["run", SCENARIO, "--circuit", str(circuit), "--results", str(folder), "--json", "--no-pdf"]
+    argv = [sys.executable, "-m", "perfharness", *words]
     with _faulty(case):
-        words = ["run", SCENARIO, "--circuit", str(circuit), "--results", str(folder), "--json", "--no-pdf"]
-        done = subprocess.run(
-            [sys.executable, "-m", "perfharness", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RUN_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=RUN_S, check=False)
+        except subprocess.TimeoutExpired:
+            return Outcome(case, NO_RUN, error=f"The run did not end within {RUN_S:g} s")
     if done.returncode not in JUDGED:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        return Outcome(case, NO_RUN, error=said[-1] if said else f"exit code {done.returncode}")
+        return Outcome(case, NO_RUN, error=(said[-1] if said else f"exit code {done.returncode}").rstrip("."))
     findings: dict[str, Any] = json.loads(done.stdout)
     return compare(case, findings, f"{findings['circuit']}/{findings['run_id']}")
 

@@ -119,7 +119,7 @@ def test_a_cause_must_be_named_by_its_row() -> None:
 
 def test_a_run_that_ended_without_a_verdict_is_a_miss() -> None:
     """It says why, and stands in the tables."""
-    outcome = Outcome(Case(()), NO_RUN, error="onprem-a does not answer.")
-    assert missed([outcome]) == ("healthy: onprem-a does not answer..",)
+    outcome = Outcome(Case(()), NO_RUN, error="onprem-a does not answer")
+    assert missed([outcome]) == ("healthy: onprem-a does not answer.",)
     text = tables([outcome], "today")
     assert "| healthy: PASS | 1 | 0 | 0 | 0 | 1 | 0 | none asked for | 0 |" in text
