@@ -164,7 +164,7 @@ def weigh(found: Iterable[Diagnosis], findings: Sequence[Finding]) -> tuple[Diag
 
 
 def _once(found: Iterable[Diagnosis]) -> list[Diagnosis]:
-    """Of causes that two tests name without a figure of their own, of one place or of one that is not narrowed, the
+    """Of causes that two tests name, not each of a figure of its own, at one place or at one that is not narrowed, the
     surer one with the observations of both."""
     kept: list[Diagnosis] = []
     for one in found:
@@ -178,13 +178,14 @@ def _once(found: Iterable[Diagnosis]) -> list[Diagnosis]:
             segment=other.segment if surer.segment is Segment.BETWEEN else surer.segment,
             because=tuple(dict.fromkeys((*surer.because, *other.because))),
             checklist=tuple(dict.fromkeys((*surer.checklist, *other.checklist))),
+            findings=surer.findings or other.findings,
         )
     return kept
 
 
 def _same(one: Diagnosis, other: Diagnosis) -> bool:
     places = {one.segment, other.segment} - {Segment.BETWEEN}
-    return one.cause == other.cause and not one.findings and not other.findings and len(places) < 2
+    return one.cause == other.cause and not (one.findings and other.findings) and len(places) < 2
 
 
 def explains(diagnosis: Diagnosis, finding: Finding, findings: Sequence[Finding]) -> bool:

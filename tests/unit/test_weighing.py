@@ -129,6 +129,15 @@ def test_causes_of_opposite_directions_or_of_other_pairs_do_not_touch() -> None:
     assert {one.certainty for one in found} == {"proven"}
 
 
+def test_a_route_that_went_with_the_link_is_no_cause_of_its_own() -> None:
+    """A router behind a link that is down has no route over it, and says so: that it lacks one is possible, no more."""
+    down, path = finding("portspec", way=None, checklist=("EC-011",)), finding("path", way=Z_A)
+    lacks = cause("missing-return-route", path, certainty="likely")
+    assert told(lacks, findings=(path,))["missing-return-route"].certainty == "likely"
+    found = told(lacks, cause("link-down", down), findings=(down, path))
+    assert found["missing-return-route"].certainty == "possible"
+
+
 def test_what_two_tests_say_of_the_same_place_is_said_once() -> None:
     """The surer stands, with what both saw; another place is another cause, and so is another figure."""
     seen = cause("missing-return-route", certainty="possible")
@@ -137,6 +146,9 @@ def test_what_two_tests_say_of_the_same_place_is_said_once() -> None:
     (one,) = weigh((seen, looked_up), ())
     assert (one.certainty, one.segment, one.because) == ("proven", Segment.HOST_Z, ("z: it has no route.", "Because."))
     assert len(weigh((looked_up, replace(looked_up, segment=Segment.CE)), ())) == 2
+    path = finding("path", way=Z_A)
+    (one,) = weigh((looked_up, cause("missing-return-route", path, certainty="likely")), (path,))
+    assert (one.certainty, one.findings) == ("proven", (path.id,))
     there, back = finding("loss"), finding("loss", way=Z_A)
     assert len(weigh((cause("unattributed-loss", there), cause("unattributed-loss", back)), (there, back))) == 2
 
