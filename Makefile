@@ -47,7 +47,7 @@ bench: $(VENV)/.dev ## ratios against iperf3, irtt and sockperf, in one run; cov
 	@$(call debian,$(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	@for bench in tests/bench/bench_*.py; do $(SUDO) $(BIN)/python $$bench || exit 1; done
 
-prove: $(VENV)/.run ## every fault of the lab, alone and in pairs, against verdict and cause (an hour); a part: make prove CASES="…"
+prove: $(VENV)/.run ## every fault of the lab, alone and in pairs, against verdict and cause (45 minutes); a part: make prove CASES="…"
 	@$(call debian,$(RUN_PACKAGES) nftables frr)
 	@$(SUDO) $(BIN)/perfharness lab prove $(CASES)
 

@@ -76,7 +76,6 @@ def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> It
             against=against,
             checklist=("EC-016" if way is Direction.A_Z else "EC-015",),
             next=LOOK_UP[way],
-            findings=(row.id,),
         )
 
 

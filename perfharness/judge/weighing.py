@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     """What to measure where such a metric failed and no rule knows why."""
 
 
-HOSTS = "test hosts"
+HOSTS, ROUTES = "test hosts", "routes"
 KINDS: Mapping[str, Kind] = {
     HOSTS: Kind(
         ("host-cpu", "host-receive-buffer", "ecs-instance-limit", "clock-unsynchronised", "background-traffic"),
@@ -50,7 +50,7 @@ KINDS: Mapping[str, Kind] = {
         ("bgp",),
         "Read the session's state, its last error and both prefix lists at the CE, and ask the cloud for its side's.",
     ),
-    "routes": Kind(
+    ROUTES: Kind(
         ("missing-forward-route", "missing-return-route"),
         ("route",),
         "Look the far side's address up on each host and on the CE, and ask for the VPC's route table.",
@@ -218,7 +218,8 @@ def told_by(diagnosis: Diagnosis, findings: Sequence[Finding]) -> list[Finding]:
 def _beside(one: Diagnosis, told: Sequence[Diagnosis], findings: Sequence[Finding]) -> Diagnosis:
     """As certain as it is beside the others."""
     own, kind = told_by(one, findings), _KIND_OF.get(one.cause)
-    if kind is None or not own or one.certainty == POSSIBLE:
+    # A route that is missing has no figure of its own where no router told of it: what it rests on is the whole pair's.
+    if kind is None or one.certainty == POSSIBLE or not (own or kind == ROUTES):
         return one
     proven = [
         other
@@ -231,7 +232,7 @@ def _beside(one: Diagnosis, told: Sequence[Diagnosis], findings: Sequence[Findin
             return replace(one, certainty=POSSIBLE, against=(*one.against, said))
     for other in proven:
         causes = KINDS[kind].causes
-        if one.certainty == PROVEN and other.cause in causes[: causes.index(one.cause)]:
+        if own and one.certainty == PROVEN and other.cause in causes[: causes.index(one.cause)]:
             said = f"{other.cause} is proven and explains the same."
             return replace(one, certainty=LIKELY, against=(*one.against, said))
     return one

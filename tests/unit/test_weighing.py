@@ -132,7 +132,7 @@ def test_causes_of_opposite_directions_or_of_other_pairs_do_not_touch() -> None:
 def test_a_route_that_went_with_the_link_is_no_cause_of_its_own() -> None:
     """A router behind a link that is down has no route over it, and says so: that it lacks one is possible, no more."""
     down, path = finding("portspec", way=None, checklist=("EC-011",)), finding("path", way=Z_A)
-    lacks = cause("missing-return-route", path, certainty="likely")
+    lacks = cause("missing-return-route", certainty="likely")
     assert told(lacks, findings=(path,))["missing-return-route"].certainty == "likely"
     found = told(lacks, cause("link-down", down), findings=(down, path))
     assert found["missing-return-route"].certainty == "possible"
