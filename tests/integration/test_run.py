@@ -154,7 +154,7 @@ def test_loss_in_the_circuit_is_found_where_it_is(tmp_path: Path) -> None:
     assert (code, forward["verdict"]) == (1, "FAIL"), said
     assert round(forward["value"] * forward["n"]) == pytest.approx(truth, abs=1)
     assert result.finding("loss", "ratio", "z-a")["verdict"] == "PASS", said
-    assert result.causes == {"loss-one-way"}
+    assert result.causes == {"circuit-loss-random", "loss-one-way"}
 
     (samples,) = result.path.glob("raw/*/*.probe/sender.columns")
     altered = bytearray(samples.read_bytes())
