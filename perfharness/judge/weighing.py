@@ -302,7 +302,7 @@ def _too_large(limit: Finding, finding: Finding) -> bool:
     """Where the one is a path MTU, the other is of packets that do not fit; true where either size is not known."""
     size = finding.scope.frame_bytes
     known = limit.metric == "pmtu" and isinstance(limit.value, int | float) and size is not None
-    return finding.metric == "pmtu" or not known or size - MAC_BYTES > limit.value  # type: ignore[operator]
+    return finding.metric == "pmtu" or not known or size - MAC_BYTES > limit.value  # type: ignore[operator]  # numbers, where known
 
 
 def _place(one: Diagnosis) -> tuple[int, int]:

@@ -174,11 +174,11 @@ def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[st
 def _covered(prefix: Net, actual: Sequence[Net]) -> bool:
     """By itself, or by parts that make it whole."""
     parts = [each for each in actual if _within(each, prefix)]
-    return prefix in collapse_addresses(parts)  # type: ignore[type-var]
+    return prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
 
 
 def _within(inner: Net, outer: Net) -> bool:
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one family
 
 
 def _prefixes(

@@ -107,7 +107,7 @@ def _scapy_at(job: Job) -> None:
     """Import scapy: it makes folders in the user's home when it is, where nothing of ours may stay."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         os.environ.update(XDG_CONFIG_HOME=folder, XDG_CACHE_HOME=folder)
-        import scapy.arch  # noqa: F401
+        import scapy.arch  # noqa: F401 - for what it loads
 
 
 def _answer(sent: Any, reply: Any) -> dict[str, Any]:
