@@ -1,4 +1,4 @@
-"""A path of three namespaces for the tests of the agent's jobs."""
+"""A path of three namespaces for the tests of the agent's jobs; the lab for those of whole runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perfharness.lab import control
+from tests.integration import runs
 from tests.integration.namespaces import Path3
 
 
@@ -23,3 +25,20 @@ def path(whole_path: Path3, tmp_path: Path) -> Iterator[Path3]:
     whole_path.spool = tmp_path
     yield whole_path
     whole_path.reset()
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[dict[str, str]]:
+    """The lab is up; the hosts' settings as they were before anybody measured."""
+    control.up(runs.SPEC)
+    yield runs.settings()
+    control.down()
+
+
+@pytest.fixture
+def nothing_left(untouched: dict[str, str]) -> Iterator[None]:
+    """Every test leaves the hosts as they were."""
+    yield
+    runs.eventually(lambda: not runs.footprint(), f"nothing of ours on the hosts, but: {runs.footprint()}")
+    after = runs.settings()
+    assert {name: text for name, text in after.items() if text != untouched[name]} == {}

@@ -7,12 +7,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from perfharness.lab import control, topology
+from perfharness.lab import topology
 from perfharness.report import findings
 from tests.integration import runs
 from tests.integration.runs import (
@@ -36,21 +35,7 @@ PMTU_STEP = (
 )
 
 
-@pytest.fixture(scope="module")
-def untouched() -> Iterator[dict[str, str]]:
-    """The lab is up; the hosts' settings as they were before anybody measured."""
-    control.up(runs.SPEC)
-    yield runs.settings()
-    control.down()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(untouched: dict[str, str]) -> Iterator[None]:
-    """Every test leaves the hosts as they were."""
-    yield
-    runs.eventually(lambda: not runs.footprint(), f"nothing of ours on the hosts, but: {runs.footprint()}")
-    after = runs.settings()
-    assert {name: text for name, text in after.items() if text != untouched[name]} == {}
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 # --- the healthy circuit --------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,21 +27,7 @@ PMTU_STEP = (
 )
 
 
-@pytest.fixture(scope="module")
-def untouched() -> Iterator[dict[str, str]]:
-    """The lab is up; the hosts' settings as they were before anybody measured."""
-    control.up(runs.SPEC)
-    yield runs.settings()
-    control.down()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(untouched: dict[str, str]) -> Iterator[None]:
-    """Every test leaves the hosts as they were."""
-    yield
-    runs.eventually(lambda: not runs.footprint(), f"nothing of ours on the hosts, but: {runs.footprint()}")
-    after = runs.settings()
-    assert {name: text for name, text in after.items() if text != untouched[name]} == {}
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 # --- interrupted ----------------------------------------------------------------------------------
