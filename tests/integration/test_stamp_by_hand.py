@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -196,10 +197,10 @@ def test_a_twamp_light_reflector_is_measured() -> None:
     with stranger(TwampLight(lose=(5, 6, 20), swallow=(9, 30))) as port:
         out, _ = sender(f"127.0.0.1:{port}", "--count", "50", "--interval", "5ms", "--wait", "300ms", "--json")
     got = json.loads(out)
-    assert got["counted"]["sent"] == 50
-    assert got["figures"]["loss"] == {"lost": 5, "offered": 50}
-    assert got["figures"]["loss_there"] == {"lost": 3, "offered": 49}
-    assert got["figures"]["loss_back"] == {"lost": 2, "offered": 46}
+    sent = got["counted"]["sent"]  # on a busy machine some of the 50 are too late to be sent
+    assert got["figures"]["loss"] == {"lost": 5, "offered": sent}
+    assert got["figures"]["loss_there"] == {"lost": 3, "offered": sent - 1}
+    assert got["figures"]["loss_back"] == {"lost": 2, "offered": sent - 4}
     assert got["counted"]["reflector"]["error_word"] == 0x8A01
 
 
@@ -213,7 +214,8 @@ def test_a_stateless_reflector_gives_no_direction() -> None:
 
     with stranger(answer) as port:
         out, _ = sender(f"127.0.0.1:{port}", "--count", "20", "--interval", "5ms", "--wait", "300ms", "--ssid", "9")
-    assert "lost              1 of 20 (5.00 %)" in out
+    sent = int(re.search(r"sent +(\d+) (?:of 20 )?packets", out)[1])  # type: ignore[index]
+    assert f"lost              1 of {sent} " in out
     assert "lost there, back  – (the reflector's numbers are the sender's again)" in out
 
 
