@@ -17,7 +17,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from perfharness.lab import control  # noqa: E402 - found only by the path above
-from tests.bench.meters import Case, cases, run, values  # noqa: E402 - likewise
+from tests.bench.meters import Case, cases, hysteresis, run, values  # noqa: E402 - likewise
 
 RATE, BUCKET = 0.003, 0.1
 CERTAIN_UP_TO = 500
@@ -58,8 +58,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             order = case.order(Path(folder))
             try:
-                case.up(order)
-                findings = run(case.scenario(Path(folder)), order, Path(folder))
+                with hysteresis():
+                    case.up(order)
+                    findings = run(case.scenario(Path(folder)), order, Path(folder))
             finally:
                 control.down()
         note = "" if case.played == case.rtt_ms else f" (played with {case.played} ms)"
