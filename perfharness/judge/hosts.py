@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from perfharness.judge.material import judged_with, losses_of, matters, of_missing, segment_of
+from perfharness.analysis.ledger import BURSTS
+from perfharness.judge.material import judged_with, losses_of, matters, missing, of_missing, segment_of
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
@@ -48,6 +49,30 @@ def host_cpu(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
                     because=tuple(f"{fitness.host} in {fitness.measurement}: {reason}." for reason in reasons),
                     checklist=("EC-033",),
                     next="Use a host with more CPU, or free this one, and run the step again.",
+                )
+
+
+def sends_in_bursts(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """A sender that had to catch up sent faster than the ordered rate, and a finding is open: any queue on the way may
+    have dropped just that, or half of what is missing at least."""
+    for measurement in measurements:
+        for row in measurement.ledger:
+            losses = losses_of(row, measurement, findings)
+            open_ = [each for each in judged_with(row, measurement, findings) if each.verdict is Verdict.INCONCLUSIVE]
+            if row.stage == BURSTS and open_ and 0 < missing(row, losses) <= 2 * row.packets_hi:
+                yield Diagnosis(
+                    cause="host-cpu",
+                    certainty="likely",
+                    segment=row.segment,
+                    owner="own",
+                    because=(
+                        f"It sent up to {row.packets_hi:,} packets{of_missing(row, losses)} faster than it was asked "
+                        f"to, in bursts after pauses ({row.counter}).",
+                    ),
+                    against=("Where such bursts end is not known: the queue that they overflow may be anybody's.",),
+                    checklist=("EC-033",),
+                    next="Use a host with more CPU, or free this one, and run the step again.",
+                    findings=tuple(each.id for each in open_),
                 )
 
 

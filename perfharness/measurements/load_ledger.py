@@ -8,7 +8,7 @@ from typing import Any
 
 from perfharness.analysis import pacing
 from perfharness.analysis.counters import Moments
-from perfharness.analysis.ledger import RECEIVER_SOCKET, Missing, rest, socket_drops
+from perfharness.analysis.ledger import BURSTS, RECEIVER_SOCKET, Missing, rest, socket_drops
 from perfharness.analysis.timeline import merged
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
@@ -20,7 +20,6 @@ from perfharness.model import Direction, Layer, LedgerRow, Scope, Task
 
 END_S = 0.1
 """iperf3's ends stop within this of one another, the control connection's way not counted."""
-BURSTS = "sender pacing"
 
 
 def unreceived(flow: Carried) -> int:

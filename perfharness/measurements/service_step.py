@@ -10,7 +10,7 @@ import numpy as np
 
 from perfharness.analysis import pacing
 from perfharness.analysis.counters import Moments
-from perfharness.analysis.ledger import RECEIVER_SOCKET, Missing, host_loss, rest
+from perfharness.analysis.ledger import BURSTS, RECEIVER_SOCKET, Missing, host_loss, rest
 from perfharness.analysis.statistics import Floats, Ints
 from perfharness.measurements.base import Context, segment_of
 from perfharness.measurements.load_session import Phase, Session
@@ -23,7 +23,6 @@ TAIL_NS = 500_000_000
 """For packets after the last one that arrived."""
 PACE_S = 4e-3
 """By so much of its rate the sender may be ahead of an even pace at any time: what is due together goes together."""
-BURSTS = "sender pacing"
 RATES = 50
 LEAST_RATE_S = 0.1
 """A rate is the mean of so many intervals, none shorter than this."""

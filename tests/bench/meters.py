@@ -31,7 +31,8 @@ FAST_MBPS = 1000
 FRAME_BYTES, TAG_BYTES = 42, 4
 TOO_MANY_PACKETS = 500 / 1500
 """Mbit/s a byte of MTU."""
-BATCH_PACKETS = 6
+BATCH_NS = 3_000_000
+"""What a wake-up is late beyond this is lost to the rate."""
 HYSTERESIS = Path("/sys/module/sch_htb/parameters/htb_hysteresis")
 """Of the whole kernel: whether a class of htb may use up its burst before it waits."""
 
@@ -105,8 +106,8 @@ class Case:
             self._police_packets(spec)
 
     def _shape_in_batches(self, spec: LabSpec) -> None:
-        """By htb with hysteresis, which lets half a dozen packets out at an interrupt, where tbf asks for one each."""
-        burst, tag = BATCH_PACKETS * (self.mtu + FRAME_BYTES), TAG_BYTES if self.tagged else 0
+        """By htb with hysteresis, which lets a burst out at an interrupt, where tbf asks for one a packet."""
+        burst, tag = self.mbps * BATCH_NS // 8_000, TAG_BYTES if self.tagged else 0
         queue = self.mbps * QUEUE_NS // 8_000
         rate = f"{self.mbps}mbit"
         for end in topology.plan(spec).circuit:
