@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from perfharness.errors import LabFault
 from perfharness.lab import link_flap, places
+from perfharness.lab.fault_parts import LOSS, each_way, half
 from perfharness.lab.filters import FIRST, LAST, Chain, Filter, some_of
-from perfharness.lab.host_faults import half
 from perfharness.lab.linespec import LineSpec, LinkSpec, Loss
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.topology import WAN
@@ -22,7 +22,6 @@ from perfharness.model import Direction
 
 BUCKET_NS = 20_000_000
 """A policer's bucket unless another is asked for, as time at its rate; a small one is three packets."""
-LOSS = 0.01
 BURST_PACKETS = 10
 DELAY_NS = 20_000_000
 JITTER_NS = 5_000_000
@@ -54,57 +53,41 @@ def _small_burst(spec: LabSpec, wish: Wish) -> LabSpec:
 # --- the kernel, in the VBR -------------------------------------------------------------------
 
 
-def _at_vbr(spec: LabSpec, wish: Wish, rule: Callable[[str], str], usual: Direction = Direction.BOTH) -> Trouble:
+def _at_vbr(spec: LabSpec, wish: Wish, rule: Callable[[str], str]) -> Filter:
     """``rule``: what befalls a packet, after the name of its counter was put in."""
     way = places.crossing(wish.letter, spec)
     chains = {
         Direction.A_Z: Chain("prerouting", (f'iifname "{WAN}" {rule("a_z")}',), FIRST),
         Direction.Z_A: Chain("postrouting", (f'oifname "{WAN}" {rule("z_a")}',), LAST),
     }
-    ways = wish.ways(usual)
-    name = f"ph_{wish.name.replace('-', '_')}_{'_'.join(counter_of(way) for way in ways)}"
-    table = Filter(way.vbr, name, tuple(chains[each] for each in ways), tuple(counter_of(each) for each in ways))
-    return filtered(table)
+    return each_way(wish, way.vbr, (chains[each] for each in wish.ways()))
 
 
-def counter_of(way: Direction) -> str:
-    """A name that nft takes."""
-    return way.value.replace("-", "_")
-
-
-def _loses(spec: LabSpec, wish: Wish, usual: Direction = Direction.BOTH) -> Trouble:
+def _loses(spec: LabSpec, wish: Wish) -> Trouble:
     some = some_of(wish.share or LOSS)
-    return _at_vbr(spec, wish, lambda counter: f"{some}counter name {counter} drop", usual)
-
-
-def _loses_one_way(spec: LabSpec, wish: Wish) -> Trouble:
-    return _loses(spec, wish, Direction.A_Z)
+    return filtered(_at_vbr(spec, wish, lambda counter: f"{some}counter name {counter} drop"))
 
 
 def _swallows(spec: LabSpec, wish: Wish) -> Trouble:
     mtu = wish.mtu or SMALL_MTU
-    return _at_vbr(spec, wish, lambda counter: f"meta length > {mtu} counter name {counter} drop")
+    return filtered(_at_vbr(spec, wish, lambda counter: f"meta length > {mtu} counter name {counter} drop"))
 
 
 def _remarks(spec: LabSpec, wish: Wish) -> Trouble:
     dscp = wish.dscp or 0
-    return _at_vbr(spec, wish, lambda counter: f"ip dscp != {dscp} counter name {counter} ip dscp set {dscp}")
+    table = _at_vbr(spec, wish, lambda counter: f"ip dscp != {dscp} counter name {counter} ip dscp set {dscp}")
+    return filtered(table)
 
 
-def _cut(spec: LabSpec, wish: Wish, usual: Direction = Direction.BOTH) -> Trouble:
+def _cut(spec: LabSpec, wish: Wish) -> Trouble:
     """IP and, so that nobody answers for an address, ARP."""
-    packets = _at_vbr(spec, wish, lambda counter: f"counter name {counter} drop", usual).filters[0]
+    packets = _at_vbr(spec, wish, lambda counter: f"counter name {counter} drop")
     chains = {
         Direction.A_Z: Chain("input", (f'iifname "{WAN}" drop',), 0),
         Direction.Z_A: Chain("output", (f'oifname "{WAN}" drop',), 0),
     }
-    return filtered(
-        packets, Filter(packets.namespace, packets.name, tuple(chains[w] for w in wish.ways(usual)), (), "arp")
-    )
-
-
-def _cut_one_way(spec: LabSpec, wish: Wish) -> Trouble:
-    return _cut(spec, wish, Direction.A_Z)
+    arp = Filter(packets.namespace, packets.name, tuple(chains[way] for way in wish.ways()), family="arp")
+    return filtered(packets, arp)
 
 
 def _low_mtu(spec: LabSpec, wish: Wish) -> LabSpec:
@@ -188,14 +171,14 @@ CIRCUIT_FAULTS = {
     "loss-random": Fault(
         "A hundredth of the packets is lost, each way, whatever the load; TCP is slow.",
         ("share", *IN_KERNEL),
-        on_router=_loses,
+        trouble=_loses,
         packetwise=True,
         drops=True,
     ),
     "loss-one-way": Fault(
         "A hundredth is lost towards the cloud and nothing on the way back.",
         ("share", *IN_KERNEL),
-        on_router=_loses_one_way,
+        trouble=_loses,
         usual=Direction.A_Z,
         packetwise=True,
         drops=True,
@@ -235,36 +218,36 @@ CIRCUIT_FAULTS = {
     "mtu-black-hole": Fault(
         "Packets above 1400 bytes vanish in silence: ping works, TCP connects and then hangs.",
         ("mtu", *IN_KERNEL),
-        on_router=_swallows,
+        trouble=_swallows,
         packetwise=True,
         drops=True,
     ),
     "dscp-rewrite": Fault(
         "Whatever was marked arrives as best effort, or with the DSCP asked for.",
         ("dscp", *IN_KERNEL),
-        on_router=_remarks,
+        trouble=_remarks,
     ),
     "vlan-mismatch": Fault(
         "The link is up and nothing passes: the circuit expects another tag than the CE sends.",
         ("vlan", "circuit"),
         on_line=_other_tag,
     ),
-    "link-down": Fault("The CE's port has no carrier.", ("circuit",), on_router=_down),
+    "link-down": Fault("The CE's port has no carrier.", ("circuit",), trouble=_down),
     "link-flap": Fault(
         "The CE's carrier is gone for 1 s, every 10 s; sessions break.",
         ("every_ns", "down_ns", "circuit"),
-        on_router=_flap,
+        trouble=_flap,
     ),
     "cut": Fault(
         "Nothing passes and the CE's port stays up, as behind a carrier's switch: only BFD, BGP or probes notice.",
         IN_KERNEL,
-        on_router=_cut,
+        trouble=_cut,
         drops=True,
     ),
     "one-way-cut": Fault(
         "Nothing passes towards the cloud; what the cloud sends still comes.",
         IN_KERNEL,
-        on_router=_cut_one_way,
+        trouble=_cut,
         usual=Direction.A_Z,
         drops=True,
     ),

@@ -117,8 +117,7 @@ def fault(wish: Wish) -> dict[str, Any]:
         current.add_fault(wish.to_json())
         try:
             _play(current, spec)
-            if told.on_host or told.on_router:
-                faults.troubled(wish, spec).begin()
+            faults.troubled(wish, spec).begin()
         except BaseException:
             _clear(current, spec, [wish])
             raise
@@ -208,9 +207,8 @@ def _changed() -> Iterator[tuple[State, LabSpec]]:
 
 def _clear(current: State, spec: LabSpec, wishes: list[Wish]) -> None:
     for wish in reversed(wishes):
-        if faults.FAULTS[wish.name].on_host or faults.FAULTS[wish.name].on_router:
-            account.note(current, wish, spec)
-            faults.troubled(wish, spec).undo()
+        account.note(current, wish, spec)
+        faults.troubled(wish, spec).undo()
     current.faults = [other for other in current.faults if Wish.from_json(other) not in wishes]
     _play(current, spec)
     current.save()

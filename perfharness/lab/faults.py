@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from perfharness.errors import LabFault, Refused
-from perfharness.lab import places
-from perfharness.lab.circuit_faults import CIRCUIT_FAULTS, counter_of
+from perfharness.lab.circuit_faults import CIRCUIT_FAULTS
+from perfharness.lab.fault_parts import counter_of
 from perfharness.lab.filters import counted
 from perfharness.lab.host_faults import HOST_FAULTS
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.router_faults import ROUTER_FAULTS
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.trouble import Trouble
+from perfharness.lab.trouble import NOTHING, Trouble
 from perfharness.lab.wish import Fault as Fault
 from perfharness.lab.wish import Wish as Wish
 from perfharness.model import Direction
@@ -34,11 +34,10 @@ def check(wish: Wish, spec: LabSpec) -> Fault:
     if fault.needs_bgp and spec.bgp is None:
         raise Refused(f"{wish.name} needs BGP, and this lab has static routes.", "Bring it up with --bgp.")
     circuit = spec.circuits[wish.letter]
-    if circuit.rate_bps is None and (fault.needs_rate or (wish.name == "host-slow-nic" and wish.rate_bps is None)):
+    if circuit.rate_bps is None and fault.needs_rate:
         raise Refused(f"{wish.name} needs a rate, and this circuit has none.", "Bring the lab up with --rate.")
     try:
-        if fault.on_host or fault.on_router:
-            troubled(wish, spec)
+        troubled(wish, spec)
         lines_with([wish], circuit_with([wish], spec).circuits[wish.letter], wish.letter, circuit.lines())
     except (LabFault, ValueError) as error:
         raise Refused(getattr(error, "message", f"{error}."), getattr(error, "remedy", "")) from None
@@ -46,16 +45,10 @@ def check(wish: Wish, spec: LabSpec) -> Fault:
 
 
 def troubled(wish: Wish, spec: LabSpec) -> Trouble:
-    """Of a fault of a host or a router: what begins and undoes it. Raises LabFault where there is no such place."""
-    fault = FAULTS[wish.name]
-    if fault.on_router:
-        return fault.on_router(spec, wish)
-    assert fault.on_host is not None
-    hosts = places.hosts(spec)
-    alias = wish.at or spec.ecs.alias
-    if alias not in hosts:
-        raise LabFault(f"The lab has no host {alias}.", f"It has {', '.join(hosts)}.")
-    return fault.on_host(hosts[alias], spec, replace(wish, at=alias))
+    """What begins and undoes it in hosts and routers: nothing, where the circuit is played otherwise instead. Raises
+    LabFault for what cannot be made, or not there."""
+    trouble = FAULTS[wish.name].trouble
+    return trouble(spec, _directed(wish)) if trouble else NOTHING
 
 
 def circuit_with(wishes: Iterable[Wish], spec: LabSpec) -> LabSpec:
@@ -75,7 +68,7 @@ def lines_with(
     for wish in wishes:
         fault = FAULTS[wish.name]
         if fault.on_line and wish.letter == letter:
-            for way in wish.ways(fault.usual):
+            for way in _directed(wish).ways():
                 played[way] = fault.on_line(played[way], spec, wish, way)
     return played
 
@@ -90,11 +83,13 @@ def packetwise(wishes: Iterable[Wish]) -> bool:
 
 def counts(wish: Wish, spec: LabSpec) -> dict[str, int]:
     """Packets that the filters of this fault counted, by counter; directions as ``a-z`` and ``z-a``."""
-    fault = FAULTS[wish.name]
-    if not (fault.on_host or fault.on_router):
-        return {}
     names = {counter_of(way): way.value for way in (Direction.A_Z, Direction.Z_A)}
     return {names.get(name, name): packets for name, packets in counted(troubled(wish, spec).filters).items()}
+
+
+def _directed(wish: Wish) -> Wish:
+    """With the usual direction of this fault, unless another is asked for."""
+    return replace(wish, direction=wish.direction or FAULTS[wish.name].usual)
 
 
 def option(field: str) -> str:

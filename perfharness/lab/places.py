@@ -20,6 +20,14 @@ def hosts(spec: LabSpec) -> dict[str, End]:
     return {host.alias: end for end in topology.plan(spec).hosts if (host := declared[end.namespace])}
 
 
+def host(name: str, spec: LabSpec) -> End:
+    """Raises LabFault."""
+    ends = hosts(spec)
+    if name not in ends:
+        raise LabFault(f"The lab has no host {name}.", f"It has {', '.join(ends)}.")
+    return ends[name]
+
+
 def doors(spec: LabSpec) -> dict[str, Host]:
     """Who has an sshd, by namespace: the end hosts and the CEs."""
     plan = topology.plan(spec)

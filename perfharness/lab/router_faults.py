@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from perfharness.errors import LabFault
 from perfharness.lab import frr, places, topology
-from perfharness.lab.circuit_faults import LOSS, counter_of
+from perfharness.lab.fault_parts import LOSS, answer, counter_of, each_way
 from perfharness.lab.filters import FIRST, LAST, Chain, Filter, some_of
-from perfharness.lab.host_faults import ANSWERS
 from perfharness.lab.routing import Neighbor, Router, name_of, routers
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.topology import CORE, EVERYWHERE, VPC, WAN, Crossing
-from perfharness.lab.trouble import Trouble, filtered
+from perfharness.lab.trouble import Trouble, filtered, together
 from perfharness.lab.wish import Fault, Wish
 from perfharness.model import Direction
 
@@ -96,20 +95,13 @@ def _as_mismatch(spec: LabSpec, wish: Wish) -> Trouble:
 def _port_blocked(spec: LabSpec, wish: Wish) -> Trouble:
     """On the link, at the VBR; what is established breaks at once and not after the hold time."""
     way = places.crossing(wish.letter, spec)
-    answer = wish.answer or "none"
-    if answer not in ANSWERS:
-        raise LabFault(f"A blocked port does not answer by {answer}.", f"Choose {', '.join(ANSWERS)}.")
     rules = (
-        f'iifname "{WAN}" tcp dport {BGP_PORT} counter name blocked {ANSWERS[answer]}',
+        f'iifname "{WAN}" tcp dport {BGP_PORT} counter name blocked {answer(wish, "port")}',
         f'iifname "{WAN}" tcp sport {BGP_PORT} counter name blocked drop',
     )
     table = filtered(Filter(way.vbr, "ph_bgp_port_blocked", (Chain("input", rules),), ("blocked",)))
-
-    def begin() -> None:
-        table.begin()
-        frr.order(name_of(way.vbr), f"clear bgp {way.circuit[0].address.ip}")
-
-    return Trouble(begin, table.undo, table.filters)
+    clear = f"clear bgp {way.circuit[0].address.ip}"
+    return together(table, Trouble(lambda: frr.order(name_of(way.vbr), clear), lambda: None))
 
 
 def _prefix_missing(spec: LabSpec, wish: Wish) -> Trouble:
@@ -141,32 +133,22 @@ def _prefix_leak(spec: LabSpec, wish: Wish) -> Trouble:
 
 def _ce_drops(spec: LabSpec, wish: Wish) -> Trouble:
     way = places.crossing(wish.letter, spec)
-    return _drops(wish, way.ce, "forward", {Direction.A_Z: f'oifname "{WAN}"', Direction.Z_A: f'iifname "{WAN}"'})
+    return _drops(wish, way.ce, {Direction.A_Z: f'oifname "{WAN}"', Direction.Z_A: f'iifname "{WAN}"'})
 
 
 def _lan_loses(spec: LabSpec, wish: Wish) -> Trouble:
     """In the LAN's router; the hosts' TCP leaves packet by packet meanwhile."""
     plan = topology.plan(spec)
     ways = {Direction.A_Z: 'iifname "onprem"', Direction.Z_A: 'oifname "onprem"'}
-    loss = _drops(wish, CORE, "forward", ways)
-
-    def begin() -> None:
-        topology.segment(plan.hosts, True)
-        loss.begin()
-
-    def undo() -> None:
-        loss.undo()
-        topology.segment(plan.hosts, False)
-
-    return Trouble(begin, undo, loss.filters)
+    apart = Trouble(lambda: topology.segment(plan.hosts, True), lambda: topology.segment(plan.hosts, False))
+    return together(apart, _drops(wish, CORE, ways))
 
 
-def _drops(wish: Wish, namespace: str, hook: str, where: dict[Direction, str]) -> Trouble:
-    ways, some = wish.ways(), some_of(wish.share or LOSS)
-    rules = tuple(f"{where[way]} {some}counter name {counter_of(way)} drop" for way in ways)
-    counters = tuple(map(counter_of, ways))
-    name = f"ph_{wish.name.replace('-', '_')}_{'_'.join(counters)}"
-    return filtered(Filter(namespace, name, (Chain(hook, rules, FIRST),), counters))
+def _drops(wish: Wish, namespace: str, where: Mapping[Direction, str]) -> Trouble:
+    """``where``: the condition that a packet is on its way in this direction."""
+    some = some_of(wish.share or LOSS)
+    rules = tuple(f"{where[way]} {some}counter name {counter_of(way)} drop" for way in wish.ways())
+    return filtered(each_way(wish, namespace, [Chain("forward", rules, FIRST)]))
 
 
 def _clamps(spec: LabSpec, wish: Wish) -> Trouble:
@@ -182,52 +164,52 @@ ROUTER_FAULTS = {
     "missing-forward-route": Fault(
         "Nothing reaches the cloud: the CE, another router of the site, or the host has no route there.",
         ("at", "circuit"),
-        on_router=_no_way_there,
+        trouble=_no_way_there,
     ),
     "missing-return-route": Fault(
         "Packets reach the cloud and no answer comes: the VPC, the VBR or the instance has no route back.",
         ("at", "circuit"),
-        on_router=_no_way_back,
+        trouble=_no_way_back,
     ),
     "bgp-as-mismatch": Fault(
         "BGP never comes up: an OPEN is answered by a NOTIFICATION, Bad Peer AS (the VBR expects another, or the CE).",
         ("at", "circuit"),
-        on_router=_as_mismatch,
+        trouble=_as_mismatch,
         needs_bgp=True,
     ),
     "bgp-port-blocked": Fault(
         "BGP is down, although the link's addresses answer pings: TCP port 179 is silent, or refused.",
         ("answer", "circuit"),
-        on_router=_port_blocked,
+        trouble=_port_blocked,
         needs_bgp=True,
     ),
     "bgp-prefix-missing": Fault(
         "BGP is up and the cloud's prefix does not come (at the CE: the site's is not announced): no route.",
         ("at", "circuit"),
-        on_router=_prefix_missing,
+        trouble=_prefix_missing,
         needs_bgp=True,
     ),
     "bgp-prefix-leak": Fault(
         "A prefix that nobody planned is announced and taken: 10.99.0.0/16, or the one asked for, as 0.0.0.0/0.",
         ("at", "prefix", "circuit"),
-        on_router=_prefix_leak,
+        trouble=_prefix_leak,
         needs_bgp=True,
     ),
     "mss-clamp": Fault(
         "TCP sends smaller segments than the path would carry: the CE rewrites the MSS in SYNs, to 1300.",
         ("at", "mss", "circuit"),
-        on_router=_clamps,
+        trouble=_clamps,
     ),
     "lan-loss": Fault(
         "A hundredth of the packets is lost between the on-prem host and the CE: the circuit is not to blame.",
         ("share", "direction"),
-        on_router=_lan_loses,
+        trouble=_lan_loses,
         packetwise=True,
     ),
     "ce-drop": Fault(
         "A hundredth of the packets comes into the CE and does not leave it.",
         ("share", "circuit", "direction"),
-        on_router=_ce_drops,
+        trouble=_ce_drops,
         packetwise=True,
     ),
 }

@@ -51,18 +51,27 @@ class Trouble:
         self.undo()
 
 
-def filtered(*filters: Filter) -> Trouble:
-    """The packet filter of routers and hosts does it."""
+NOTHING = Trouble(lambda: None, lambda: None)
+"""Of a fault that is made in no host and no router."""
+
+
+def together(*troubles: Trouble) -> Trouble:
+    """Begun one after the other, and undone in the opposite order."""
 
     def begin() -> None:
-        for table in filters:
-            table.begin()
+        for each in troubles:
+            each.begin()
 
     def undo() -> None:
-        for table in filters:
-            table.undo()
+        for each in reversed(troubles):
+            each.undo()
 
-    return Trouble(begin, undo, filters)
+    return Trouble(begin, undo, tuple(table for each in troubles for table in each.filters))
+
+
+def filtered(*filters: Filter) -> Trouble:
+    """The packet filter of routers and hosts does it."""
+    return together(*(Trouble(table.begin, table.undo, (table,)) for table in filters))
 
 
 def slow_nic(end: End, rate_bps: int) -> Trouble:

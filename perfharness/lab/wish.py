@@ -8,7 +8,6 @@ from typing import Any
 
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.topology import End
 from perfharness.lab.trouble import Trouble
 from perfharness.model import Direction
 
@@ -45,9 +44,9 @@ class Wish:
         """Of the circuit."""
         return self.circuit or "a"
 
-    def ways(self, usual: Direction = Direction.BOTH) -> tuple[Direction, ...]:
+    def ways(self) -> tuple[Direction, ...]:
         """The directions that it concerns."""
-        direction = self.direction or usual
+        direction = self.direction or Direction.BOTH
         return (Direction.A_Z, Direction.Z_A) if direction is Direction.BOTH else (direction,)
 
     def to_json(self) -> dict[str, Any]:
@@ -63,16 +62,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Each is made in one of four ways, none of which minds what else is on."""
+    """Each is made in one of three ways, none of which minds what else is on. What cannot be made raises LabFault."""
 
     seen: str
     """What a user sees."""
     takes: tuple[str, ...]
     """The fields of a wish that mean something to it."""
-    on_host: Callable[[End, LabSpec, Wish], Trouble] | None = None
-    """In a host's namespace: ``at`` is its alias, the first ECS instance by default."""
-    on_router: Callable[[LabSpec, Wish], Trouble] | None = None
-    """In a router, or wherever it says."""
+    trouble: Callable[[LabSpec, Wish], Trouble] | None = None
+    """In hosts and routers: what begins it, and what undoes it. The wish has a direction."""
     on_circuit: Callable[[LabSpec, Wish], LabSpec] | None = None
     """Another order for the kernel to play."""
     on_line: Callable[[LineSpec, LabSpec, Wish, Direction], LineSpec] | None = None

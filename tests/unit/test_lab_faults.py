@@ -17,6 +17,7 @@ from perfharness.lab.line import Line
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.options import Asked
 from perfharness.lab.spec import Bgp, LabSpec
+from perfharness.lab.trouble import Trouble, together
 from perfharness.model import Direction
 
 PAIR = Asked(Path(__file__).parents[2] / "scenarios/circuits/lab-production.yaml").spec()
@@ -28,7 +29,7 @@ def test_every_fault_can_be_asked_for_without_options(name: str) -> None:
     """It says what a user sees, is made in one way, takes nothing that a wish has not, and has usual values."""
     fault = FAULTS[name]
     assert fault.seen.endswith(".")
-    assert sum(made is not None for made in (fault.on_host, fault.on_router, fault.on_circuit, fault.on_line)) == 1
+    assert sum(made is not None for made in (fault.trouble, fault.on_circuit, fault.on_line)) == 1
     assert set(fault.takes) <= {field.name for field in fields(Wish)}
     assert faults.check(Wish(name), PAIR) is fault
 
@@ -46,6 +47,13 @@ def test_faults_of_bgp_need_it(name: str) -> None:
     """The way out is named."""
     with pytest.raises(Refused, match=re.escape("has static routes. Bring it up with --bgp")):
         faults.check(Wish(name), LabSpec())
+
+
+@pytest.mark.parametrize("name", ["shaped-below-order", "host-slow-nic"])
+def test_half_of_no_rate_cannot_be_had(name: str) -> None:
+    """The way out is named."""
+    with pytest.raises(Refused, match=r"needs a rate, and this circuit has none\. Bring the lab up with --rate"):
+        faults.check(Wish(name), LabSpec(rate_bps=None))
 
 
 @pytest.mark.parametrize(
@@ -142,6 +150,20 @@ def test_drops_are_made_in_the_vbr() -> None:
     (one_way,) = faults.troubled(Wish("loss-one-way"), PAIR).filters
     assert [chain.hook for chain in one_way.chains] == ["prerouting"]
     assert {table.family for table in faults.troubled(Wish("cut"), PAIR).filters} == {"ip", "arp"}
+
+
+def test_troubles_together_are_undone_backwards() -> None:
+    """The last to begin is the first to end; what counts while they are on is that of all of them."""
+    done: list[str] = []
+
+    def noted(name: str) -> Trouble:
+        return Trouble(lambda: done.append(name), lambda: done.append(f"no {name}"), (Filter("n", name, ()),))
+
+    both = together(noted("one"), noted("other"))
+    with both:
+        assert done == ["one", "other"]
+    assert done[2:] == ["no other", "no one"]
+    assert [table.name for table in both.filters] == ["one", "other"]
 
 
 def test_jumbo_frames_of_a_host_go_as_far_as_the_circuit() -> None:
