@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,13 +28,12 @@ from perfharness.measurements.base import (
 )
 from perfharness.measurements.failover_streams import REFLECTOR, SENDER, WAYS
 from perfharness.measurements.failover_timeline import WATCH
-from perfharness.measurements.flows import FIRST_PORT, MOST_PACKETS_PER_S
+from perfharness.measurements.flows import FIRST_PORT, must_keep_up, of_many_flows
 from perfharness.model import Direction, Job, Measurement, PortUse, Role, Task
 from perfharness.order.circuit import Endpoint
 from perfharness.order.dscp import Dscp
 from perfharness.order.hook import Hook
 from perfharness.order.units import Duration
-from perfharness.order.wrong import wrong
 
 STATISTICS = ("duration", "failback", "flaps", "split")
 WATCH_MS = 100
@@ -70,11 +69,7 @@ class Failover:
 
     def tasks(self, params: FailoverParams, step: str, context: Context) -> tuple[Task, ...]:
         context.must_fit(params.packet_bytes)
-        if params.flows * 1e9 / params.interval_ns > MOST_PACKETS_PER_S:
-            said = f"{params.flows} flows at this interval are more than {MOST_PACKETS_PER_S:,} packets/s each way."
-            raise wrong(
-                said, f"Write `flows: {max(1, MOST_PACKETS_PER_S * params.interval_ns // 10**9)}`.", at=("flows",)
-            )
+        must_keep_up(params.flows, params.interval_ns)
         phases_s = (params.before_ns + params.down_ns + params.after_ns) / 1e9
         hooks_s = params.cut.within_s + params.restore.within_s
         stream = _stream(params, phases_s + hooks_s + SETUP_S)
@@ -126,8 +121,6 @@ def _streams(
     source, target = context.ends(way)
     port = _port(target)
     single = probe.sender_job(context, f"{step} {way.value}", stream, deadline_s, source, target, port)
-    kept = ("peer", "port", "source", "ssid", "interval_ns", "packet_bytes", "dscp", "wait_ns", "seed")
-    own = {"first_port": FIRST_PORT, "flows": flows, "rounds": stream.count // flows, "in_turn": True}
     yield Job(
         id=f"{REFLECTOR}-{way.value}",
         endpoint=target.name,
@@ -144,8 +137,7 @@ def _streams(
         deadline_s=deadline_s + SETUP_S,
         writes_bytes=stream.samples_bytes,
     )
-    args: dict[str, Any] = {name: single.args[name] for name in kept} | own
-    yield replace(single, id=f"{SENDER}-{way.value}", method="flows.send", args=args)
+    yield replace(of_many_flows(single, flows, in_turn=True), id=f"{SENDER}-{way.value}")
 
 
 def _routers(context: Context, deadline_s: float) -> Iterator[Job]:

@@ -33,7 +33,7 @@ from perfharness.measurements.base import (
     probe_port_use,
     window_of,
 )
-from perfharness.model import Direction, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
+from perfharness.model import Direction, Interval, Job, LedgerRow, Measurement, Observation, Scope, Status, Task
 from perfharness.order.dscp import Dscp
 from perfharness.order.units import Duration
 from perfharness.order.wrong import wrong
@@ -65,10 +65,7 @@ class Flows:
 
     def tasks(self, params: FlowsParams, step: str, context: Context) -> tuple[Task, ...]:
         context.must_fit(params.packet_bytes)
-        if params.flows * 1e9 / params.interval_ns > MOST_PACKETS_PER_S:
-            least = -(-params.flows * 1000 // MOST_PACKETS_PER_S)
-            said = f"{params.flows} flows at this interval are more than {MOST_PACKETS_PER_S:,} packets/s."
-            raise wrong(said, f"Write `interval: {least}ms` or more.", at=("interval",))
+        must_keep_up(params.flows, params.interval_ns)
         rounds = params.duration_ns // params.interval_ns
         stream = probe.Stream(
             params.interval_ns // params.flows,
@@ -123,16 +120,28 @@ class Flows:
         )
 
 
-def _jobs(context: Context, step: str, stream: probe.Stream, flows: int, deadline_s: float) -> tuple[Any, Any]:
+def must_keep_up(flows: int, interval_ns: int) -> None:
+    """Raises ``wrong`` for more packets of all flows together than a prober keeps up with."""
+    if flows * 1e9 / interval_ns > MOST_PACKETS_PER_S:
+        said = f"{flows} flows at this interval are more than {MOST_PACKETS_PER_S:,} packets/s each way."
+        longer_ms, fewer = -(-flows * 1000 // MOST_PACKETS_PER_S), MOST_PACKETS_PER_S * interval_ns // 10**9
+        raise wrong(said, f"Write `interval: {longer_ms}ms` or more, or `flows: {fewer}` or fewer.", at=("flows",))
+
+
+def of_many_flows(sender: Job, flows: int, **more: Any) -> Job:
+    """The sender of a single stream with its packets spread over so many source ports, and with these arguments."""
+    args = {name: value for name, value in sender.args.items() if name not in ("count", "pattern")}
+    own = {"first_port": FIRST_PORT, "flows": flows, "rounds": sender.args["count"] // flows}
+    return replace(sender, method="flows.send", args={**args, **own, **more})
+
+
+def _jobs(context: Context, step: str, stream: probe.Stream, flows: int, deadline_s: float) -> tuple[Job, Job]:
     """The reflector of a single stream, which answers any port of its session, and a sender of many."""
     reflector, sender = probe.jobs(context, step, stream, deadline_s)
-    # One seed for every run: the order of the flows is random, but the same each time.
-    own = {"first_port": FIRST_PORT, "flows": flows, "rounds": stream.count // flows}
-    kept = ("peer", "port", "source", "ssid", "interval_ns", "packet_bytes", "dscp", "wait_ns", "signed")
-    args = {name: sender.args[name] for name in kept if name in sender.args} | own | {"seed": zlib.crc32(step.encode())}
     # With counts of its own for each port the reflector's numbers would not be unique.
     reflector = replace(reflector, args={**reflector.args, "stateless": True})
-    return reflector, replace(sender, method="flows.send", args=args)
+    # One seed for every run: the order of the flows is random, but the same each time.
+    return reflector, of_many_flows(sender, flows, seed=zlib.crc32(step.encode()))
 
 
 # --- one direction --------------------------------------------------------------------------------
