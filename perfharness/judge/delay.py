@@ -27,31 +27,26 @@ def above_objective(findings: Sequence[Finding], measurements: Sequence[Measurem
     for cause, finding in ((cause, each) for metric, cause in CAUSES.items() for each in failed(findings, metric)):
         if finding.value == math.inf and finding.task in lossy:
             continue  # the packets that were lost are late for ever: the loss has its own cause
-        yield Diagnosis(
-            cause=cause,
-            certainty="proven",
-            segment=Segment.BETWEEN,
-            owner="carrier",
-            because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
-            against=(NOT_NARROWED,),
-            checklist=finding.checklist,
-            next=ROUTE,
-            findings=(finding.id,),
-        )
+        yield _between(cause, finding, findings, ROUTE)
 
 
 def out_of_order(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """Packets change places on the way, or come twice."""
     for finding in findings:
         if finding.metric in ("reordering", "duplication") and finding.verdict in (Verdict.FAIL, Verdict.WARN):
-            yield Diagnosis(
-                cause=finding.metric,
-                certainty="proven",
-                segment=Segment.BETWEEN,
-                owner="carrier",
-                because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
-                against=(NOT_NARROWED,),
-                checklist=finding.checklist,
-                next=SEVERAL_WAYS,
-                findings=(finding.id,),
-            )
+            yield _between(finding.metric, finding, findings, SEVERAL_WAYS)
+
+
+def _between(cause: str, finding: Finding, findings: Sequence[Finding], remedy: str) -> Diagnosis:
+    """It is what was seen itself, somewhere between the hosts."""
+    return Diagnosis(
+        cause=cause,
+        certainty="proven",
+        segment=Segment.BETWEEN,
+        owner="carrier",
+        because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
+        against=(NOT_NARROWED,),
+        checklist=finding.checklist,
+        next=remedy,
+        findings=(finding.id,),
+    )
