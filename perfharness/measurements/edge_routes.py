@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -15,22 +15,26 @@ from perfharness.routers.state import Hop, RouterState
 
 ROUTE = "route"
 
+Said = tuple[bool | None, str]
+"""Whether the route is as it should be, None where nobody tells; and why."""
+
 
 def route_figures(
     context: Context, now: Reading, before: Reading | None, files: TaskFiles
 ) -> tuple[tuple[Observation, ...], dict[str, Any]]:
     """The figures of ``route``, and the look-ups themselves."""
+    there, back = Direction.A_Z, Direction.Z_A
     hosts: dict[Direction, Mapping[str, Any]] = {
         way: (files.result(context.ends(way)[0].name, f"{ROUTE}-{way.value}") or {}).get("data", {})
-        for way in (Direction.A_Z, Direction.Z_A)
+        for way in (there, back)
     }
-    to_cloud = _to_cloud(context, now, hosts[Direction.A_Z])
-    to_onprem = _to_onprem(context, now, hosts[Direction.Z_A])
+    to_cloud = _looked_up(context, now, there, hosts[there], lambda ways: _to_cloud(context, ways))
+    to_onprem = _looked_up(context, now, back, hosts[back], lambda ways: _to_onprem(context, now.state, ways))
     evidence = tuple(files.path(context.ends(way)[0].name, f"{ROUTE}-{way.value}") for way in hosts)
     changed, changes = _changed(context, now, before)
     facts = {
-        "onprem": hosts[Direction.A_Z],
-        "cloud": hosts[Direction.Z_A],
+        "onprem": hosts[there],
+        "cloud": hosts[back],
         "router": {
             "to_cloud": _words(now.state.ways_to(str(context.z.address))),
             "to_onprem": _words(now.state.ways_to(str(context.a.address))),
@@ -46,40 +50,41 @@ def route_figures(
     ), facts
 
 
-def _to_cloud(context: Context, now: Reading, host: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """On the host: some route; on the router: by way of the VBR."""
-    plan, target = plan_of(context), context.z.address
+def _looked_up(
+    context: Context, now: Reading, way: Direction, host: Mapping[str, Any], right: Callable[[tuple[Hop, ...]], Said]
+) -> Said:
+    """On the host: some route to the other end; on the router: ways there, of which ``right`` says whether they are."""
+    source, target = context.ends(way)
     if host.get("route") is None:
-        return False, f"{context.a.name}: {host.get('reason') or f'it has no route to {target}'}."
-    ways = now.state.ways_to(str(target))
+        return False, f"{source.name}: {host.get('reason') or f'it has no route to {target.address}'}."
+    ways = now.state.ways_to(str(target.address))
     if ways is None:
-        return None, f"{context.a.name} has a route to {target}. {now.reason or 'The router does not tell its routes.'}"
+        why = now.reason or "The router does not tell its routes."
+        return None, f"{source.name} has a route to {target.address}. {why}"
     if not ways:
-        return False, f"{context.circuit.ce_name} has no route to {target}."
-    if plan.peer not in [way.gateway for way in ways]:
-        return False, f"{context.circuit.ce_name} sends to {target} by {_said(ways)}, not by the VBR {plan.peer}."
-    return True, f"{context.a.name} and {context.circuit.ce_name} have it, the router by {_said(ways)}."
+        return False, f"{context.circuit.ce_name} has no route to {target.address}."
+    return right(ways)
 
 
-def _to_onprem(context: Context, now: Reading, host: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """On the cloud host: some route; on the router: away from the circuit; and the VBR was told of it, where that is
-    told by BGP."""
-    plan, target = plan_of(context), context.a.address
-    if host.get("route") is None:
-        return False, f"{context.z.name}: {host.get('reason') or f'it has no route to {target}'}."
-    ways = now.state.ways_to(str(target))
-    if ways is None:
-        return None, f"{context.z.name} has a route to {target}. {now.reason or 'The router does not tell its routes.'}"
-    if not ways:
-        return False, f"{context.circuit.ce_name} has no route to {target}."
-    if all(way.gateway == plan.peer for way in ways):
-        return False, f"{context.circuit.ce_name} sends packets for {target} back over the circuit."
-    session = now.state.session(plan.peer)
+def _to_cloud(context: Context, ways: tuple[Hop, ...]) -> Said:
+    """By way of the VBR."""
+    ce, peer = context.circuit.ce_name, plan_of(context).peer
+    if peer not in [way.gateway for way in ways]:
+        return False, f"{ce} sends to {context.z.address} by {_said(ways)}, not by the VBR {peer}."
+    return True, f"{context.a.name} and {ce} have it, the router by {_said(ways)}."
+
+
+def _to_onprem(context: Context, state: RouterState, ways: tuple[Hop, ...]) -> Said:
+    """Away from the circuit; and the VBR was told of it, where that is told by BGP."""
+    ce, peer, target = context.circuit.ce_name, plan_of(context).peer, context.a.address
+    if all(way.gateway == peer for way in ways):
+        return False, f"{ce} sends packets for {target} back over the circuit."
+    session = state.session(peer)
     if session is not None and session.state == "Established" and session.sent is not None:
         if not any(ip_address(str(target)) in ip_network(prefix) for prefix in session.sent):
-            return False, f"{context.circuit.ce_name} announces no prefix with {target}: the VBR has no way back."
-        return True, f"The VBR is told of it by BGP, and {context.circuit.ce_name} has it by {_said(ways)}."
-    said = f"{context.z.name} and {context.circuit.ce_name} have it, the router by {_said(ways)}; "
+            return False, f"{ce} announces no prefix with {target}: the VBR has no way back."
+        return True, f"The VBR is told of it by BGP, and {ce} has it by {_said(ways)}."
+    said = f"{context.z.name} and {ce} have it, the router by {_said(ways)}; "
     return True, said + "the tables of VBR and VPC router are not seen."
 
 
