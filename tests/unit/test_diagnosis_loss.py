@@ -9,21 +9,9 @@ import pytest
 
 from perfharness.analysis.ledger import DAMAGED, LAN
 from perfharness.judge.diagnosis import diagnose
-from perfharness.model import (
-    Diagnosis,
-    Direction,
-    Finding,
-    LedgerRow,
-    Measurement,
-    Scope,
-    Segment,
-    Status,
-    Task,
-    Verdict,
-)
+from perfharness.model import Diagnosis, Direction, LedgerRow, Segment, Verdict
+from tests.unit.diagnosis_builder import A_Z, Z_A, finding, measured, scope
 
-A_Z, Z_A = Direction.A_Z, Direction.Z_A
-IDLE = Scope("ec-1", "a:z", A_Z)
 SENT = 6000
 
 
@@ -37,20 +25,9 @@ def told(
     lost: int, facts: dict[str, Any], *rows: LedgerRow, ways: tuple[Direction, ...] = (A_Z, Z_A)
 ) -> dict[str, Diagnosis]:
     """The causes where this many packets of each of these directions went missing so; the last of each name."""
-    item = Measurement(
-        Task("latency", "latency", "latency", IDLE, (), 6.0),
-        Status.COMPLETED,
-        ledger=rows,
-        facts={"loss_runs": {way.value: facts for way in ways}} if "lost" in facts else facts,
-    )
-    failed = tuple(
-        Finding(
-            way.value, "loss", "ratio", replace(IDLE, direction=way), "1", lost / SENT, Verdict.FAIL, "lost.",
-            ("EC-042",), n=SENT, operator="<=", threshold=2e-3, task="latency", mandatory=True,
-        )
-        for way in ways
-    )  # fmt: skip
-    return {each.cause: each for each in diagnose(failed, [item])}
+    known = {"loss_runs": {way.value: facts for way in ways}} if "lost" in facts else facts
+    failed = [finding("loss", way=way, value=lost / SENT, n=SENT) for way in ways]
+    return {each.cause: each for each in diagnose(failed, [measured(*rows, facts=known)])}
 
 
 @pytest.mark.parametrize(
@@ -83,12 +60,12 @@ def test_loss_in_one_direction_is_told_with_its_pattern() -> None:
 
 def test_packets_that_came_damaged_are_named() -> None:
     """Half of what is missing and more came with a wrong checksum."""
-    damaged = LedgerRow(IDLE, DAMAGED, Segment.BETWEEN, 0, 50, "Udp InCsumErrors", True)
-    back = replace(damaged, scope=replace(IDLE, direction=Z_A), packets_hi=10)
+    damaged = LedgerRow(scope(), DAMAGED, Segment.BETWEEN, 0, 50, "Udp InCsumErrors", True)
+    back = replace(damaged, scope=scope(Z_A), packets_hi=10)
     found = told(60, runs(60, 60), damaged, back)
     assert set(found) == {"corruption", "circuit-loss-random"}
     assert "50 packets came with a wrong checksum" in " ".join(found["corruption"].because)
-    assert found["circuit-loss-random"].findings == ("z-a",)
+    assert found["circuit-loss-random"].findings == (finding("loss", way=Z_A).id,)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +81,10 @@ def test_the_count_at_the_ce_says_on_which_side_it_was(way: Direction, crossed: 
 
 def test_loss_before_the_ce_is_the_lans() -> None:
     """It explains the missing packets, so the circuit passes, and it is named all the same."""
-    row = LedgerRow(IDLE, LAN, Segment.LAN, 55, 60, "of 6,000 packets 5,945 counted on the CE's WAN interface", False)
-    item = Measurement(Task("latency", "latency", "latency", IDLE, (), 6.0), Status.COMPLETED, ledger=(row,))
-    rest = Finding("F", "loss", "ratio", IDLE, "1", 0.0, Verdict.PASS, "", n=SENT, threshold=2e-3, task="latency")
-    (found,) = diagnose([rest], [item])
+    row = LedgerRow(
+        scope(), LAN, Segment.LAN, 55, 60, "of 6,000 packets 5,945 counted on the CE's WAN interface", False
+    )
+    rest = finding("loss", Verdict.PASS, value=0.0, n=SENT, threshold=2e-3)
+    (found,) = diagnose([rest], [measured(row)])
     assert (found.cause, found.segment, found.owner) == ("lan-loss", Segment.LAN, "own")
-    assert diagnose([rest], [replace(item, ledger=(replace(row, packets_lo=1),))]) == ()
+    assert diagnose([rest], [measured(replace(row, packets_lo=1))]) == ()

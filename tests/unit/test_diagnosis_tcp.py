@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from perfharness.judge.diagnosis import diagnose
-from perfharness.model import Diagnosis, Direction, Finding, Measurement, Scope, Segment, Status, Task, Verdict
+from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
+from tests.unit.diagnosis_builder import A_Z, Z_A, finding, measured, scope
 
-A_Z, Z_A = Direction.A_Z, Direction.Z_A
+PAIR = "onprem-a:ecs-a"
 
 
-def finding(metric: str, verdict: Verdict, way: Direction = A_Z, **more: Any) -> Finding:
-    scope = Scope("ec-1", "onprem-a:ecs-a", way, load=metric.partition(".")[2])
-    given: dict[str, Any] = {"operator": ">=", "threshold": 9e8, "task": "rfc6349", **more}
-    return Finding("F", metric, "mean", scope, "bit/s", 5e8, verdict, "It is short.", **given)
+def figure(metric: str, verdict: Verdict, way: Direction = A_Z) -> Finding:
+    """Of a load by this protocol; no circuit fails for it."""
+    return finding(metric, verdict, way, load=metric.partition(".")[2], pair=PAIR, operator=">=", mandatory=False)
 
 
 def told(limit: str, *reasons: str, way: Direction = A_Z) -> Measurement:
-    task = Task("rfc6349", "rfc6349", "rfc6349", Scope("ec-1", "onprem-a:ecs-a", way, load="tcp"), (), 8.0)
     limited = [{"limit": limit, "way": way.value, "reasons": list(reasons or ("Because.",))}]
-    return Measurement(task, Status.COMPLETED, facts={"limited_by": limited})
+    return measured(of=scope(way, "tcp", PAIR), facts={"limited_by": limited})
 
 
 def diagnosed(limit: str, *findings: Finding, reasons: tuple[str, ...] = (), way: Direction = A_Z) -> list[Diagnosis]:
@@ -30,9 +27,7 @@ def diagnosed(limit: str, *findings: Finding, reasons: tuple[str, ...] = (), way
 
 def test_a_policers_burst_is_a_cause_where_paced_udp_passes() -> None:
     """TCP falls short, UDP at the order does not: the carrier is asked for the burst size."""
-    (said,) = diagnosed(
-        "policer-burst", finding("throughput.tcp", Verdict.WARN), finding("throughput.udp", Verdict.PASS)
-    )
+    (said,) = diagnosed("policer-burst", figure("throughput.tcp", Verdict.WARN), figure("throughput.udp", Verdict.PASS))
     assert (said.cause, said.owner, said.segment) == ("policer-burst-too-small", "carrier", Segment.BETWEEN)
     assert said.because[-1] == "Evenly sent UDP passes at the ordered rate in the same direction."
 
@@ -40,22 +35,22 @@ def test_a_policers_burst_is_a_cause_where_paced_udp_passes() -> None:
 @pytest.mark.parametrize("udp", [Verdict.FAIL, Verdict.INCONCLUSIVE, None])
 def test_a_policers_burst_is_no_cause_where_udp_does_not_pass(udp: Verdict | None) -> None:
     """Then the rate itself may be missing."""
-    others = [] if udp is None else [finding("throughput.udp", udp)]
-    found = diagnosed("policer-burst", finding("throughput.tcp", Verdict.WARN), *others)
+    others = [] if udp is None else [figure("throughput.udp", udp)]
+    found = diagnosed("policer-burst", figure("throughput.tcp", Verdict.WARN), *others)
     assert "policer-burst-too-small" not in {each.cause for each in found}
 
 
 def test_an_even_load_that_passes_will_do_where_iperf3s_bursts_decide_nothing() -> None:
     """`capacity` sends evenly: behind so small a bucket it may be the only one that passes."""
-    even, bursts = finding("capacity.sustained", Verdict.PASS), finding("throughput.udp", Verdict.INCONCLUSIVE)
-    (said,) = diagnosed("policer-burst", finding("throughput.tcp", Verdict.WARN), even, bursts)
+    even, bursts = figure("capacity.sustained", Verdict.PASS), figure("throughput.udp", Verdict.INCONCLUSIVE)
+    (said,) = diagnosed("policer-burst", figure("throughput.tcp", Verdict.WARN), even, bursts)
     assert said.cause == "policer-burst-too-small"
 
 
 def test_udp_of_the_other_direction_proves_nothing() -> None:
     """Each direction has a policer of its own."""
-    others = finding("throughput.udp", Verdict.PASS, Z_A)
-    assert diagnosed("policer-burst", finding("throughput.tcp", Verdict.WARN), others) == []
+    others = figure("throughput.udp", Verdict.PASS, Z_A)
+    assert diagnosed("policer-burst", figure("throughput.tcp", Verdict.WARN), others) == []
 
 
 @pytest.mark.parametrize(
@@ -69,24 +64,24 @@ def test_udp_of_the_other_direction_proves_nothing() -> None:
 )
 def test_a_hosts_limit_is_its_owners(limit: str, way: Direction, cause: str, segment: Segment) -> None:
     """At the end that it was seen at."""
-    (said,) = diagnosed(limit, finding("throughput.tcp", Verdict.WARN, way), way=way)
+    (said,) = diagnosed(limit, figure("throughput.tcp", Verdict.WARN, way), way=way)
     assert (said.cause, said.segment, said.owner) == (cause, segment, "own")
 
 
 def test_the_machine_that_is_at_its_end_is_named_by_its_reason() -> None:
     """The limit speaks of either host."""
     reasons = ("The hypervisor of onprem-a withheld 25% of its CPU time.",)
-    (said,) = diagnosed("instance", finding("throughput.tcp", Verdict.WARN), reasons=reasons)
+    (said,) = diagnosed("instance", figure("throughput.tcp", Verdict.WARN), reasons=reasons)
     assert (said.cause, said.segment) == ("ecs-instance-limit", Segment.HOST_A)
 
 
 @pytest.mark.parametrize("limit", ["circuit", "congestion-control", "unknown", "nic"])
 def test_what_nobody_can_act_upon_is_no_cause(limit: str) -> None:
     """It stands beside the figure."""
-    assert diagnosed(limit, finding("throughput.tcp", Verdict.WARN)) == []
+    assert diagnosed(limit, figure("throughput.tcp", Verdict.WARN)) == []
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE])
 def test_a_tcp_that_is_not_short_needs_no_cause(verdict: Verdict) -> None:
     """Something always limits it."""
-    assert diagnosed("window", finding("throughput.tcp", verdict)) == []
+    assert diagnosed("window", figure("throughput.tcp", verdict)) == []

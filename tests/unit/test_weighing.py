@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.weighing import HIDES, KINDS, weigh
-from perfharness.model import Diagnosis, Direction, Finding, Scope, Segment, Verdict
+from perfharness.model import Diagnosis, Finding, Segment, Verdict
 from perfharness.report.words import CAUSES
+from tests.unit.diagnosis_builder import TRIP, Z_A, finding
 
-A_Z, Z_A, TRIP = Direction.A_Z, Direction.Z_A, Direction.ROUND_TRIP
 FAIL, PASS = Verdict.FAIL, Verdict.PASS
-
-
-def finding(metric: str, verdict: Verdict = FAIL, way: Direction | None = A_Z, **more: Any) -> Finding:
-    """A judged figure; its id is its metric and direction."""
-    scope = Scope(
-        "ec-1", more.pop("pair", "a:z"), way, load=more.pop("load", "idle"), frame_bytes=more.pop("frame", None)
-    )
-    given: dict[str, Any] = {"operator": "<=", "threshold": 0, "mandatory": True, "task": "t", "value": 1.0, **more}
-    value, statistic = given.pop("value"), given.pop("statistic", "-")
-    return Finding(
-        f"{metric} {way} {scope.pair}", metric, statistic, scope, "", value, verdict, f"{metric} is off.", **given
-    )
 
 
 def cause(name: str, *of: Finding, certainty: str = "proven", segment: Segment = Segment.BETWEEN) -> Diagnosis:
