@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from perfharness.judge.material import ids
 from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Scope, Segment, Verdict
 from perfharness.order.units import rate_text
 
@@ -82,12 +83,14 @@ def proven(way: Direction | None, measurement: Measurement, run: Sequence[Measur
 def host_limit(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterator[Diagnosis]:
     """A row of a load stays open since one of its hosts cannot do as much by itself."""
     because: dict[str, dict[str, None]] = {}
+    spoiled: dict[str, list[Finding]] = {}
     for item in measurements:
         for finding in findings:
             if finding.task == item.task.id and finding.verdict is Verdict.INCONCLUSIVE and finding.operator:
                 for told in limited(finding.metric, finding.scope.direction, item, measurements):
                     said = f"{finding.scope.direction}, {item.task.id}: {told.reasons[0]}."
                     because.setdefault(told.host, {})[said] = None
+                    spoiled.setdefault(told.host, []).append(finding)
     clouds = {z for item in measurements for _, z in item.task.scope.pairs}
     for host, reasons in because.items():
         cloud = host in clouds
@@ -102,4 +105,5 @@ def host_limit(findings: Sequence[Finding], measurements: Sequence[Measurement])
             next="Use a larger instance or several of them (`pairs: together`), and run both steps again."
             if cloud
             else "Use a host that can do more, or several of them (`pairs: together`), and run both steps again.",
+            findings=ids(spoiled[host]),
         )

@@ -31,6 +31,9 @@ class Step(NamedTuple):
             f"{self.facts['router']['name']}: {self.broken[name].reason}" for name in names if name in self.broken
         )
 
+    def ids(self, *names: str) -> tuple[str, ...]:
+        return tuple(self.broken[name].id for name in names if name in self.broken)
+
 
 def edge(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """Each cause once for a pair, as the first step that saw it tells it."""
@@ -68,6 +71,7 @@ def link_down(step: Step) -> Iterator[Diagnosis]:
         next=f"Switch {wan['name']} on."
         if off
         else "Look at optics and patching at the router, then call the carrier.",
+        findings=step.ids("portspec.carrier"),
     )
 
 
@@ -88,6 +92,7 @@ def link_flap(step: Step) -> Iterator[Diagnosis]:
         against=(FIRST_SEGMENT,) if changes else (("The router's own port kept its carrier.",) if quiet else ()),
         checklist=("EC-017",),
         next="Hand the times to the carrier and ask for the alarms of its equipment.",
+        findings=step.ids("bgp.flaps"),
     )
 
 
@@ -111,6 +116,7 @@ def vlan_mismatch(step: Step) -> Iterator[Diagnosis]:
         next=f"Set the router's VLAN to {vlan['ordered']}."
         if own
         else f"Ask carrier and cloud which VLAN this circuit and its VBR have; ordered is {vlan['ordered']}.",
+        findings=step.ids("vlan.answers", "vlan.answers_elsewhere"),
     )
 
 
@@ -132,6 +138,7 @@ def bgp_as_mismatch(step: Step) -> Iterator[Diagnosis]:
         if own
         else f"Ask the cloud which AS the VBR has and which it expects; ordered are {ordered['remote']} and "
         f"{ordered['local']}.",
+        findings=step.ids("bgp.as_agree", "bgp.established"),
     )
 
 
@@ -151,6 +158,7 @@ def bgp_port_blocked(step: Step) -> Iterator[Diagnosis]:
         against=(WHO_CLOSED,),
         checklist=("EC-019", "EC-017"),
         next="Look for a filter of TCP/179 on the router first, then ask the cloud for the VBR's BGP peer and its key.",
+        findings=step.ids("bgp.established", "bgp.port_open"),
     )
 
 
@@ -179,6 +187,7 @@ def _prefixes(
         next="Compare the router's announcements and filters with the plan."
         if own
         else "Ask the cloud what the VBR announces, and why; filter on the router what is not wanted.",
+        findings=step.ids(*(f"bgp.{kind}" for kind in broken)),
     )
 
 
@@ -212,6 +221,7 @@ def missing_routes(step: Step) -> Iterator[Diagnosis]:
             against=() if at_host else (OTHER_TABLES,),
             checklist=(row,),
             next=f"Add the route on {(z if cloud else a) if at_host else step.facts['router']['name']}.",
+            findings=step.ids(f"route.{name}"),
         )
 
 

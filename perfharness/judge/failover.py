@@ -52,6 +52,7 @@ def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measuremen
             "time or the health check notices a failure."
             if not back
             else "Let a circuit that returns carry traffic only when its routes are complete at both ends.",
+            findings=(finding.id,),
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from perfharness.judge.material import NOT_NARROWED
+from perfharness.judge.material import NOT_NARROWED, ids, left_open
 from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Observation, Segment
 
 SENDING = ("stamp.send", "flows.send")
@@ -60,9 +60,11 @@ def _closed(states: Mapping[str, str], port: str) -> bool:
 def probes_filtered(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """No probe came back, and a packet filter is why."""
     because: dict[str, list[str]] = {}
+    spoiled: list[Finding] = []
     for measurement in measurements:
         for told in swallowed(measurement, measurements):
             because.setdefault(f"{told.host}: {told.reasons[0]}.", []).append(told.measurement)
+            spoiled += left_open(told, findings)
     if because:
         yield Diagnosis(
             cause="probes-filtered",
@@ -73,4 +75,5 @@ def probes_filtered(findings: Sequence[Finding], measurements: Sequence[Measurem
             against=(NOT_NARROWED,),
             checklist=("EC-025",),
             next=FIREWALL,
+            findings=ids(spoiled),
         )

@@ -5,34 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from perfharness.analysis.ledger import BURSTS
-from perfharness.judge.material import judged_with, losses_of, matters, missing, of_missing, segment_of
-from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
+from perfharness.judge.material import harm, ids, judged_with, left_open, losses_of, missing, of_missing, segment_of
+from perfharness.model import Diagnosis, Finding, LedgerRow, Measurement, Segment, Verdict
 
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
 
 
 def host_receive_buffer(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """The receiving host dropped packets that had crossed the circuit, and a finding is the worse for it."""
+    received = harm(findings, measurements, _dropped_by_receiver)
     for segment in HOSTS:
-        because = tuple(
-            f"{row.packets_lo:,} packets{of_missing(row, losses)} arrived at the host and were dropped there "
-            f"({row.counter})."
-            for measurement in measurements
-            for row in measurement.ledger
-            if row.segment is segment and row.stage.startswith("receiver") and row.packets_lo > 0
-            for losses in (losses_of(row, measurement, findings),)
-            if matters(row, losses, judged_with(row, measurement, findings))
-        )
-        if because:
+        here = [each for each in received if each.row.segment is segment]
+        if here:
             yield Diagnosis(
                 cause="host-receive-buffer",
                 certainty="proven",
                 segment=segment,
                 owner="own",
-                because=because,
+                because=tuple(
+                    f"{row.packets_lo:,} packets{of_missing(row, losses)} arrived at the host and were dropped there "
+                    f"({row.counter})."
+                    for row, losses, _ in here
+                ),
                 checklist=("EC-042",),
                 next="Give the receiver more buffer or CPU and run the step again; do not call the carrier for this.",
+                findings=ids(finding for each in here for finding in each.worse),
             )
+
+
+def _dropped_by_receiver(row: LedgerRow) -> bool:
+    return row.stage.startswith("receiver") and row.packets_lo > 0
 
 
 def host_cpu(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -49,6 +51,7 @@ def host_cpu(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
                     because=tuple(f"{fitness.host} in {fitness.measurement}: {reason}." for reason in reasons),
                     checklist=("EC-033",),
                     next="Use a host with more CPU, or free this one, and run the step again.",
+                    findings=ids(left_open(fitness, findings)),
                 )
 
 
@@ -72,32 +75,33 @@ def sends_in_bursts(findings: Sequence[Finding], measurements: Sequence[Measurem
                     against=("Where such bursts end is not known: the queue that they overflow may be anybody's.",),
                     checklist=("EC-033",),
                     next="Use a host with more CPU, or free this one, and run the step again.",
-                    findings=tuple(each.id for each in open_),
+                    findings=ids(open_),
                 )
 
 
 def clock_unsynchronised(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """A requirement on one-way delay stays open, and the clocks are why. Without such a one, clocks do not matter."""
-    open_tasks = {
-        finding.task: finding
+    still_open = [
+        finding
         for finding in findings
         if finding.metric == "delay.oneway"
         and finding.operator is not None
         and finding.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
-    }
+    ]
     for measurement in measurements:
-        finding = open_tasks.get(measurement.task.id)
+        concerned = [finding for finding in still_open if finding.task == measurement.task.id]
         known = measurement.facts.get("oneway", {})
         because = tuple(known.get("unsynchronised", ()))
         free = [host for host, told in known.get("clocks", {}).items() if told["error_ns"] is None]
-        if finding is not None and because:
+        if concerned and because:
             yield Diagnosis(
                 cause="clock-unsynchronised",
                 certainty="proven",
                 segment=segment_of(measurement, free[0]) if len(free) == 1 else Segment.BETWEEN,
                 owner="own",
                 because=because,
-                checklist=finding.checklist,
+                checklist=concerned[0].checklist,
                 next="Let chrony or ntpd follow servers that are not reached through the circuit, on both hosts; "
                 "wait until they are in step and run the step again.",
+                findings=ids(concerned),
             )

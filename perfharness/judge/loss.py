@@ -11,9 +11,9 @@ from perfharness.judge.material import (
     MATERIAL,
     NOT_NARROWED,
     failed,
-    judged_with,
+    harm,
+    ids,
     losses_of,
-    matters,
     missing,
     of_ce,
     of_missing,
@@ -34,49 +34,52 @@ MOST_DAMAGED = 0.5
 
 def ce_drop(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """The CE's counters of drops rose when packets were lost, and a finding is the worse for it."""
-    because = tuple(
-        f"{row.stage}: up to {row.packets_hi:,} packets{of_missing(row, losses)} ({row.counter})."
+    found = [
+        (row, losses)
         for measurement in measurements
         for row in measurement.ledger
         if of_ce(row) and row.packets_hi > 0
         for losses in (losses_of(row, measurement, findings),)
         if any(loss.verdict is not Verdict.PASS for loss in losses)
         if row.packets_hi >= MATERIAL * missing(row, losses)
-    )
-    if because:
+    ]
+    if found:
         yield Diagnosis(
             cause="ce-drop",
             certainty="likely",
             segment=Segment.CE,
             owner="own",
-            because=because,
+            because=tuple(
+                f"{row.stage}: up to {row.packets_hi:,} packets{of_missing(row, losses)} ({row.counter})."
+                for row, losses in found
+            ),
             against=("The CE's counters count all traffic that passes it, so that the drops may be of other packets.",),
             checklist=("EC-048",),
             next="Look at queue limits, rates and CPU of the CE; run the step again without other traffic on it.",
+            findings=ids(loss for _, losses in found for loss in losses if loss.verdict is not Verdict.PASS),
         )
 
 
 def lan_loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """Packets were lost on the customer's side of the CE, by what its port towards the circuit counted."""
-    because: list[str] = []
-    rows: dict[str, None] = {}
-    for measurement in measurements:
-        for row in measurement.ledger:
-            losses = losses_of(row, measurement, findings)
-            if row.stage == LAN and matters(row, losses, judged_with(row, measurement, findings)):
-                way = row.scope.direction
-                because.append(f"{way}: {row.packets_lo:,} packets{of_missing(row, losses)} ({row.counter}).")
-                rows |= dict.fromkeys(each for loss in losses for each in loss.checklist)
-    if because:
+    found = harm(findings, measurements, lambda row: row.stage == LAN)
+    if found:
         yield Diagnosis(
             cause="lan-loss",
             certainty="likely",
             segment=Segment.LAN,
             owner="own",
-            because=(*because, "Neither the host nor the CE counted a drop."),
+            because=(
+                *(
+                    f"{row.scope.direction}: {row.packets_lo:,} packets{of_missing(row, losses)} ({row.counter})."
+                    for row, losses, _ in found
+                ),
+                "Neither the host nor the CE counted a drop.",
+            ),
             against=("A router tells of its drops what its counters say; one that hides some would look the same.",),
-            checklist=tuple(rows),
+            checklist=tuple(dict.fromkeys(row for each in found for loss in each.losses for row in loss.checklist)),
             next="Read the counters of the switches and routers between the on-prem host and the CE.",
+            findings=ids(finding for each in found for finding in each.worse),
         )
 
 

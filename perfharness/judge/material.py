@@ -3,9 +3,10 @@ beside all that is missing in its direction?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from perfharness.model import Direction, Finding, LedgerRow, Measurement, Segment, Verdict
+from perfharness.model import Direction, Finding, Fitness, LedgerRow, Measurement, Segment, Verdict
 
 MATERIAL = 0.1
 """Share of the missing packets below which a host's drops are a matter for the ledger, and no cause of anything."""
@@ -47,7 +48,44 @@ def matters(row: LedgerRow, losses: Sequence[Finding], judged: Sequence[Finding]
         return False
     allowed = [loss.threshold * loss.n for loss in losses if isinstance(loss.threshold, int | float)]
     alone = bool(allowed) and row.packets_lo > sum(allowed)
-    return alone or any(finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE) for finding in judged)
+    return alone or bool(not_passed(judged))
+
+
+def not_passed(judged: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in judged if finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE)]
+
+
+class Harm(NamedTuple):
+    """What one stage of the ledger lost that matters."""
+
+    row: LedgerRow
+    losses: list[Finding]
+    worse: list[Finding]
+    """The findings that are the worse for it, else those that tell how much was lost."""
+
+
+def harm(
+    findings: Sequence[Finding], measurements: Sequence[Measurement], of: Callable[[LedgerRow], bool]
+) -> list[Harm]:
+    """Of the stages that ``of`` takes."""
+    found = []
+    for measurement in measurements:
+        for row in filter(of, measurement.ledger):
+            losses, judged = losses_of(row, measurement, findings), judged_with(row, measurement, findings)
+            if matters(row, losses, judged):
+                found.append(Harm(row, losses, not_passed(judged) or losses))
+    return found
+
+
+def left_open(by: Fitness, findings: Sequence[Finding]) -> list[Finding]:
+    """What could not be decided since this host could not measure it."""
+    same = (each for each in findings if each.task == by.measurement and by.concerns(each.metric))
+    return [each for each in same if each.verdict is Verdict.INCONCLUSIVE]
+
+
+def ids(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """What a diagnosis names, each once."""
+    return tuple(dict.fromkeys(finding.id for finding in findings))
 
 
 def of_ce(row: LedgerRow) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from perfharness.judge.filtered import FIREWALL
-from perfharness.judge.material import NOT_NARROWED, failed, where
+from perfharness.judge.material import NOT_NARROWED, failed, ids, where
 from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 Findings = Sequence[Finding]
@@ -43,13 +43,14 @@ def far_host_unreachable(findings: Findings, measurements: Measurements) -> Iter
             against=(NOT_NARROWED,),
             checklist=("EC-024",),
             next="Look beyond the last hop that answered in each direction: link, VLAN, routes and filters there.",
+            findings=ids(broken),
         )
-        yield from _missing_routes(item, broken, one_way=len(broken) < len(seen))
+        yield from _missing_routes(item, seen, broken)
 
 
-def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> Iterator[Diagnosis]:
+def _missing_routes(item: Measurement, seen: Findings, broken: Findings) -> Iterator[Diagnosis]:
     """For each direction that does not deliver, where the host or a router says so; where the other direction delivers
-    it is possible without a word, too."""
+    it is possible without a word, too. It rests on both, since a route one way is needed for answers the other way."""
     for row in broken:
         way = row.scope.direction
         if way not in ROUTE_OF:
@@ -62,7 +63,7 @@ def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> It
             certainty, segment, because = "proven", SENDER[way], route["reason"]
         elif refused.get("said") in NO_ROUTE:
             segment, because = Segment(refused["segment"]), f"{refused['from']} answers {refused['said']}"
-        elif one_way:
+        elif len(broken) < len(seen):
             certainty, because = "possible", "packets of the other direction arrive, and nothing comes back"
             against = (SILENT,)
         else:
@@ -76,6 +77,7 @@ def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> It
             against=against,
             checklist=("EC-016" if way is Direction.A_Z else "EC-015",),
             next=LOOK_UP[way],
+            findings=ids(seen),
         )
 
 

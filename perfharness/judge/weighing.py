@@ -165,7 +165,7 @@ def weigh(found: Iterable[Diagnosis], findings: Sequence[Finding]) -> tuple[Diag
 
 def _once(found: Iterable[Diagnosis]) -> list[Diagnosis]:
     """Of causes that two tests name, not each of a figure of its own, at one place or at one that is not narrowed, the
-    surer one with the observations of both."""
+    surer one with the observations and the findings of both."""
     kept: list[Diagnosis] = []
     for one in found:
         same = next((each for each in kept if _same(each, one)), None)
@@ -178,23 +178,30 @@ def _once(found: Iterable[Diagnosis]) -> list[Diagnosis]:
             segment=other.segment if surer.segment is Segment.BETWEEN else surer.segment,
             because=tuple(dict.fromkeys((*surer.because, *other.because))),
             checklist=tuple(dict.fromkeys((*surer.checklist, *other.checklist))),
-            findings=surer.findings or other.findings,
+            findings=tuple(dict.fromkeys((*surer.findings, *other.findings))),
         )
     return kept
 
 
 def _same(one: Diagnosis, other: Diagnosis) -> bool:
+    """What is broken on the way to the far host is one thing, however many figures tell of it; so is a host."""
     places = {one.segment, other.segment} - {Segment.BETWEEN}
-    return one.cause == other.cause and not (one.findings and other.findings) and len(places) < 2
+    apart = bool(one.findings and other.findings) and _KIND_OF.get(one.cause) in BEYOND_THE_LINK
+    return one.cause == other.cause and not apart and len(places) < 2
 
 
 def explains(diagnosis: Diagnosis, finding: Finding, findings: Sequence[Finding]) -> bool:
-    """This figure needs no cause besides: it tells of the same trouble, or of what that hides, in the same way."""
+    """This figure needs no cause besides: it tells of the same trouble, or of what that hides, in the same way.
+
+    A host's fault explains none: what it spoils is left open, or judged with its part taken off.
+    """
     kind = _KIND_OF.get(diagnosis.cause, HOSTS)
+    if kind == HOSTS:
+        return False
     own = told_by(diagnosis, findings)
     if finding in own:
         return True
-    kinds = () if kind == HOSTS else (kind, *HIDES.get(diagnosis.cause, ()))
+    kinds = (kind, *HIDES.get(diagnosis.cause, ()))
     # A packet that is lost is late for ever: such a delay tells of loss.
     metric = "loss" if finding.value == math.inf else finding.metric
     if not any(metric.startswith(KINDS[name].metrics) for name in kinds):
@@ -218,7 +225,7 @@ def told_by(diagnosis: Diagnosis, findings: Sequence[Finding]) -> list[Finding]:
 def _beside(one: Diagnosis, told: Sequence[Diagnosis], findings: Sequence[Finding]) -> Diagnosis:
     """As certain as it is beside the others."""
     own, kind = told_by(one, findings), _KIND_OF.get(one.cause)
-    # A route that is missing has no figure of its own where no router told of it: what it rests on is the whole pair's.
+    # A route that is missing may have no figure of its own: what it rests on is the whole pair's.
     if kind is None or one.certainty == POSSIBLE or not (own or kind == ROUTES):
         return one
     proven = [

@@ -150,3 +150,8 @@ class Judged:
 
     def verdict(self, name: str, step: str = "edge") -> str:
         return self.finding(name, step).verdict.value
+
+    def rests_on(self, cause: str) -> set[str]:
+        """The findings that this cause names, by ``metric.statistic``."""
+        named = set(self.causes[cause].findings)
+        return {f"{row.metric}.{row.statistic}" for row in self.findings if row.id in named}

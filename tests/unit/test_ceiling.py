@@ -243,7 +243,7 @@ def test_a_host_that_can_do_no_more_makes_a_shortfall_undecided(
     finding, causes = judged(tmp_path, known(host, A_Z, 0.6 * GBIT, 0.62 * GBIT))
     assert finding.verdict is Verdict.INCONCLUSIVE and "does no more than 620" in finding.reason
     assert list(causes) == [cause]
-    assert (causes[cause].segment, causes[cause].owner) == (segment, owner)
+    assert (causes[cause].segment, causes[cause].owner, causes[cause].findings) == (segment, owner, (finding.id,))
 
 
 def test_hosts_that_can_do_more_leave_the_shortfall_to_the_circuit(tmp_path: Path) -> None:

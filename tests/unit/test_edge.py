@@ -72,6 +72,7 @@ def test_another_vlan_is_named(tmp_path: Path) -> None:
     assert "answers ARP on VLAN 200; ordered is VLAN 100" in run.finding("vlan.answers").reason
     cause = run.causes["vlan-mismatch"]
     assert (cause.certainty, cause.owner) == ("proven", "carrier")
+    assert run.rests_on("vlan-mismatch") == {"vlan.answers", "vlan.answers_elsewhere"}
 
 
 def test_silence_on_all_vlans_is_only_possibly_a_mismatch(tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_a_port_without_carrier_explains_what_follows(tmp_path: Path) -> None:
     assert run.verdict("portspec.carrier") == "FAIL"
     assert run.verdict("vlan.answers") == "NOT_RUN"
     assert run.causes["link-down"].segment is Segment.CARRIER
+    assert run.rests_on("link-down") == {"portspec.carrier"}
     assert not {"vlan-mismatch", "bgp-port-blocked", "missing-forward-route"} & set(run.causes)
 
 
@@ -165,6 +167,7 @@ def test_another_as_at_the_far_end(tmp_path: Path) -> None:
     run = Judged(tmp_path, Router("frr-other-as"))
     assert (run.verdict("bgp.established"), run.verdict("bgp.as_agree")) == ("FAIL", "FAIL")
     assert (run.causes["bgp-as-mismatch"].certainty, run.causes["bgp-as-mismatch"].owner) == ("proven", "cloud")
+    assert run.rests_on("bgp-as-mismatch") == {"bgp.established", "bgp.as_agree"}
     assert run.verdict("bgp.missing") == "NOT_RUN"
 
 
@@ -183,6 +186,7 @@ def test_a_closed_port_of_a_link_that_answers(tmp_path: Path, port: str, segment
     run = Judged(tmp_path, router)
     assert run.verdict("bgp.port_open") == "WARN"
     assert (run.causes["bgp-port-blocked"].certainty, run.causes["bgp-port-blocked"].segment) == ("likely", segment)
+    assert run.rests_on("bgp-port-blocked") == {"bgp.established", "bgp.port_open"}
 
 
 def test_a_session_that_is_not_configured(tmp_path: Path) -> None:
@@ -201,6 +205,7 @@ def test_a_missing_prefix_is_the_cause_and_the_route_its_consequence(tmp_path: P
     assert (run.causes["bgp-prefix-missing"].owner, run.causes["bgp-prefix-missing"].certainty) == ("own", "proven")
     assert run.causes["bgp-prefix-leak"].owner == "own"
     assert "missing-return-route" not in run.causes
+    assert (run.rests_on("bgp-prefix-missing"), run.rests_on("bgp-prefix-leak")) == ({"bgp.missing"}, {"bgp.extra"})
 
 
 def test_a_prefix_that_the_cloud_does_not_announce(tmp_path: Path) -> None:
@@ -261,6 +266,7 @@ def test_a_session_that_fell_and_came_back(tmp_path: Path) -> None:
     assert (run.finding("bgp.flaps", "edge-after").value, run.verdict("bgp.flaps", "edge-after")) == (2, "FAIL")
     cause = run.causes["link-flap"]
     assert (cause.certainty, cause.against) == ("likely", ("The router's own port kept its carrier.",))
+    assert run.rests_on("link-flap") == {"bgp.flaps"}
 
 
 def test_bfd_as_ordered(tmp_path: Path) -> None:
@@ -300,6 +306,7 @@ def test_routes_are_looked_up_at_each_place(tmp_path: Path) -> None:
         run = Judged(folder, router)
         assert run.verdict(f"route.{statistic}") == "FAIL", case
         assert (run.causes[cause].segment, run.causes[cause].certainty) == (segment, "proven"), case
+        assert run.rests_on(cause) == {f"route.{statistic}"}, case
 
 
 def test_routes_that_came_or_went(tmp_path: Path) -> None:

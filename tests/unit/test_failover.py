@@ -211,6 +211,7 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     rows = findings(seen, circuit)
     (cause,) = diagnose(rows, [seen])
     assert (cause.cause, cause.certainty, cause.segment.value, cause.owner) == ("failover-slow", "proven", "ce", "own")
+    assert cause.findings == tuple(row.id for row in rows if row.verdict is Verdict.FAIL)
     assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
     assert any(
         "saw it 2.7 s after the cut began (bgp 172.16.100.1: Established → Active)" in said for said in cause.because

@@ -63,11 +63,13 @@ def test_probes_that_a_filter_swallows_say_nothing_of_the_circuit(ports: dict[st
     """Where the probes' port is closed and another answers, what lacks all probes is undecided, and says why."""
     taken = path(ports), seen("latency", 0, lost(1.0), late("delay.rtt", "latency"))
     found = judged(*taken)
-    for row in (found["loss", A_Z], found["delay.rtt", Direction.ROUND_TRIP]):
+    rows = found["loss", A_Z], found["delay.rtt", Direction.ROUND_TRIP]
+    for row in rows:
         assert row.verdict is Verdict.INCONCLUSIVE
         assert "ecs-a: a packet filter swallows the probes: none came back from UDP 862, which was" in row.reason
     (said,) = diagnose(tuple(found.values()), taken)
     assert (said.cause, said.owner) == ("probes-filtered", "own")
+    assert set(said.findings) == {row.id for row in rows}
     assert said.because[0].startswith("06-latency: ecs-a: a packet filter")
 
 

@@ -99,9 +99,8 @@ def judged(found: Measurement) -> list[Finding]:
         operator, threshold, mandatory = REQUIRED[seen.metric, seen.statistic]
         criterion = Criterion(seen.metric, seen.statistic, operator, threshold, "", "test", mandatory)
         verdict, reason = decide(seen, criterion, ())
-        rows.append(
-            Finding("F", seen.metric, seen.statistic, seen.scope, "", seen.value, verdict, reason, task=found.task.id)
-        )
+        name, task = f"{seen.statistic} {seen.scope.direction}", found.task.id
+        rows.append(Finding(name, seen.metric, seen.statistic, seen.scope, "", seen.value, verdict, reason, task=task))
     return rows
 
 
@@ -123,6 +122,8 @@ def test_a_direction_whose_packets_arrive_is_reached_though_nothing_comes_back(t
     said = causes(found)
     assert set(said) == {"far-host-unreachable", "missing-return-route"}
     assert said["missing-return-route"].certainty == "possible"
+    assert said["missing-return-route"].findings == ("reachable a-z", "reachable z-a")  # what it is told by
+    assert said["far-host-unreachable"].findings == ("reachable z-a",)
     assert "what was sent a-z arrived" in said["far-host-unreachable"].because[0]
     assert "The last hop that answered is 10.10.0.1" in said["far-host-unreachable"].because[2]
 
