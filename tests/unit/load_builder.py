@@ -20,6 +20,8 @@ from tests.unit.probe_stream import START_UNIX_NS
 
 GAP_NS = 100_000_000
 """Between two phases: each begins with an empty queue."""
+APART_NS = 77_000_000
+"""How far the receiver's clock is ahead of the sender's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,16 @@ class Hosts:
 def measured(
     folder: Path, task: Task, meter: Meter, hosts: Hosts | None = None, context: Context = CONTEXT, seed: int = 0
 ) -> Measurement:
-    run = left(folder, task, meter, hosts or Hosts(), context, seed)
+    run = left(folder, task, meter, hosts or Hosts(), seed)
     return REGISTRY[task.measurement].analyse(task, run.files(task.id), context)
 
 
-def left(
-    folder: Path, task: Task, meter: Meter, hosts: Hosts, context: Context = CONTEXT, seed: int = 0
-) -> evidence.RunFolder:
+def left(folder: Path, task: Task, meter: Meter, hosts: Hosts, seed: int = 0) -> evidence.RunFolder:
     run = evidence.create(folder, "c", "r", {})
     told = {}
     for name in {job.secret for job in task.jobs if job.method in (SERVE, DRIVE)}:
         pair = [job for job in task.jobs if job.secret == name]
-        told.update(_session(pair, meter, hosts, context, np.random.default_rng(seed)))
+        told.update(_session(pair, meter, hosts, np.random.default_rng(seed)))
     for job in task.jobs:
         where = f"raw/{task.id}/{job.endpoint}.{job.id}"
         data, files = told.get(job.id, ({}, {"counters.jsonl": _counters(task, meter, hosts)}))
@@ -72,67 +72,88 @@ def _counters(task: Task, meter: Meter, hosts: Hosts) -> bytes:
     return counters(seconds=40, step_bytes=round(offered / 8 / 10), **hosts.counts)
 
 
-def _session(
-    pair: Sequence[Job], meter: Meter, hosts: Hosts, context: Context, random: np.random.Generator
-) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
-    sender, receiver = (next(job for job in pair if job.args["sends"] is sends) for sends in (True, False))
-    start_ns, packets, arrived, octets, dropped = START_UNIX_NS, 0, 0, 0, 0
-    rows: list[Any] = []
-    sent_rows: list[Any] = []
-    told: list[dict[str, Any]] = []
-    heard: list[dict[str, Any]] = []
-    order = sender.args["overhead_bytes"]
-    for index, phase in enumerate(sender.args["phases"]):
-        size = phase["packet_bytes"]
-        scale = (size + order) / (size + meter.header_bytes)
-        found = min(meter.rate_bps * scale, phase.get("search", {}).get("most_bps", 1e18), hosts.most_bps)
-        aimed = float(phase.get("rate_bps", found * phase.get("times_found", 1.2)))
-        offered = min(aimed, hosts.most_bps)
-        one = {"name": phase["name"], "packet_bytes": size, "rate_bps": round(aimed), "first": packets}
-        one |= {"packets": 0, "started_ns": start_ns, "late_ns": 0, "shed": 0, "blocked": 0}
+@dataclass
+class _Session:
+    """What both ends note; their counts run on from phase to phase."""
+
+    meter: Meter
+    hosts: Hosts
+    overhead_bytes: int
+    random: np.random.Generator
+    now_ns: int = START_UNIX_NS
+    sent: int = 0
+    arrived: int = 0
+    octets: int = 0
+    dropped: int = 0
+    departures: list[Any] = field(default_factory=list)
+    arrivals: list[Any] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """By the sender, a phase each."""
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    """By the receiver, a phase each."""
+
+    def play(self, phase: Mapping[str, Any]) -> None:
+        size, seconds = phase["packet_bytes"], phase["seconds"]
+        scale = (size + self.overhead_bytes) / (size + self.meter.header_bytes)
+        aimed = self._aimed_bps(phase, scale)
+        offered = min(aimed, self.hosts.most_bps)
+        one = {"name": phase["name"], "packet_bytes": size, "rate_bps": round(aimed), "first": self.sent}
+        one |= {"packets": 0, "started_ns": self.now_ns, "late_ns": 0, "shed": 0, "blocked": 0}
         other: dict[str, Any] = {"packets": 0, "bytes": 0, "duplicates": 0, "reordered": 0}
         other |= {"first_ns": None, "last_ns": None}
+        self._depart(aimed)
         if aimed:
-            load = Load(offered / scale, size, phase["seconds"], stalls=hosts.stalls, keeps=hosts.transmits)
-            seen = through(meter, load, random)
-            kept, lost = _kept(seen, hosts.drops, random)
-            size_counted = size + meter.header_bytes
-            number = seen.batches.offered // size_counted
-            t_ns = seen.batches.t_ns - OFFSET_NS + start_ns + 77_000_000
-            columns = zip(
-                t_ns.tolist(), kept.tolist(), number.tolist(), seen.delay_ns.tolist(), lost.tolist(), strict=True
-            )
-            for t, came, highest, delay, drop in columns:
-                row = (
-                    t,
-                    index,
-                    arrived + came,
-                    octets + came * size,
-                    packets + highest,
-                    delay - OFFSET_NS + 77_000_000,
-                    dropped + drop,
-                )
-                rows.append(row)
-            one |= {"packets": seen.sent, "shed": round((aimed - offered) / 8 / (size + order) * phase["seconds"])}
-            one |= {"late_ns": 3_000_000 * (aimed > offered)}
-            other |= {"packets": int(kept[-1]), "bytes": int(kept[-1]) * size}
-            other |= {"first_ns": int(t_ns[0]) - 100_000, "last_ns": int(t_ns[-1])}
-            packets, arrived, octets = packets + seen.sent, arrived + int(kept[-1]), octets + int(kept[-1]) * size
-            dropped += int(lost[-1])
-        sent_rows += [(start_ns, index, one["first"], round(aimed))]
-        start_ns += round(phase["seconds"] * 1e9)
-        one["ended_ns"] = start_ns
-        sent_rows += [(start_ns, index, packets, round(aimed))]
-        start_ns += GAP_NS
-        told.append(one)
-        heard.append(other)
-    sent = {"role": "sender", "phases": told, "search": _search(meter), "rtt_ns": 2_000_000, "cpu_ns": 1}
-    came = {"role": "receiver", "phases": heard, "drops": dropped, "unread": 0, "cpu_ns": 1}
-    left = {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), sent_rows)}
-    columns_came = ("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops")
+            load = Load(offered / scale, size, seconds, stalls=self.hosts.stalls, keeps=self.hosts.transmits)
+            seen = through(self.meter, load, self.random)
+            other |= self._arrive(seen, size)
+            shed = round((aimed - offered) / 8 / (size + self.overhead_bytes) * seconds)
+            one |= {"packets": seen.sent, "shed": shed, "late_ns": 3_000_000 * (aimed > offered)}
+            self.sent += seen.sent
+        self.now_ns += round(seconds * 1e9)
+        self._depart(aimed)
+        self.told.append({**one, "ended_ns": self.now_ns})
+        self.heard.append(other)
+        self.now_ns += GAP_NS
+
+    def _aimed_bps(self, phase: Mapping[str, Any], scale: float) -> float:
+        """At the ordered layer, of which the meter counts ``scale`` less."""
+        most = phase.get("search", {}).get("most_bps", 1e18)
+        found = min(self.meter.rate_bps * scale, most, self.hosts.most_bps)
+        return float(phase.get("rate_bps", found * phase.get("times_found", 1.2)))
+
+    def _depart(self, aimed_bps: float) -> None:
+        self.departures.append((self.now_ns, len(self.told), self.sent, round(aimed_bps)))
+
+    def _arrive(self, seen: Seen, size: int) -> dict[str, Any]:
+        """What the receiver notes of each batch; returns what it tells of the phase."""
+        kept, lost = _kept(seen, self.hosts.drops, self.random)
+        highest = seen.batches.offered // (size + self.meter.header_bytes)
+        t_ns = seen.batches.t_ns - OFFSET_NS + self.now_ns + APART_NS
+        delay_ns = seen.delay_ns - OFFSET_NS + APART_NS
+        came, index = self.arrived + kept, len(self.told)
+        octets, sent, dropped = self.octets + kept * size, self.sent + highest, self.dropped + lost
+        for t, *counts in zip(*(each.tolist() for each in (t_ns, came, octets, sent, delay_ns, dropped)), strict=True):
+            self.arrivals.append((t, index, *counts))
+        self.arrived, self.octets, self.dropped = int(came[-1]), int(octets[-1]), int(dropped[-1])
+        first_ns, last_ns = int(t_ns[0]) - 100_000, int(t_ns[-1])
+        return {"packets": int(kept[-1]), "bytes": int(kept[-1]) * size, "first_ns": first_ns, "last_ns": last_ns}
+
+
+def _session(
+    pair: Sequence[Job], meter: Meter, hosts: Hosts, random: np.random.Generator
+) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
+    """By job: its result, and its files."""
+    sender, receiver = (next(job for job in pair if job.args["sends"] is sends) for sends in (True, False))
+    session = _Session(meter, hosts, sender.args["overhead_bytes"], random)
+    for phase in sender.args["phases"]:
+        session.play(phase)
+    sent = {"role": "sender", "phases": session.told, "search": _search(meter), "rtt_ns": 2_000_000, "cpu_ns": 1}
+    came = {"role": "receiver", "phases": session.heard, "drops": session.dropped, "unread": 0, "cpu_ns": 1}
+    left = {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), session.departures)}
+    columns = ("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops")
     return {
         sender.id: ({**sent, "ended": "by itself"}, left),
-        receiver.id: ({**came, "ended": "by itself"}, {"arrivals.jsonl": _lines(columns_came, rows)}),
+        receiver.id: ({**came, "ended": "by itself"}, {"arrivals.jsonl": _lines(columns, session.arrivals)}),
     }
 
 

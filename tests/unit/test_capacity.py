@@ -116,7 +116,7 @@ def test_nothing_is_offered_beyond_what_was_allowed(measure: str) -> None:
 def test_what_a_session_left_is_read_back(tmp_path: Path) -> None:
     """Counts, phases and losses of both ends, by phase."""
     task = one_way("capacity", CONTEXT_100)
-    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts(), CONTEXT_100)
+    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts())
     (session,) = load_session.sessions(task, run.files(task.id))
     hold = session.named("hold")
     assert hold is not None
@@ -148,7 +148,7 @@ def _spoil(line: str) -> str:
 def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, change: Any, words: str) -> None:
     """Whatever a host left in place of its files, there is a sentence and no traceback."""
     task = one_way("capacity", CONTEXT_100)
-    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts(), CONTEXT_100)
+    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts())
     (path,) = (run.path / "raw").glob(f"*/*/{name}")
     path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
     with pytest.raises(ToolFailed, match=words):
@@ -159,7 +159,7 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, change: Any, w
 def test_a_broken_result_is_one_sentence(tmp_path: Path, data: Any) -> None:
     """The same for a result."""
     task = one_way("capacity", CONTEXT_100)
-    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts(), CONTEXT_100)
+    run = left(tmp_path, task, Meter(100 * MBIT, **POLICER), Hosts())
     path = next((run.path / "raw").glob("*/*load-client*/result.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "data": data}))
     with pytest.raises(ToolFailed, match=CONTEXT.a.name):
