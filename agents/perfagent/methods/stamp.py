@@ -18,7 +18,7 @@ from perfagent.jobs import Job
 from perfagent.reflector import Reflector
 from perfagent.sender import PRIORITY, Sender
 from perfagent.signing import UNSIGNED, form_of
-from perfagent.stamp.packet import OPEN
+from perfagent.stamp.packet import OPEN, Form
 from perfagent.stamp.reflecting import Reflecting
 from perfagent.stamp.sending import Stream
 from perfagent.watchman import Watchman
@@ -97,17 +97,31 @@ def send(
         tlv_key=tlv_key,
         turns=turns,
     )
-    with ExitStack() as stack:
-        stack.enter_context(told)
+    drawn: dict[str, Any] = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
+    if every is not None:
+        drawn["every"] = every
+    return _played(job, stream, form, told, source, dscps, drawn, None if guard is None else _limits(guard))
+
+
+def _played(
+    job: Job,
+    stream: Stream,
+    form: Form,
+    told: ClockWord,
+    source: str,
+    dscps: tuple[int, ...],
+    drawn: dict[str, Any],
+    limits: Limits | None,
+) -> dict[str, Any]:
+    """The stream through a socket for each DSCP, watched where there are ``limits``: what is to be said at its end.
+    ``drawn``: what its schedule is drawn by."""
+    turns = stream.turns
+    watchman = None if limits is None else Watchman(job, limits)
+    with told, ExitStack() as stack:
         socks = [stack.enter_context(_bound(source, each)) for each in dscps]
-        watchman = None if guard is None else Watchman(job, _limits(guard))
         sender = Sender(job, socks, stream, form, lambda seq: turns[seq % len(turns)], told.word, watchman)
         stack.enter_context(closing(sender))
-        drawn: dict[str, Any] = {"pattern": pattern, "interval_ns": interval_ns, "count": count, "seed": seed}
-        data = sender.play(
-            drawn if every is None else {**drawn, "every": every},
-            patience_ns=interval_ns * len(dscps) * min(every or [1]),
-        )
+        data = sender.play(drawn, patience_ns=stream.interval_ns * len(dscps) * min(drawn.get("every", [1])))
     return data if watchman is None else _watched(data, watchman)
 
 
