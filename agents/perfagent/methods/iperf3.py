@@ -120,8 +120,7 @@ def drive(
         *("-i", f"{interval_s:g}", "-t", _whole("duration_s + omit_s", duration_s + omit_s), "-P", str(streams)),
         *("--connect-timeout", str(_CONNECT_MS)),
         *load_options(udp=udp, rate_bps=rate_bps, streams=streams, burst=burst, features=program.features),
-        *(["-R"] if reverse else []),
-        *(["--bidir"] if bidir else []),
+        *(flag for flag, wanted in (("-R", reverse), ("--bidir", bidir), ("-Z", zerocopy)) if wanted),
         *_option("-l", length if length or udp else block_bytes(granted)),
         *_option("-w", granted),
         *_option("-C", congestion),
@@ -129,7 +128,6 @@ def drive(
         *_option("-M", mss),
         *_option("-A", affinity),
         *_option("--fq-rate", pacing_bps and pacing_bps // streams),
-        *(["-Z"] if zerocopy else []),
     ]
     account = _run(job, program, argv, receive_buffer_bytes, duration_s + omit_s + _GRACE_S, clamps)
     return {**account, "window": {**filled, "got_bytes": granted}} if filled else account
