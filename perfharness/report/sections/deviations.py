@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from perfharness.model import Measurement, Status, Verdict
+from perfharness.model import Finding, Measurement, Status, Verdict
 from perfharness.report import words
 from perfharness.report.blocks import Block, Cell, Points, Row, Section, Sub, Table, absent
-from perfharness.report.dossier import Dossier
+from perfharness.report.checklist import is_declared
+from perfharness.report.dossier import OF_MANY, Dossier
 from perfharness.report.words import VERDICTS
 
 
@@ -73,21 +74,39 @@ def _not_measured(dossier: Dossier) -> tuple[Block, ...]:
         return absent("Nothing was measured.")
     if not rows:
         return absent("Everything that the scenario asked for was measured.")
-    return (
-        Table(
-            columns=("Row", "What", "Verdict", "Why"),
-            widths=(12, 32, 17, 39),
-            rows=tuple(
-                Row(
-                    (
-                        Cell(" ".join(row.checklist), kind="id"),
-                        Cell(words.metric(row.metric, row.statistic), dossier.where(row), "head"),
-                        Cell("", verdict=row.verdict),
-                        Cell(row.reason or "no reason was recorded"),
-                    ),
-                    tone=VERDICTS[row.verdict].tone,
-                )
-                for row in rows
-            ),
+    widths = (12, 32, 17, 39)
+    return (Table(("Row", "What", "Verdict", "Why"), tuple(_row(dossier, same) for same in _alike(rows)), widths),)
+
+
+def _alike(rows: Iterable[Finding]) -> Iterable[list[Finding]]:
+    """Figures of one kind that were not measured for one reason: they share a row."""
+    groups: dict[tuple[Verdict, str, str], list[Finding]] = {}
+    for row in rows:
+        groups.setdefault((row.verdict, row.metric.partition(".")[0], row.reason), []).append(row)
+    return groups.values()
+
+
+def _row(dossier: Dossier, alike: Sequence[Finding]) -> Row:
+    first = alike[0]
+    checklist = dict.fromkeys(name for row in alike for name in row.checklist)
+    where = dict.fromkeys(filter(None, map(dossier.where, alike)))
+    return Row(
+        (
+            Cell(" ".join(checklist), kind="id"),
+            Cell(_figures(alike), "; ".join(where), "head"),
+            Cell("", verdict=first.verdict),
+            Cell(first.reason or "no reason was recorded"),
         ),
+        tone=VERDICTS[first.verdict].tone,
+    )
+
+
+def _figures(alike: Sequence[Finding]) -> str:
+    """``Policer or shaper: kind, layer; Metered rate``: the statistics where the metric alone does not say what."""
+    told: dict[str, dict[str, None]] = {}
+    for row in alike:
+        told.setdefault(words.metric(row.metric, row.statistic), {})[row.statistic.replace("_", " ")] = None
+    own = alike[0].metric in OF_MANY and not is_declared(alike[0])
+    return "; ".join(
+        f"{name}: {', '.join(statistics)}" if own or len(statistics) > 1 else name for name, statistics in told.items()
     )
