@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from perfharness.analysis.capacity import headers_bytes
+from perfharness.analysis.capacity import convert, headers_bytes
 from perfharness.evidence import TaskFiles
 from perfharness.model import (
     Direction,
@@ -108,6 +108,11 @@ class Ends:
     def mtu(self) -> int:
         """The IP packet size that was ordered, bytes."""
         return self.circuit.objectives.pmtu or self.circuit.vbr_of((self.a.name, self.z.name)).mtu
+
+    def port_bps(self, payload_bytes: int) -> int:
+        """The port's speed, which L1 counts, as :attr:`layer` counts packets of so much UDP payload."""
+        size = payload_bytes + headers_bytes()
+        return round(convert(self.circuit.port.speed_bps, Layer.L1, self.layer, size, tagged=self.tagged))
 
     def scope(self, direction: Direction | None, **more: Any) -> Scope:
         return Scope(circuit=self.circuit.id, pair=self.pair, direction=direction, **more)

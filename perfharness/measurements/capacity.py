@@ -118,7 +118,7 @@ class Capacity:
 
 def most_bps(params_most: int | None, packet_bytes: int, context: Context) -> int:
     """The search's ceiling at the ordered layer. Raises ``wrong`` where that is beyond the port."""
-    port = port_bps(packet_bytes, context)
+    port = context.port_bps(packet_bytes)
     if params_most is not None and params_most > max(port, context.committed_bps):
         said = f"A port of {rate_text(context.circuit.port.speed_bps)} cannot be offered {rate_text(params_most)}."
         raise wrong(said, "Write `most: port`, or less.", at=("most",))
@@ -126,15 +126,9 @@ def most_bps(params_most: int | None, packet_bytes: int, context: Context) -> in
     return params_most or max(port, context.committed_bps)
 
 
-def port_bps(packet_bytes: int, context: Context) -> int:
-    """The port's speed, which L1 counts, as the ordered layer counts packets of this payload."""
-    size = packet_bytes + headers_bytes()
-    return round(convert(context.circuit.port.speed_bps, Layer.L1, context.layer, size, tagged=context.tagged))
-
-
 def overload_times(packet_bytes: int, context: Context) -> float:
     """How many times what was found is offered: below the port's speed, where the order leaves room for that."""
-    room = PORT_SHARE * port_bps(packet_bytes, context) / context.committed_bps
+    room = PORT_SHARE * context.port_bps(packet_bytes) / context.committed_bps
     return round(max(LEAST_OVER, min(OVER, room)), 3)
 
 
@@ -264,6 +258,7 @@ def named(held: Overload) -> str:
     """What set the limit, in words."""
     return {
         load_overload.CIRCUIT: f"the circuit, {kind_text(held)}",
+        load_overload.PORT: "the port",
         load_overload.SENDER: f"the CPU of {held.limit.host}",
         load_overload.RECEIVER: f"{held.limit.host}, which did not take in what reached it",
         load_overload.NIC: f"the network interface of {held.limit.host}",

@@ -55,10 +55,13 @@ KEPT_UP = 0.98
 """Share of the rate aimed at that a sender who keeps up offers."""
 CLEAN = 0.999
 """Share of packets that arrive where nothing is lost."""
+FULL = 0.99
+"""Share of the port's speed from which on it is full: nobody can offer more, whatever a host was asked for."""
 LOWER = 0.8
 """Steps of the search up to this share of what the circuit carries were no overload: what they lost, any load loses."""
 
-CIRCUIT, SENDER, RECEIVER, NIC, MOST, UNKNOWN = "circuit", "sender-cpu", "receiver-cpu", "nic", "most", "unknown"
+CIRCUIT, PORT, MOST, UNKNOWN = "circuit", "port", "most", "unknown"
+SENDER, RECEIVER, NIC = "sender-cpu", "receiver-cpu", "nic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Limit:
     """What kept the rate from being higher."""
 
     what: str
-    """``circuit``, ``sender-cpu``, ``receiver-cpu``, ``nic``, ``most`` or ``unknown``."""
+    """``circuit``, ``port``, ``sender-cpu``, ``receiver-cpu``, ``nic``, ``most`` or ``unknown``."""
     reasons: tuple[str, ...]
     host: str = ""
     """Whose fault it is, if a host's."""
@@ -237,6 +240,9 @@ def _limit(found: Overload, session: Session, context: Context, lost: int, by_se
     if found.proven and 2 * own <= lost:
         said = f"{offered} were offered and {rate(found.rate_bps)} arrived"
         return Limit(CIRCUIT, (said, f"the hosts account for {_share(own, lost)} of what is missing"))
+    if found.rate_bps >= FULL * context.port_bps(phase.packet_bytes):
+        said = f"{rate(found.rate_bps)} arrived, and a port of {rate(context.circuit.port.speed_bps)} takes in no more"
+        return Limit(PORT, (said,))
     if 2 * by_receiver > lost > 0 and found.rate_bps < CLEAN * found.offered_bps:
         said = f"it may have dropped {by_receiver:,} of the {lost:,} packets that are missing ({session.way.value})"
         return Limit(RECEIVER, (said,), receiver)

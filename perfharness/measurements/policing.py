@@ -28,7 +28,6 @@ from perfharness.measurements.capacity import (
     load_task,
     most_bps,
     overload_times,
-    port_bps,
     search_phase,
 )
 from perfharness.measurements.load_session import Session
@@ -83,7 +82,7 @@ class Policing:
         large, small = sizes(context)
         most = held_bps(params.most_bps, large, context)
         yields = dict.fromkeys(self.statistics, (way,))
-        if port_bps(large, context) < ROOM * context.committed_bps:
+        if context.port_bps(large) < ROOM * context.committed_bps:
             scope = context.scope(way, load="udp")
             return Task(f"{step}-{way.value}", step, self.name, scope, jobs=(), duration_s=0.0, yields=yields)
         phases = _phases(params, context, large, small)

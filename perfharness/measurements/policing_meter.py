@@ -12,7 +12,7 @@ from perfharness.analysis.overload import Batches
 from perfharness.analysis.policing import Accepted, Metered, Train
 from perfharness.measurements import load_session
 from perfharness.measurements.base import Context
-from perfharness.measurements.capacity import PORT_SHARE, kind, port_bps
+from perfharness.measurements.capacity import PORT_SHARE, kind
 from perfharness.measurements.load_overload import Overload
 from perfharness.measurements.load_session import Phase, Session
 from perfharness.model import Interval, Layer
@@ -59,7 +59,7 @@ def meter(session: Session, large: Overload, small: Overload | str, long: Overlo
     saved = 0.0 if bucket is None else bucket[1].lo
     header = None if other is None else policing.metered(*(_accepted(each, session, saved) for each in (large, other)))
     # From rest: the clocks have hardly drifted between the first packets and the queue's end.
-    port = PORT_SHARE * port_bps(large.phase.packet_bytes, context) + 1
+    port = PORT_SHARE * context.port_bps(large.phase.packet_bytes) + 1
     told = long if isinstance(long, Overload) and long.proven else large
     return Meter(
         large=large,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ MBIT = 1_000_000
 TAGGED_L2 = 46
 """What the lab's order counts for a packet beside its payload."""
 CONTEXT_100 = ordered(100 * MBIT)
+CIRCUIT_100 = CONTEXT_100.circuit
 ENOUGH = Criterion("capacity.sustained", "mean", ">=", 99.5 * MBIT, "bit/s", "test", layer=Layer.L2)
 POLICER = {"bucket_bytes": 500_000, "header_bytes": TAGGED_L2}
 SHAPER = {"bucket_bytes": 64_000, "queue_ns": 50e6, "header_bytes": TAGGED_L2}
@@ -61,6 +63,20 @@ def test_a_slow_host_fails_no_circuit(tmp_path: Path, hosts: Hosts, limit: str, 
     assert got is Verdict.INCONCLUSIVE
     assert facts["limited_by"]["what"] == limit
     assert words in why
+
+
+@pytest.mark.parametrize(("carried", "wanted"), [(100, Verdict.PASS), (98.5, Verdict.INCONCLUSIVE)])
+def test_no_host_is_blamed_for_a_port_that_is_full(tmp_path: Path, carried: float, wanted: Verdict) -> None:
+    """The order is the port's own speed: more than that nobody could offer, whatever was aimed at."""
+    port = CIRCUIT_100.port.model_copy(update={"speed_bps": 100 * MBIT})
+    context = replace(CONTEXT_100, circuit=CIRCUIT_100.model_copy(update={"port": port}))
+    hosts = Hosts(most_bps=carried * MBIT)
+    found = measured(tmp_path, one_way("capacity", context), Meter(120 * MBIT, **POLICER), hosts, context)
+    seen = find(found, "capacity.sustained", "mean", Direction.A_Z)
+    got, why = decide(seen, ENOUGH, found.fitness)
+    assert got is wanted
+    assert "Limited by the port: " in why and "arrived, and a port of 100 Mbit/s takes in no more." in why
+    assert all(host.fit for host in found.fitness)
 
 
 def test_drops_of_the_receiver_beside_an_overload_only_widen_it(tmp_path: Path) -> None:

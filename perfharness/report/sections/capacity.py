@@ -26,6 +26,7 @@ METER_LEGEND = (
 )
 LIMITS = {
     "circuit": "circuit",
+    "port": "speed of the port",
     "sender-cpu": "CPU of the sender",
     "receiver-cpu": "receiving host",
     "nic": "interface of the sender",
