@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from perfharness.measurements import REGISTRY
 from perfharness.model import Run, Verdict
 from perfharness.order.circuit import load_circuit
 from perfharness.report import blocks, dossier, html
 from perfharness.report.checklist import CHECKLIST
 from perfharness.report.sections import SECTIONS
+from perfharness.report.sections.methods import METHODS
 from tests.unit import run_builder
 
 RUNS = {
@@ -225,6 +227,11 @@ def test_every_section_is_there_even_without_data(name: str) -> None:
     """A section without data says so in a line and is never silently absent."""
     tags = _Page(_rendered(name)).tags
     assert sum(tag == "section" for tag, _ in tags) == len(SECTIONS)
+
+
+def test_the_reader_is_told_how_each_measurement_is_made() -> None:
+    """None that can be asked for lacks its description."""
+    assert set(METHODS) == set(REGISTRY)
 
 
 def test_a_page_in_a_folder_of_its_own_finds_the_evidence() -> None:
