@@ -172,6 +172,7 @@ def test_lost_packets_are_no_cause_by_their_delay() -> None:
     found = (
         replace(finding("path", True, Verdict.PASS, task="path"), scope=idle),
         replace(finding("loss", 1.0, Verdict.FAIL), scope=idle),
+        replace(finding("loss", 0.0, Verdict.PASS), scope=replace(idle, direction=Direction.Z_A)),
         replace(finding("delay.rtt", math.inf, Verdict.FAIL), scope=replace(idle, direction=Direction.ROUND_TRIP)),
     )
     (said,) = diagnose(found, [measured()])
