@@ -9,6 +9,8 @@ from perfharness.judge.material import NOT_NARROWED, failed, other_classes, wher
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 ROUTE = "Compare the hops both ways with the ordered route and ask the carrier for the path in use."
+COUNTERS = "Ask the carrier for the interface counters over the same window, and judge the loss of this step as well."
+OF_THOSE_THAT_CAME = "A lost packet is late for ever: that those which arrived were late is not said by this."
 SEVERAL_WAYS = (
     "Ask the carrier whether packets of one flow take several ways or are sent twice for protection; look at link "
     "groups of your own first."
@@ -22,20 +24,21 @@ CAUSES = {
 
 
 def above_objective(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
-    """Packets that arrive take longer, or vary more, than was ordered."""
+    """Packets that arrive take longer, or vary more, than was ordered; or so many are lost that there is no delay."""
     lossy = {loss.task for loss in failed(findings, "loss")}
     for cause, finding in ((cause, each) for metric, cause in CAUSES.items() for each in failed(findings, metric)):
         if finding.value == math.inf and finding.task in lossy:
             continue  # the packets that were lost are late for ever: the loss has its own cause
+        lost = finding.value == math.inf and (finding.interval is None or finding.interval.lo == math.inf)
         yield Diagnosis(
-            cause=cause,
+            cause="unattributed-loss" if lost else cause,
             certainty="proven",
             segment=Segment.BETWEEN,
             owner="carrier",
             because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED, *((OF_THOSE_THAT_CAME,) if lost else ())),
             checklist=finding.checklist,
-            next=ROUTE,
+            next=COUNTERS if lost else ROUTE,
             findings=(finding.id,),
         )
 

@@ -11,6 +11,7 @@ from perfharness.judge.diagnosis import diagnose
 from perfharness.model import (
     Direction,
     Finding,
+    Interval,
     LedgerRow,
     Measurement,
     Scope,
@@ -177,3 +178,14 @@ def test_lost_packets_are_no_cause_by_their_delay() -> None:
     )
     (said,) = diagnose(found, [measured()])
     assert (said.cause, said.owner) == ("loss-one-way", "carrier")
+
+
+@pytest.mark.parametrize(
+    ("least", "cause"), [(math.inf, "unattributed-loss"), (6e7, "delay-above-objective")], ids=["lost", "late too"]
+)
+def test_a_delay_without_a_value_tells_of_loss(least: float, cause: str) -> None:
+    """Where the loss was allowed or not judged: packets are late only where some that arrived were."""
+    trip = replace(SCOPE, load="idle", direction=Direction.ROUND_TRIP)
+    late = finding("delay.rtt", math.inf, Verdict.FAIL, interval=Interval(least, math.inf, 0.95, "one", "test"))
+    found = (replace(late, scope=trip), replace(finding("loss", 0.02, Verdict.PASS), scope=replace(SCOPE, load="idle")))
+    assert causes(found, measured()) == {cause}
