@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from perfharness.judge.ceiling import proven
@@ -87,7 +88,8 @@ def _can(finding: Finding, measurements: Sequence[Measurement]) -> bool:
 
 
 def _delay_rise(findings: Sequence[Finding], of: Finding) -> float | None:
-    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest."""
+    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest; None where
+    one of them is not known."""
 
     def median(metric: str, beside: tuple[str, str] | None) -> float | None:
         values = [
@@ -98,7 +100,8 @@ def _delay_rise(findings: Sequence[Finding], of: Finding) -> float | None:
             and set(finding.scope.pairs) <= set(of.scope.pairs)
             and beside in (None, (finding.task, finding.scope.load))
         ]
-        known = [value for value in values if isinstance(value, int | float)]
+        # Where half of the probes are lost their median tells of no queue.
+        known = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
         return max(known) if known and len(of.scope.pairs) > 1 else next(iter(known), None)
 
     loaded, idle = median("delay.loaded", (of.task, of.scope.load)), median("delay.rtt", None)

@@ -65,6 +65,17 @@ def test_a_circuit_that_loses_without_a_load_need_not_be_policed() -> None:
         assert any("without a load as well" in against for against in said.against) is told
 
 
+def test_a_median_of_lost_probes_is_no_queue() -> None:
+    """Cut to less than half of the load most probes are lost as well: that their median is infinite is no shaper's."""
+    idle = replace(finding("delay.rtt", 1e6, Verdict.PASS, task="latency"), scope=replace(SCOPE, load="idle"))
+    loaded = finding("delay.loaded", math.inf, Verdict.NOT_APPLICABLE)
+    medians = tuple(replace(each, statistic="p50") for each in (idle, loaded))
+    slow = replace(finding("throughput.udp", 4e8, Verdict.FAIL), operator=">=")
+    (said,) = diagnose((slow, *medians), [measured()])
+    assert (said.cause, said.certainty) == ("policed-below-order", "possible")
+    assert "There is no delay figure under load" in said.because[1]
+
+
 def test_half_of_the_missing_packets_are_a_cause_beside_the_other() -> None:
     """Both the host and the circuit lost 20,000: both are named, with the numbers."""
     found = (
