@@ -120,17 +120,19 @@ def _judged(
             continue
         verdict, reason = decide(observation, criterion, measurement.fitness)
         if verdict in (Verdict.FAIL, Verdict.WARN) or (verdict is Verdict.INCONCLUSIVE and nothing_came(observation)):
-            excuses = _excuses(observation, measurement, run)
+            excuses = _excuses(observation, criterion, measurement, run)
             verdict, reason = decide(observation, criterion, (*measurement.fitness, *excuses))
         yield _finding(observation, measurement, verdict, reason, criterion)
 
 
-def _excuses(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> list[Fitness]:
+def _excuses(
+    observation: Observation, criterion: Criterion, measurement: Measurement, run: Sequence[Measurement]
+) -> list[Fitness]:
     """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
     load what the hosts are and can do, e.g. a slow interface, and what an even load found; for probes of which none
     came a packet filter."""
     found = list(swallowed(measurement, run)) if nothing_came(observation) else []
-    found += limited(observation.metric, observation.scope.direction, measurement, run)
+    found += limited(observation, criterion.threshold, measurement, run)
     found += bursts(observation, measurement, run)
     if observation.scope.load != "idle":
         pairs = measurement.task.scope.pairs

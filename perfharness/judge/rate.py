@@ -74,7 +74,7 @@ def metered_below_order(findings: Sequence[Finding], measurements: Sequence[Meas
                 f"{where(finding)}: {finding.reason}",
                 *(f"It {meter['sentence']}." for meter in meters if meter["sentence"]),
             ),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
             findings=(finding.id,),
@@ -84,12 +84,12 @@ def metered_below_order(findings: Sequence[Finding], measurements: Sequence[Meas
 def _can(finding: Finding, measurements: Sequence[Measurement]) -> bool:
     """Both ends are proven to do by themselves what this load asked of them."""
     item = next((item for item in measurements if item.task.id == finding.task), None)
-    return item is not None and proven(finding.scope.direction, item, measurements)
+    return item is not None and proven(finding, item, measurements)
 
 
 def _delay_rise(findings: Sequence[Finding], of: Finding) -> float | None:
-    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest; None where
-    one of them is not known."""
+    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest. None
+    where one of them is not known."""
 
     def median(metric: str, beside: tuple[str, str] | None) -> float | None:
         values = [
