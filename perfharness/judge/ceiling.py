@@ -56,15 +56,19 @@ def needed_bps(seen: Observation | Finding, required: object, measurement: Measu
 
     A search offers whatever it can: of it no more is asked than is required. The services of one step share its hosts.
     """
-    task, way, load = measurement.task, seen.scope.direction, seen.scope.load
     if seen.metric == "capacity.sustained":
         return float(required) if isinstance(required, int | float) else None
-    if seen.metric not in EXCUSED:
-        return None
-    if load.startswith("udp"):
-        return float(task.load_bps)
-    steps = measurement.facts.get("steps", ())
-    return sum(each["intended_bps"] for each in steps if (each["direction"], each["load"]) == (way, load)) or None
+    return offered_bps(seen.scope, measurement) if seen.metric in EXCUSED else None
+
+
+def offered_bps(scope: Scope, measurement: Measurement) -> float | None:
+    """The paced load under which a figure was taken, in its direction; bit/s at the ordered layer. None without one."""
+    if scope.load.startswith("udp"):
+        return float(measurement.task.load_bps)
+    both = scope.direction is Direction.ROUND_TRIP
+    told = [each for each in measurement.facts.get("steps", ()) if each["load"] == scope.load]
+    ways = {each["direction"] for each in told if both or each["direction"] == scope.direction}
+    return max((sum(each["intended_bps"] for each in told if each["direction"] == way) for way in ways), default=None)
 
 
 def limited(

@@ -15,6 +15,7 @@ from perfharness.judge.bursts import bursts
 from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
 from perfharness.judge.filtered import nothing_came, swallowed
+from perfharness.judge.unsaid import read_kindly
 from perfharness.judge.verdict import decide
 from perfharness.model import (
     Criterion,
@@ -118,6 +119,7 @@ def _judged(
         if by is None:
             yield _finding(observation, measurement, Verdict.NOT_APPLICABLE, NO_LONGER, criterion)
             continue
+        observation = read_kindly(observation, criterion, measurement, orders[0])
         verdict, reason = decide(observation, criterion, measurement.fitness)
         if verdict in (Verdict.FAIL, Verdict.WARN) or (verdict is Verdict.INCONCLUSIVE and nothing_came(observation)):
             excuses = _excuses(observation, criterion, measurement, run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import pytest
+
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.model import (
     Direction,
@@ -186,6 +188,35 @@ def test_a_rate_is_judged_at_the_layer_of_the_order() -> None:
         for seen in (rate, replace(rate, layer=Layer.L2))
     ]
     assert [finding.verdict for finding in verdicts] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+
+
+@pytest.mark.parametrize(
+    ("layer", "rate", "lost", "verdicts"),
+    [
+        (None, 0.984e9, 0.016, [Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]),
+        ("L2", 0.984e9, 0.016, [Verdict.FAIL, Verdict.FAIL]),
+        (None, 0.95e9, 0.05, [Verdict.FAIL, Verdict.FAIL]),
+        (None, 1.0e9, 0.0, [Verdict.PASS, Verdict.PASS]),
+    ],
+)
+def test_a_layer_that_the_order_does_not_say_fails_no_circuit(
+    layer: str | None, rate: float, lost: float, verdicts: list[Verdict]
+) -> None:
+    """A port of 1 Gbit/s brings 984 Mbit/s at L2 and loses the rest of what is offered there: if L1 was ordered it is
+    well. What falls short by that reading too fails."""
+    circuit = lab(rate_layer=layer)
+    task = tasks("udp")[0]
+    scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
+    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    seen = (
+        Observation("throughput.udp", "mean", scope, "bit/s", rate, 10, Interval(rate, rate, **exact), Layer.L2),
+        Observation("loss", "ratio", scope, "1", lost, 10**6, Interval(lost * 0.99, lost * 1.01, **exact)),
+    )
+    found = judge(circuit, smoke(), [Measurement(task, Status.COMPLETED, observations=seen)], (), TODAY, {}, circuit)
+    by_metric = {each.metric: each for each in found if each.task and each.scope.direction is Direction.A_Z}
+    assert [by_metric[each.metric].verdict for each in seen] == verdicts
+    for each in by_metric.values():
+        assert ("does not say which bits" in each.reason) is (each.verdict is Verdict.INCONCLUSIVE)
 
 
 def test_a_requirement_that_no_task_can_answer_does_not_vanish() -> None:
