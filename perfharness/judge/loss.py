@@ -30,7 +30,7 @@ APART = 0.2
 """How far the chance that a loss is followed by another must be above the chance of any loss, for bursts."""
 MOST_DAMAGED = 0.5
 """Share of the missing packets that arrived damaged, from which on that is what happens to them."""
-OPPOSITE = {Direction.A_Z: Direction.Z_A, Direction.Z_A: Direction.A_Z}
+OPPOSITE: Mapping[Direction | None, Direction] = {Direction.A_Z: Direction.Z_A, Direction.Z_A: Direction.A_Z}
 
 
 def ce_drop(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
