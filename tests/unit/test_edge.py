@@ -157,6 +157,16 @@ def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
     assert run.causes["link-flap"].certainty == "proven"
 
 
+@pytest.mark.parametrize(("damaged", "verdict"), [(0, "PASS"), (1, "INCONCLUSIVE"), (2, "INCONCLUSIVE"), (5, "WARN")])
+def test_a_single_damaged_frame_fails_no_port(tmp_path: Path, damaged: int, verdict: str) -> None:
+    """Of half a million one is twice what is allowed, and any port damages one now and then; five are no chance."""
+    first, then = Router(), Router()
+    first.outputs["netlink"] = netlink(counters={"rx_packets": 0, "rx_crc_errors": 0})
+    then.outputs["netlink"] = netlink(counters={"rx_packets": 500_000, "rx_crc_errors": damaged})
+    run = Judged(tmp_path, first, then)
+    assert run.verdict("portspec.errors", "edge-after") == verdict
+
+
 # --- BGP --------------------------------------------------------------------------------------------
 
 
