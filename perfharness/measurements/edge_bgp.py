@@ -136,7 +136,7 @@ def _flaps(plan: Plan, now: Reading, before: Reading | None, why: str) -> tuple[
     if session is None:
         return None, why
     if before is None or first is None:
-        return None, "One reading tells of no flap: this is the first step that reads it."
+        return None, "One reading tells of no flap: this is the first, or the first since the run cut the circuit."
     was, is_ = first.state == ESTABLISHED, session.state == ESTABLISHED
     if session.established is not None and first.established is not None and session.established >= first.established:
         down = session.established - first.established + was - is_
