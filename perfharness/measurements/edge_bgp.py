@@ -172,9 +172,10 @@ def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[st
 
 
 def _covered(prefix: Net, actual: Sequence[Net]) -> bool:
-    """By itself, or by parts that make it whole."""
+    """By itself, by parts that make it whole, or by a wider one that is not over-broad: extra, but it routes it."""
     parts = [each for each in actual if _within(each, prefix)]
-    return prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
+    wider = any(_within(prefix, each) for each in actual if each.prefixlen > BROAD_BITS)
+    return wider or prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
 
 
 def _within(inner: Net, outer: Net) -> bool:

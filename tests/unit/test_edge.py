@@ -252,6 +252,19 @@ def test_parts_that_make_a_prefix_whole_are_as_good(tmp_path: Path) -> None:
     assert (run.verdict("bgp.missing"), run.verdict("bgp.extra")) == ("PASS", "PASS")
 
 
+def test_a_wider_prefix_routes_what_was_ordered(tmp_path: Path) -> None:
+    """A /15 for the /16 is other than planned and warns, but nothing is missing; a default route is no substitute."""
+    for name, wider, verdicts in (
+        ("wider", "192.168.0.0/15", ("PASS", "WARN")),
+        ("all", "0.0.0.0/0", ("FAIL", "PASS")),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        run = Judged(folder, Router().change("bgp-accepted", '"192.168.0.0/16": [', f'"{wider}": ['))
+        assert (run.verdict("bgp.missing"), run.verdict("bgp.extra")) == verdicts
+        assert ("bgp-prefix-missing" in run.causes) is (name == "all")
+
+
 def test_a_default_route_is_a_leak(tmp_path: Path) -> None:
     """EC-021 fails, in whichever direction; a prefix that is merely extra warns."""
     router = Router().change(
