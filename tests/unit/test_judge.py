@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from perfharness.judge.criteria import resolve
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.model import (
     Direction,
@@ -22,7 +23,7 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import CriterionSpec, Scenario, find_shipped, load_scenario
+from perfharness.order.scenario import METRICS, CriterionSpec, Scenario, find_shipped, load_scenario
 from perfharness.plan import make_plan
 
 TODAY = date(2027, 1, 1)
@@ -188,6 +189,14 @@ def test_a_rate_is_judged_at_the_layer_of_the_order() -> None:
         for seen in (rate, replace(rate, layer=Layer.L2))
     ]
     assert [finding.verdict for finding in verdicts] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+
+
+@pytest.mark.parametrize("metric", [metric for metric, unit in METRICS.items() if unit == "bit/s"])
+def test_every_rate_is_required_at_the_layer_of_the_order(metric: str) -> None:
+    """One that was required at none could never be decided."""
+    spec = CriterionSpec(metric=metric, statistic="mean", at_least="1Mbps", mandatory=False)
+    criterion = resolve(spec, lab(), lab().pairs[0], "smoke")
+    assert criterion is not None and criterion.layer is Layer.L2
 
 
 @pytest.mark.parametrize(

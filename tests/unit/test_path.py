@@ -122,6 +122,7 @@ def test_a_direction_whose_packets_arrive_is_reached_though_nothing_comes_back(t
     assert [verdict(found, "reachable", way) for way in (A_Z, Z_A)] == [Verdict.PASS, Verdict.FAIL]
     said = causes(found)
     assert set(said) == {"far-host-unreachable", "missing-return-route"}
+    assert "security group" not in " ".join(said["far-host-unreachable"].against)
     assert said["missing-return-route"].certainty == "possible"
     assert "what was sent a-z arrived" in said["far-host-unreachable"].because[0]
     assert "The last hop that answered is 10.10.0.1" in said["far-host-unreachable"].because[2]
@@ -165,6 +166,7 @@ def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     assert all(seen.evidence for seen in found.observations)
     assert verdict(found, "blocked", A_Z) is Verdict.FAIL
     assert set(causes(found)) == {"far-host-unreachable"}
+    assert "security group" in causes(found)["far-host-unreachable"].against[-1]  # which nobody saw, nor its absence
     assert "unreachable" in found.facts
 
 
