@@ -13,7 +13,7 @@ import pytest
 from perfharness import evidence
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.verdict import decide
-from perfharness.measurements import REGISTRY
+from perfharness.measurements import REGISTRY, path_ports
 from perfharness.model import Criterion, Diagnosis, Direction, Finding, Measurement, Segment, Task, Verdict
 from perfharness.order.circuit import Forbidden
 from tests.unit.job_files import CONTEXT
@@ -155,6 +155,19 @@ def test_a_host_that_is_there_no_more_has_no_route_to_blame(tmp_path: Path) -> N
     found = measured(tmp_path, refused, dead())
     assert set(causes(found)) == {"far-host-unreachable"}
     assert causes(found)["far-host-unreachable"].owner == "cloud"
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "wanted"),
+    [(5216, "open", Verdict.PASS), (5300, "open", Verdict.INCONCLUSIVE), (5300, "silent", Verdict.FAIL)],
+)
+def test_agreed_ports_that_were_not_tried_pass_nothing(last: int, state: str, wanted: Verdict) -> None:
+    """The matrix has room for 64: of a hundred that were agreed the others may be closed."""
+    host = CIRCUIT.endpoint("ecs-a").model_copy(update={"ports": [862, *range(5201, last + 1)]})
+    seen = path_ports.blocked(HERE.scope(A_Z), states(state, "open"), {}, host, "x")
+    found, why = decide(seen, Criterion("port", "blocked", "<=", 0, "", "test"), ())
+    assert found is wanted
+    assert ("Of 101 agreed ports only 64 were tried" in why) is (last == 5300)
 
 
 def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
