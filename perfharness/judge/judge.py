@@ -15,6 +15,7 @@ from perfharness.judge.bursts import bursts
 from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
 from perfharness.judge.filtered import nothing_came, swallowed
+from perfharness.judge.interface import full
 from perfharness.judge.unsaid import read_kindly
 from perfharness.judge.verdict import decide
 from perfharness.model import (
@@ -122,13 +123,17 @@ def _judged(
         observation = read_kindly(observation, criterion, measurement, orders[0])
         verdict, reason = decide(observation, criterion, measurement.fitness)
         if verdict in (Verdict.FAIL, Verdict.WARN) or (verdict is Verdict.INCONCLUSIVE and nothing_came(observation)):
-            excuses = _excuses(observation, criterion, measurement, run)
+            excuses = _excuses(observation, criterion, measurement, run, orders[0])
             verdict, reason = decide(observation, criterion, (*measurement.fitness, *excuses))
         yield _finding(observation, measurement, verdict, reason, criterion)
 
 
 def _excuses(
-    observation: Observation, criterion: Criterion, measurement: Measurement, run: Sequence[Measurement]
+    observation: Observation,
+    criterion: Criterion,
+    measurement: Measurement,
+    run: Sequence[Measurement],
+    circuit: Circuit,
 ) -> list[Fitness]:
     """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
     load what the hosts are and can do, e.g. a slow interface, and what an even load found; for probes of which none
@@ -136,6 +141,7 @@ def _excuses(
     found = list(swallowed(measurement, run)) if nothing_came(observation) else []
     found += limited(observation, criterion.threshold, measurement, run)
     found += bursts(observation, measurement, run)
+    found += full(observation, measurement, run, circuit)
     if observation.scope.load != "idle":
         pairs = measurement.task.scope.pairs
         hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pairs[0] in pairs)

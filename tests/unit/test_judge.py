@@ -276,6 +276,36 @@ def test_a_slow_interface_explains_a_failed_load_but_no_passed_one() -> None:
         assert ("its interface is slow" in finding.reason) is (verdict is Verdict.INCONCLUSIVE)
 
 
+@pytest.mark.parametrize(
+    ("speed", "rate", "lost", "wanted"),
+    [
+        (10**9, 0.984e9, 0.016, Verdict.INCONCLUSIVE),
+        (10**9, 0.9e9, 0.1, Verdict.FAIL),
+        (10**10, 0.984e9, 0.016, Verdict.FAIL),
+        (None, 0.984e9, 0.016, Verdict.FAIL),
+    ],
+    ids=["full", "not full", "wide", "not known"],
+)
+def test_a_receivers_full_interface_is_its_own(speed: int | None, rate: float, lost: float, wanted: Verdict) -> None:
+    """1 Gbit/s at L2 arrives, and a host's port of 1 Gbit/s takes 984 Mbit/s of it: its last link is not the circuit;
+    what leaves room in that port is."""
+    (host,), task, names = tasks("host"), tasks("udp")[0], ("onprem-a", "ecs-a")
+    facts = {names[0]: {"nic": {"speed_bps": 10**10}}, names[1]: {"nic": {"speed_bps": speed}}}
+    scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
+    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    seen = (
+        Observation(
+            "throughput.udp", "mean", scope, "bit/s", rate, 9, Interval(rate, rate, **exact), Layer.L2, hosts=names
+        ),
+        Observation("loss", "ratio", scope, "1", lost, 9**6, Interval(lost * 0.99, lost * 1.01, **exact), hosts=names),
+    )
+    fit = tuple(Fitness(name, task.id, True, ()) for name in names)
+    load = Measurement(task, Status.COMPLETED, observations=seen, fitness=fit)
+    found = findings(Measurement(host, Status.COMPLETED, facts=facts), load)
+    told = [each for each in found if each.task == task.id and each.operator and each.value is not None]
+    assert [each.verdict for each in told] == [wanted, wanted]
+
+
 def test_waivers_alone_accept_no_circuit() -> None:
     """A run whose every mandatory row was waived, measured or not, has shown nothing."""
     there, _ = tasks("pmtu")
