@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import product
 
+from perfharness.judge.background import busy
 from perfharness.judge.bursts import bursts
 from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
@@ -142,6 +143,7 @@ def _excuses(
     found += limited(observation, criterion.threshold, measurement, run)
     found += bursts(observation, measurement, run)
     found += full(observation, measurement, run, circuit)
+    found += busy(observation, criterion.threshold, measurement)
     if observation.scope.load != "idle":
         pairs = measurement.task.scope.pairs
         hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pairs[0] in pairs)
