@@ -11,6 +11,7 @@ from perfharness.judge.diagnosis import diagnose
 from perfharness.model import (
     Direction,
     Finding,
+    Fitness,
     Interval,
     LedgerRow,
     Measurement,
@@ -111,6 +112,15 @@ def test_drops_are_named_beside_a_round_trip_that_they_spoil(verdict: Verdict) -
     late = Finding("F", "delay.rtt", "p99", trip, "ns", 1.0, verdict, "late", operator="<=", threshold=2, task="udp")
     found = (finding("loss", 0.0, Verdict.PASS, threshold=None), late)
     assert "host-receive-buffer" in causes(found, measured(drops(20)))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"), [("its CPU did not keep up", True), ("its socket took no more 90 times", False)]
+)
+def test_a_sender_whose_interface_was_full_lacks_no_cpu(more: str, named: bool) -> None:
+    """It offered less than it should, which by itself says nothing of its CPU."""
+    fitness = Fitness("a", "udp", False, ("it offered 900 Mbit/s where 1.25 Gbit/s were aimed at", more))
+    assert ("host-cpu" in causes((), replace(measured(), fitness=(fitness,)))) is named
 
 
 def test_drops_of_another_task_or_direction_do_not_matter() -> None:
