@@ -117,7 +117,9 @@ def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tup
     for flow in stream.flows:
         phases: dict[str, list[Outage]] = {BEFORE: [], CUT: [], BACK: []}
         for each in outage.find(flow.t_ns, flow.lost, least):
-            place = int(np.searchsorted(edges_ns, _utc(flow, each.begin_ns[1]), "right"))
+            began, ended = _utc(flow, each.begin_ns[1]), _utc(flow, min(each.end_ns[0], flow.t_ns[-1]))
+            # One that goes on when the circuit is cut is the cut's: the clocks may be farther apart than we know.
+            place = 1 if began < edges_ns[0] <= ended else int(np.searchsorted(edges_ns, began, "right"))
             phases[(BEFORE, CUT, BACK)[place]].append(each)
         found.append({phase: tuple(outages) for phase, outages in phases.items()})
     return Side(stream, by, least, tuple(found), rows)

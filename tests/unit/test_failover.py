@@ -160,6 +160,12 @@ def test_a_cut_that_nothing_shows_is_no_pass(tmp_path: Path) -> None:
     assert found.value is None, "a router that saw it does not say that these flows took that circuit"
 
 
+def test_an_outage_that_goes_on_when_the_circuit_is_cut_is_the_cuts(tmp_path: Path) -> None:
+    """By the clocks it began half a second before: these may be apart, and it is no shorter for that."""
+    seen = measured(tmp_path, between(2.5, 4.0))
+    assert find(seen, "outage", "duration", A_Z).value == pytest.approx(1.5e9, abs=INTERVAL_NS)
+
+
 def test_a_direction_in_which_no_flow_was_cut_off_is_not_measured(tmp_path: Path) -> None:
     """Its flows may come back by the other circuit, so that an outage of 0 ms would be none that was seen."""
     rows = findings(measured(tmp_path, between(3.0, 3.5)))
