@@ -15,8 +15,8 @@ from perfharness.order.circuit import Circuit
 from perfharness.order.units import rate_text
 
 MAC_BYTES = 14
-FULL = 0.98
-"""Of an interface: what is held up and dropped before it leaves so much at least."""
+FULL = 0.99
+"""Of an interface: one that has more to carry than it can leaves hardly a gap."""
 
 
 def full(
