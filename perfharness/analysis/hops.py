@@ -109,7 +109,8 @@ def symmetric(there: Way, back: Way, links: Mapping[str, Link]) -> Said:
 def through_internet(
     one: Way, links: Mapping[str, Link], inside: Sequence[Network], sources: Iterable[str] = ()
 ) -> Said:
-    """Does this direction go through the Internet?
+    """Does this direction go through the Internet? Carriers and sites number routers of their own with public addresses
+    too: where packets for a private address arrive beyond such a one, it is none of the Internet's, or a tunnel's.
 
     ``inside``: further addresses that are not the Internet's, such as the order's prefixes. ``sources``: addresses,
     other than the sender's, from which its packets came to the far host.
@@ -120,6 +121,9 @@ def through_internet(
     over = crossed(one, links)
     if turned:
         return Said(True, f"Packets came to the far host from {', '.join(turned)}, a public address that is not ours.")
+    if public and not over and one.reached and any(ip_address(one.last) in network for network in NOT_THE_INTERNET):
+        said = f"{', '.join(public)} answered on the way, public and not of the order, but the Internet forwards "
+        return Said(None, f"{said}nothing to {one.last}: whose routers these are, the order does not say.")
     if public and not over:
         return Said(True, f"{', '.join(public)} answered on the way: public, and not of the order.")
     if public:

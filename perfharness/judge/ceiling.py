@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perfharness.judge.material import ids
-from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Scope, Segment, Verdict
+from perfharness.model import Diagnosis, Direction, Finding, Fitness, Measurement, Observation, Scope, Segment, Verdict
 from perfharness.order.units import rate_text
 
-EXCUSED = ("throughput.udp", "loss")
+EXCUSED = ("throughput.udp", "loss", "capacity.sustained")
 """What a host's limit spoils: a paced load that it did not send, or did not take."""
 
 
@@ -47,21 +47,42 @@ def ceiling(host: str, way: Direction | None, run: Sequence[Measurement]) -> Kno
     return Known(max(interval.lo for interval, _ in seen), most, bracket)
 
 
-def asked_bps(host: str, scope: Scope, load_bps: int) -> float:
+def asked_bps(host: str, scope: Scope, load_bps: float) -> float:
     """Of a load that the pairs share evenly, what one host has to send or to take; bit/s at the ordered layer."""
     return load_bps * sum(host in pair for pair in scope.pairs) / len(scope.pairs)
 
 
+def needed_bps(seen: Observation | Finding, required: object, measurement: Measurement) -> float | None:
+    """What this figure of a paced load asked of the hosts in its direction; bit/s at the ordered layer. None of others.
+
+    A search offers whatever it can: of it no more is asked than is required. The services of one step share its hosts.
+    """
+    if seen.metric == "capacity.sustained":
+        return float(required) if isinstance(required, int | float) else None
+    return offered_bps(seen.scope, measurement) if seen.metric in EXCUSED else None
+
+
+def offered_bps(scope: Scope, measurement: Measurement) -> float | None:
+    """The paced load under which a figure was taken, in its direction; bit/s at the ordered layer. None without one."""
+    if scope.load.startswith("udp"):
+        return float(measurement.task.load_bps)
+    both = scope.direction is Direction.ROUND_TRIP
+    told = [each for each in measurement.facts.get("steps", ()) if each["load"] == scope.load]
+    ways = {each["direction"] for each in told if both or each["direction"] == scope.direction}
+    return max((sum(each["intended_bps"] for each in told if each["direction"] == way) for way in ways), default=None)
+
+
 def limited(
-    metric: str, way: Direction | None, measurement: Measurement, run: Sequence[Measurement]
+    seen: Observation | Finding, required: object, measurement: Measurement, run: Sequence[Measurement]
 ) -> tuple[Fitness, ...]:
-    """The hosts of a UDP load that cannot do what was asked of them in this direction, and who says so."""
-    task = measurement.task
-    if metric not in EXCUSED or not task.scope.load.startswith("udp"):
+    """The hosts of a paced load that cannot do what was asked of them in this direction, and who says so."""
+    task, way = measurement.task, seen.scope.direction
+    needed = needed_bps(seen, required, measurement)
+    if needed is None:
         return ()
     found = []
     for host in dict.fromkeys(name for pair in task.scope.pairs for name in pair):
-        known, asked = ceiling(host, way, run), asked_bps(host, task.scope, task.load_bps)
+        known, asked = ceiling(host, way, run), asked_bps(host, task.scope, needed)
         if known is not None and known.most_bps < asked:
             said = f"a bracket run against {known.bracket} shows that it does no more than {rate_text(known.most_bps)} "
             said += f"without the circuit, of {rate_text(round(asked))} that were asked of it"
@@ -69,14 +90,12 @@ def limited(
     return tuple(found)
 
 
-def proven(way: Direction | None, measurement: Measurement, run: Sequence[Measurement]) -> bool:
+def proven(finding: Finding, measurement: Measurement, run: Sequence[Measurement]) -> bool:
     """Every host of the load is shown to do by itself what was asked of it in this direction."""
-    task = measurement.task
-    hosts = [name for pair in task.scope.pairs for name in pair]
-    known = {host: ceiling(host, way, run) for host in hosts}
-    return all(
-        each is not None and each.least_bps >= asked_bps(host, task.scope, task.load_bps)
-        for host, each in known.items()
+    scope, needed = measurement.task.scope, needed_bps(finding, finding.threshold, measurement)
+    known = {host: ceiling(host, finding.scope.direction, run) for pair in scope.pairs for host in pair}
+    return needed is not None and all(
+        each is not None and each.least_bps >= asked_bps(host, scope, needed) for host, each in known.items()
     )
 
 
@@ -87,7 +106,7 @@ def host_limit(findings: Sequence[Finding], measurements: Sequence[Measurement])
     for item in measurements:
         for finding in findings:
             if finding.task == item.task.id and finding.verdict is Verdict.INCONCLUSIVE and finding.operator:
-                for told in limited(finding.metric, finding.scope.direction, item, measurements):
+                for told in limited(finding, finding.threshold, item, measurements):
                     said = f"{finding.scope.direction}, {item.task.id}: {told.reasons[0]}."
                     because.setdefault(told.host, {})[said] = None
                     spoiled.setdefault(told.host, []).append(finding)

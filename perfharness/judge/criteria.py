@@ -6,7 +6,7 @@ from perfharness.model import Criterion, Layer
 from perfharness.order.circuit import Circuit
 from perfharness.order.scenario import CriterionSpec, Literally, Reference
 
-RATE_METRICS = ("throughput.", "capacity.", "ceiling")
+RATE_METRICS = ("throughput.", "capacity.", "ceiling", "policing.rate")
 
 
 def resolve(spec: CriterionSpec, circuit: Circuit, pair: tuple[str, str], scenario: str) -> Criterion | None:

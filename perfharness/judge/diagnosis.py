@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from perfharness.judge import mtu
+from perfharness.judge.background import background_traffic
 from perfharness.judge.ceiling import host_limit
 from perfharness.judge.delay import above_objective, out_of_order
 from perfharness.judge.edge import edge
@@ -43,6 +44,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     host_cpu,
     sends_in_bursts,
     host_limit,
+    background_traffic,
     below_order,
     tcp_short,
     metered_below_order,

@@ -9,6 +9,8 @@ from perfharness.judge.material import harm, ids, judged_with, left_open, losses
 from perfharness.model import Diagnosis, Finding, LedgerRow, Measurement, Segment, Verdict
 
 HOSTS = (Segment.HOST_A, Segment.HOST_Z)
+INTERFACE = ("its interface", "its socket took no more")
+"""How a reason begins that its network interface was the limit: then it offered less with CPU to spare."""
 
 
 def host_receive_buffer(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -42,7 +44,7 @@ def host_cpu(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
     for measurement in measurements:
         for fitness in measurement.fitness:
             reasons = tuple(reason for reason in fitness.reasons if "CPU" in reason or "offered" in reason)
-            if reasons:
+            if reasons and not any(reason.startswith(INTERFACE) for reason in fitness.reasons):
                 yield Diagnosis(
                     cause="host-cpu",
                     certainty="likely",

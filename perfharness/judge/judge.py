@@ -11,10 +11,13 @@ from dataclasses import replace
 from datetime import date
 from itertools import product
 
+from perfharness.judge.background import busy
 from perfharness.judge.bursts import bursts
 from perfharness.judge.ceiling import limited
 from perfharness.judge.criteria import resolve
 from perfharness.judge.filtered import nothing_came, swallowed
+from perfharness.judge.interface import full
+from perfharness.judge.unsaid import read_kindly
 from perfharness.judge.verdict import decide
 from perfharness.model import (
     Criterion,
@@ -118,20 +121,29 @@ def _judged(
         if by is None:
             yield _finding(observation, measurement, Verdict.NOT_APPLICABLE, NO_LONGER, criterion)
             continue
+        observation = read_kindly(observation, criterion, measurement, orders[0])
         verdict, reason = decide(observation, criterion, measurement.fitness)
         if verdict in (Verdict.FAIL, Verdict.WARN) or (verdict is Verdict.INCONCLUSIVE and nothing_came(observation)):
-            excuses = _excuses(observation, measurement, run)
+            excuses = _excuses(observation, criterion, measurement, run, orders[0])
             verdict, reason = decide(observation, criterion, (*measurement.fitness, *excuses))
         yield _finding(observation, measurement, verdict, reason, criterion)
 
 
-def _excuses(observation: Observation, measurement: Measurement, run: Sequence[Measurement]) -> list[Fitness]:
+def _excuses(
+    observation: Observation,
+    criterion: Criterion,
+    measurement: Measurement,
+    run: Sequence[Measurement],
+    circuit: Circuit,
+) -> list[Fitness]:
     """What other measurements of the run tell that may explain why a figure failed, and never why one passed: for a
     load what the hosts are and can do, e.g. a slow interface, and what an even load found; for probes of which none
     came a packet filter."""
     found = list(swallowed(measurement, run)) if nothing_came(observation) else []
-    found += limited(observation.metric, observation.scope.direction, measurement, run)
+    found += limited(observation, criterion.threshold, measurement, run)
     found += bursts(observation, measurement, run)
+    found += full(observation, measurement, run, circuit)
+    found += busy(observation, criterion.threshold, measurement)
     if observation.scope.load != "idle":
         pairs = measurement.task.scope.pairs
         hosts = (other for other in run if other.task.measurement == "host" and other.task.scope.pairs[0] in pairs)

@@ -30,6 +30,7 @@ APART = 0.2
 """How far the chance that a loss is followed by another must be above the chance of any loss, for bursts."""
 MOST_DAMAGED = 0.5
 """Share of the missing packets that arrived damaged, from which on that is what happens to them."""
+OPPOSITE: Mapping[Direction | None, Direction] = {Direction.A_Z: Direction.Z_A, Direction.Z_A: Direction.A_Z}
 
 
 def ce_drop(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -85,17 +86,26 @@ def lan_loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
 
 def loss(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """Packets are lost between the hosts without load: one way only, damaged, one by one or in a row."""
-    idle = [finding for finding in failed(findings, "loss") if finding.scope.load == "idle"]
-    directions = {finding.scope.direction for finding in idle}
-    for finding in idle:
+    idle = [finding for finding in findings if finding.metric == "loss" and finding.scope.load == "idle"]
+    for finding in failed(idle, "loss"):
         item = next((item for item in measurements if item.task.id == finding.task), None)
         seen = list(_kinds(finding, item))
-        if len(directions) == 1:
+        if _one_way(finding, idle):
             yield _lost("loss-one-way", "proven", finding, findings, item)
         elif not seen:
             yield _lost("unattributed-loss", "proven", finding, findings, item)
         for cause, said in seen:
             yield _lost(cause, "likely", finding, findings, item, said)
+
+
+def _one_way(finding: Finding, idle: Sequence[Finding]) -> bool:
+    """The same stream is shown to be well the other way, and no other one failed there: what was not measured, or is
+    undecided, may lose as much."""
+    way, pair = finding.scope.direction, finding.scope.pair
+    back = [each for each in idle if each.scope.pair == pair and OPPOSITE.get(each.scope.direction) is way]
+    stream = finding.task, finding.scope.service
+    well = any((each.task, each.scope.service) == stream and each.verdict is Verdict.PASS for each in back)
+    return well and not any(each.verdict is Verdict.FAIL for each in back)
 
 
 def _lost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from perfharness.judge.ceiling import proven
@@ -73,7 +74,7 @@ def metered_below_order(findings: Sequence[Finding], measurements: Sequence[Meas
                 f"{where(finding)}: {finding.reason}",
                 *(f"It {meter['sentence']}." for meter in meters if meter["sentence"]),
             ),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED, *(() if _can(finding, measurements) else (UNSEEN_LIMIT,))),
             checklist=finding.checklist,
             next=ASK_FOR_RATE,
             findings=(finding.id,),
@@ -83,11 +84,12 @@ def metered_below_order(findings: Sequence[Finding], measurements: Sequence[Meas
 def _can(finding: Finding, measurements: Sequence[Measurement]) -> bool:
     """Both ends are proven to do by themselves what this load asked of them."""
     item = next((item for item in measurements if item.task.id == finding.task), None)
-    return item is not None and proven(finding.scope.direction, item, measurements)
+    return item is not None and proven(finding, item, measurements)
 
 
 def _delay_rise(findings: Sequence[Finding], of: Finding) -> float | None:
-    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest."""
+    """Median RTT beside this load less the idle median of the same pair, ns; of several pairs, of the longest. None
+    where one of them is not known."""
 
     def median(metric: str, beside: tuple[str, str] | None) -> float | None:
         values = [
@@ -98,7 +100,8 @@ def _delay_rise(findings: Sequence[Finding], of: Finding) -> float | None:
             and set(finding.scope.pairs) <= set(of.scope.pairs)
             and beside in (None, (finding.task, finding.scope.load))
         ]
-        known = [value for value in values if isinstance(value, int | float)]
+        # Where half of the probes are lost their median tells of no queue.
+        known = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
         return max(known) if known and len(of.scope.pairs) > 1 else next(iter(known), None)
 
     loaded, idle = median("delay.loaded", (of.task, of.scope.load)), median("delay.rtt", None)

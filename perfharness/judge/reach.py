@@ -23,6 +23,7 @@ LOOK_UP = {
     Direction.A_Z: "Look up the route to the cloud's prefix on the on-prem host, the CE and the VBR.",
     Direction.Z_A: "Look up the route to the on-prem prefix in the VPC's route table, on the VBR and on the CE.",
 }
+CLOSED = "A packet filter of the far host, or its security group, that lets nothing in would look the same."
 SILENT = "A packet filter, or a circuit that is cut in this direction only, would look the same."
 IMITATED = "A firewall can imitate a host's refusal."
 
@@ -34,13 +35,14 @@ def far_host_unreachable(findings: Findings, measurements: Measurements) -> Iter
         broken = [row for row in seen if row.verdict in (Verdict.FAIL, Verdict.WARN)]
         if not item.facts.get("unreachable") or not broken:
             continue
+        one_way, owner = len(broken) < len(seen), _owner_of_break(item, broken)
         yield Diagnosis(
             cause="far-host-unreachable",
             certainty="proven",
             segment=Segment.BETWEEN,
-            owner=_owner_of_break(item, broken),
+            owner=owner,
             because=(item.facts["unreachable"], *(f"{where(row)}: {row.reason}" for row in seen)),
-            against=(NOT_NARROWED,),
+            against=(NOT_NARROWED, *((CLOSED,) if owner == "carrier" and not one_way else ())),
             checklist=("EC-024",),
             next="Look beyond the last hop that answered in each direction: link, VLAN, routes and filters there.",
             findings=ids(broken),

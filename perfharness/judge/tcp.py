@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from perfharness.analysis import limits
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
+from perfharness.order.units import ratio_text
 
 _CONTRACT = ("throughput.udp", "capacity.sustained")
 """What tells whether the ordered rate is there, by packets that are sent evenly."""
@@ -41,24 +42,34 @@ def tcp_short(findings: Sequence[Finding], measurements: Sequence[Measurement]) 
     for finding in findings:
         if finding.metric != "throughput.tcp" or finding.verdict is not Verdict.WARN:
             continue
-        facts = next((item.facts for item in measurements if item.task.id == finding.task), {})
-        for told in facts.get("limited_by", ()):
+        item = next((item for item in measurements if item.task.id == finding.task), None)
+        # RFC 6349's own paced load was compared already.
+        paced = 0.0 if item is None or item.task.measurement == "rfc6349" else _lost_paced(finding, findings)
+        for told in item.facts.get("limited_by", ()) if item is not None else ():
             cause = _CAUSES.get(told["limit"]) if told["way"] == finding.scope.direction else None
             if cause is not None and (told["limit"] != limits.POLICER or _paced_passes(finding, findings)):
-                yield _diagnosis(finding, told, cause)
+                yield _diagnosis(finding, told, cause, paced)
 
 
-def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause) -> Diagnosis:
+def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause, paced: float) -> Diagnosis:
+    """``paced``: the share that is lost of packets that are sent evenly."""
     because = [f"{finding.scope.direction}: {finding.reason}", *told["reasons"]]
-    if told["limit"] == limits.POLICER:
+    against = ["TCP is no part of the order: the circuit does not fail for it."]
+    policer = told["limit"] == limits.POLICER
+    if policer:
         because.append("Evenly sent UDP passes at the ordered rate in the same direction.")
+    doubtful = policer and paced >= limits.RESENT
+    if doubtful:
+        against.append(
+            f"Evenly sent packets are lost too, {ratio_text(paced)} of them: that may be all that slows TCP."
+        )
     return Diagnosis(
         cause=cause.name,
-        certainty="likely",
+        certainty="possible" if doubtful else "likely",
         segment=_segment(finding, told),
         owner=cause.owner,
         because=tuple(because),
-        against=("TCP is no part of the order: the circuit does not fail for it.",),
+        against=tuple(against),
         checklist=finding.checklist,
         next=cause.next,
         findings=(finding.id,),
@@ -74,6 +85,14 @@ def _paced_passes(finding: Finding, findings: Sequence[Finding]) -> bool:
         if other.metric in _CONTRACT and (other.scope.pair, other.scope.direction) == there and other.operator
     }
     return Verdict.PASS in judged and Verdict.FAIL not in judged
+
+
+def _lost_paced(finding: Finding, findings: Sequence[Finding]) -> float:
+    """The largest share of evenly sent packets that went missing in this direction, with a load or without."""
+    there = (finding.scope.pair, finding.scope.direction)
+    losses = [each for each in findings if each.metric == "loss"]
+    same = (each.value for each in losses if (each.scope.pair, each.scope.direction) == there)
+    return max((value for value in same if isinstance(value, int | float)), default=0.0)
 
 
 def _segment(finding: Finding, told: Mapping[str, Any]) -> Segment:

@@ -306,10 +306,13 @@ def _same_way(one: Scope, other: Scope) -> bool:
 
 
 def _too_large(limit: Finding, finding: Finding) -> bool:
-    """Where the one is a path MTU, the other is of packets that do not fit; true where either size is not known."""
+    """Where the one is of a path MTU, the other is of packets that do not fit; true where a size is not known."""
     size = finding.scope.frame_bytes
-    known = limit.metric == "pmtu" and isinstance(limit.value, int | float) and size is not None
-    return finding.metric == "pmtu" or not known or size - MAC_BYTES > limit.value  # type: ignore[operator]  # numbers, where known
+    if finding.metric == "pmtu" or limit.metric != "pmtu" or size is None:
+        return True
+    if limit.statistic != "largest":  # how much more a host allows, or a SYN said: whatever arrives arrives
+        return False
+    return not isinstance(limit.value, int | float) or size - MAC_BYTES > limit.value
 
 
 def _place(one: Diagnosis) -> tuple[int, int]:

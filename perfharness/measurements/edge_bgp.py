@@ -136,7 +136,7 @@ def _flaps(plan: Plan, now: Reading, before: Reading | None, why: str) -> tuple[
     if session is None:
         return None, why
     if before is None or first is None:
-        return None, "One reading tells of no flap: this is the first step that reads it."
+        return None, "One reading tells of no flap: this is the first, or the first since the run cut the circuit."
     was, is_ = first.state == ESTABLISHED, session.state == ESTABLISHED
     if session.established is not None and first.established is not None and session.established >= first.established:
         down = session.established - first.established + was - is_
@@ -172,9 +172,10 @@ def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[st
 
 
 def _covered(prefix: Net, actual: Sequence[Net]) -> bool:
-    """By itself, or by parts that make it whole."""
+    """By itself, by parts that make it whole, or by a wider one that is not over-broad: extra, but it routes it."""
     parts = [each for each in actual if _within(each, prefix)]
-    return prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
+    wider = any(_within(prefix, each) for each in actual if each.prefixlen > BROAD_BITS)
+    return wider or prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
 
 
 def _within(inner: Net, outer: Net) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
 from perfharness.measurements.edge_bgp import Plan, plan_of
 from perfharness.measurements.edge_reading import TAGGED, Reading, figure
-from perfharness.model import Observation
+from perfharness.model import Interval, Observation
 from perfharness.order.circuit import Ce
 from perfharness.order.units import rate_text
 from perfharness.routers.state import Interface
@@ -91,13 +92,15 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         return told("errors", None, reason), told("discards", None, reason)
     frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
     dropped = _rise(here.discards, there.discards)
-    last = "It speaks for the last segment before this router."
-    errors = (
-        told("errors", damaged / frames, f"{damaged:,} of {frames:,} frames. {last}")
-        if (frames and damaged is not None)
-        else told("errors", None, "No frame came meanwhile." if frames == 0 else "The router does not tell it.")
-    )
-    return errors, told("discards", dropped, "" if dropped is not None else "The router does not tell it.")
+    discards = told("discards", dropped, "" if dropped is not None else "The router does not tell it.")
+    if not frames or damaged is None:
+        why = "No frame came meanwhile." if frames == 0 else "The router does not tell it."
+        return told("errors", None, why), discards
+    share, last = min(1.0, damaged / frames), "It speaks for the last segment before this router."
+    # So many were damaged of those that came; but a single one may be so on any link, and fails none.
+    interval = Interval(clopper_pearson(share, frames)[0], share, CONFIDENCE, "one", "Clopper–Pearson; counted")
+    errors = told("errors", share, f"{damaged:,} of {frames:,} frames. {last}")
+    return replace(errors, n=frames, interval=interval), discards
 
 
 def _rise(now: int | None, before: int | None) -> int | None:

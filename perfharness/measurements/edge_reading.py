@@ -51,13 +51,16 @@ def read(files: TaskFiles, context: Ends) -> Reading:
 
 
 def earlier(task: Task, files: TaskFiles) -> TaskFiles | None:
-    """The files of the run's first task of this kind between the same hosts; ``None`` where this is the first."""
+    """The files of the run's first task of this kind between the same hosts since the run itself last did something to
+    the circuit, which leaves its traces in every counter; ``None`` where this is the first."""
     plan = files.folder.read_json("plan.json") or {"tasks": []}
-    same = [
-        str(each["id"])
-        for each in plan["tasks"]
-        if each["measurement"] == task.measurement and each["scope"]["pair"] == task.scope.pair
-    ]
+    same: list[str] = []
+    for each in plan["tasks"]:
+        same = [] if each.get("acts") else same
+        if each["measurement"] == task.measurement and each["scope"]["pair"] == task.scope.pair:
+            same.append(str(each["id"]))
+        if task.id.startswith(str(each["id"])):
+            break
     first = same[0] if same else task.id
     return None if task.id.startswith(first) else files.folder.files(first)
 

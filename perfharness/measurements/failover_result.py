@@ -24,7 +24,7 @@ from perfharness.order.circuit import REROUTE_NS
 METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
 BEFORE, CUT, BACK = "before", "cut", "failback"
 MOST_OUTAGES = 500
-UNSEEN = "No flow was cut off: none may have taken this circuit, or it was not cut."
+UNSEEN = "No flow of this direction was cut off: none may have taken this circuit, or it was not cut."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class Side:
     def all(self, phase: str) -> list[Outage]:
         return [each for outages in self.found for each in outages[phase]]
 
+    @property
+    def shown(self) -> bool:
+        """Some flow was cut off, so that flows are known to take this circuit this way: the way back may be another."""
+        return bool(self.all(CUT) or self.all(BACK))
+
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     """Raises EvidenceBroken."""
@@ -79,12 +84,11 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         sides.append(side)
     outages = [row for side in sides for row in _told(side)]
     events = timeline.told(task, files, outages)
-    shown = any(row["phase"] != BEFORE for row in outages)
     return Measurement(
         task,
         Status.COMPLETED,
         window=window_of(files.outcome()),
-        observations=tuple(seen for side in sides for seen in _observations(side, task, context, shown)),
+        observations=tuple(seen for side in sides for seen in _observations(side, task, context)),
         ledger=tuple(row for side in sides for row in side.rows),
         fitness=_fitness(task, context, sides),
         facts={
@@ -113,7 +117,9 @@ def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tup
     for flow in stream.flows:
         phases: dict[str, list[Outage]] = {BEFORE: [], CUT: [], BACK: []}
         for each in outage.find(flow.t_ns, flow.lost, least):
-            place = int(np.searchsorted(edges_ns, _utc(flow, each.begin_ns[1]), "right"))
+            began, ended = _utc(flow, each.begin_ns[1]), _utc(flow, min(each.end_ns[0], flow.t_ns[-1]))
+            # One that goes on when the circuit is cut is the cut's: the clocks may be farther apart than we know.
+            place = 1 if began < edges_ns[0] <= ended else int(np.searchsorted(edges_ns, began, "right"))
             phases[(BEFORE, CUT, BACK)[place]].append(each)
         found.append({phase: tuple(outages) for phase, outages in phases.items()})
     return Side(stream, by, least, tuple(found), rows)
@@ -127,10 +133,9 @@ def _utc(flow: Flow, t_ns: float) -> int:
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def _observations(side: Side, task: Task, context: Context, shown: bool) -> list[Observation]:
-    """``shown``: some flow was cut off, so that flows are known to take this circuit."""
+def _observations(side: Side, task: Task, context: Context) -> list[Observation]:
     scope = replace(task.scope, direction=side.stream.way)
-    if not shown:
+    if not side.shown:
         why = f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
         units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
         return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]

@@ -24,6 +24,7 @@ from perfharness.measurements import (
     load_fitness,
     load_ledger,
     load_limits,
+    load_others,
     probe,
     probe_ledger,
 )
@@ -139,6 +140,7 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
             "prober": probe.prober(found),
             **({"oneway": one_way.facts} if one_way.facts else {}),
             **_why(load),
+            "others": load_others.others_bps(files, context),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
     )

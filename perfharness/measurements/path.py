@@ -173,7 +173,7 @@ class Path:
         tries = tuple(files.path(source.name, job.id) for job in _tries(task, way))
 
         yield path_reach.reachable(scope, data, far, evidence(PING))
-        yield path_ports.blocked(scope, data[PORTS], data["errors"], evidence(PORTS))
+        yield path_ports.blocked(scope, data[PORTS], data["errors"], target, evidence(PORTS))
         yield path_ports.open_undeclared(scope, data.get(UNDECLARED), alive, evidence(UNDECLARED))
         yield path_ports.forbidden_open(scope, data[FORBIDDEN], alive, tries)
 

@@ -101,12 +101,18 @@ def verdicts(ports: Mapping[str, Any], listened: Mapping[str, Any] | None) -> di
     return found
 
 
-def blocked(scope: Scope, ports: Mapping[str, Any], errors: Mapping[str, Any], evidence: str) -> Observation:
-    """How many of the agreed ports are not open."""
+def blocked(
+    scope: Scope, ports: Mapping[str, Any], errors: Mapping[str, Any], target: Endpoint, evidence: str
+) -> Observation:
+    """How many of the agreed ports are not open; those that the matrix had no room for may be any."""
     found = states(ports)
     closed = {name: state for name, state in found.items() if state != "open"}
     told = ", ".join(f"{name} {state}{by(errors.get(name))}" for name, state in closed.items())
-    return _counted("blocked", scope, len(closed), len(closed), len(found), told, evidence)
+    agreed, few = len(list(target.ports)), len(tried(target))
+    if agreed > few:
+        told = f"Of {agreed:,} agreed ports only {few:,} were tried: name fewer. {told}".strip()
+    most = len(closed) + 2 * (agreed - few)
+    return _counted("blocked", scope, len(closed), most, len(found), told, evidence)
 
 
 def by(error: Mapping[str, Any] | None) -> str:

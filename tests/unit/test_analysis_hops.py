@@ -55,7 +55,9 @@ def test_the_way_back_is_compared_by_links(
         (("10.10.0.1", "172.16.100.1", ""), False, (), False),
         (("10.10.0.1", "10.77.0.1", "192.168.10.10"), True, (), None),
         (("10.10.0.1", "", "192.168.10.10"), True, (), None),
-        (("10.10.0.1", "203.0.113.9", "192.168.10.10"), True, (), True),
+        (("10.10.0.1", "203.0.113.9", "192.168.10.10"), True, (), None),
+        (("10.10.0.1", "203.0.113.9", ""), False, (), True),
+        (("10.10.0.1", "203.0.113.9", "198.51.100.10"), True, (), True),
         (("10.10.0.1", "172.16.100.1", "100.100.0.9"), True, (), False),
         (("203.0.113.9", "172.16.100.1", "192.168.10.10"), True, (), None),
         (("198.51.100.1", "172.16.100.1", "192.168.10.10"), True, (), False),
@@ -68,7 +70,8 @@ def test_the_internet_shows_by_public_addresses(
     hops: tuple[str, ...], reached: bool, sources: tuple[str, ...], through: bool | None
 ) -> None:
     """A public hop, or a public source, is the Internet, and the ordered link is not; hops that are silent or of a
-    tunnel are neither, nor is a public router on a way that crosses the ordered link."""
+    tunnel are neither, nor is a public router on a way that crosses the ordered link or delivers to a private address:
+    no router of the Internet forwards to one."""
     own = (ip_network("198.51.100.0/24"),)
     found = through_internet(way(flow(*hops, reached=reached), there=True), LINKS, own, sources)
     assert found.value is through, found.reason

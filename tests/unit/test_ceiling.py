@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from rich.console import Console
 
 from perfharness import dryrun, evidence
-from perfharness.judge.ceiling import asked_bps, ceiling
+from perfharness.judge.ceiling import asked_bps, ceiling, limited
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.judge.rate import UNSEEN_LIMIT
@@ -35,6 +35,7 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.circuit import Circuit
+from perfharness.order.scenario import load_scenario
 from perfharness.plan import hosts, make_plan, spare
 from tests.unit.job_files import CIRCUIT
 from tests.unit.test_judge import TODAY
@@ -270,6 +271,50 @@ def test_what_is_not_known_excuses_nothing(tmp_path: Path, brackets: tuple[Measu
     finding, causes = judged(tmp_path, *brackets)
     assert finding.verdict is Verdict.FAIL
     assert UNSEEN_LIMIT in causes["policed-below-order"].against
+
+
+@pytest.mark.parametrize(
+    ("most", "verdict", "cause"),
+    [
+        (0.8, Verdict.INCONCLUSIVE, "ecs-instance-limit"),  # an instance drops what is beyond without a counter in it
+        (1.05, Verdict.FAIL, "policed-below-order"),  # the search offered more than that, but no more is required
+        (math.inf, Verdict.FAIL, "policed-below-order"),
+    ],
+)
+def test_a_capacity_that_a_host_cannot_show_is_undecided(most: float, verdict: Verdict, cause: str) -> None:
+    """All left the sender and 0.78 of the order arrived: by its counters that is an overload of the circuit, but an
+    instance that does no more than 0.8 without the circuit looks the same."""
+    steps = load_scenario("capacity")
+    task = next(task for task in make_plan(ONE, steps).tasks if task.id.endswith("capacity-a-z"))
+    row = Observation(
+        "capacity.sustained", "mean", replace(task.scope, direction=A_Z), "bit/s", 0.78 * GBIT, 20,
+        Interval(0.779 * GBIT, 0.781 * GBIT, 0.95, "one", "x", 20), Layer.L2, hosts=("onprem-a", "ecs-a"),
+    )  # fmt: skip
+    fit = tuple(Fitness(host, task.id, True, ()) for host in row.hosts)
+    facts = {"capacity": {"a-z": {"limited_by": {"what": "circuit", "how": "policer"}}}}
+    found = Measurement(task, Status.COMPLETED, observations=(row,), fitness=fit, facts=facts)
+    run = (known("ecs-a", A_Z, min(most, 1.2) * GBIT, most * GBIT), found)
+    findings = judge(ONE, steps, run, (), TODAY, {}, ONE)
+    (finding,) = (each for each in findings if each.task == task.id)
+    assert finding.verdict is verdict
+    (said,) = diagnose(findings, run)
+    assert said.cause == cause
+    assert verdict is Verdict.INCONCLUSIVE or UNSEEN_LIMIT in said.against  # the other host was not tried
+
+
+def test_the_services_of_a_step_ask_for_their_sum() -> None:
+    """Two services at 0.3 and 0.5 of the order at once: a host that does 0.6 cannot show them, in this direction."""
+    scope = Scope(ONE.id, "onprem-a:ecs-a", Direction.BOTH, load="CIR both ways")
+    steps = [
+        {"direction": way, "load": load, "intended_bps": share * GBIT}
+        for way, load, share in (("a-z", scope.load, 0.3), ("a-z", scope.load, 0.5), ("z-a", scope.load, 0.1))
+    ]
+    task = Task("performance", "performance", "service-performance", scope, (), 30.0, load_bps=GBIT)
+    item = Measurement(task, Status.COMPLETED, facts={"steps": steps})
+    run = (known("ecs-a", A_Z, 0.6 * GBIT, 0.6 * GBIT), known("ecs-a", Z_A, 0.6 * GBIT, 0.6 * GBIT))
+    for way, unfit in ((A_Z, ["ecs-a"]), (Z_A, [])):
+        lost = Observation("loss", "ratio", replace(scope, direction=way, service="EF"), "1", 0.25, 1000)
+        assert [told.host for told in limited(lost, 1e-3, item, run)] == unfit
 
 
 def test_a_pair_among_several_is_asked_for_its_share() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perfharness.judge.diagnosis import diagnose
-from perfharness.model import Finding, LedgerRow, Measurement, Segment, Verdict
+from perfharness.model import Finding, Fitness, Interval, LedgerRow, Measurement, Segment, Verdict
 from tests.unit.diagnosis_builder import TRIP, Z_A, dropped, finding, measured, scope
 
 UDP = scope(load="udp")
@@ -46,6 +46,16 @@ def test_a_circuit_that_loses_without_a_load_need_not_be_policed() -> None:
         assert any("without a load as well" in against for against in said.against) is told
 
 
+def test_a_median_of_lost_probes_is_no_queue() -> None:
+    """Cut to less than half of the load most probes are lost as well: that their median is infinite is no shaper's."""
+    idle = judged("delay.rtt", 1e6, Verdict.PASS, task="latency", load="idle", statistic="p50")
+    loaded = judged("delay.loaded", math.inf, Verdict.NOT_APPLICABLE, statistic="p50")
+    slow = judged("throughput.udp", 4e8, Verdict.FAIL, operator=">=")
+    (said,) = diagnose((slow, idle, loaded), [measured()])
+    assert (said.cause, said.certainty) == ("policed-below-order", "possible")
+    assert "There is no delay figure under load" in said.because[1]
+
+
 def test_half_of_the_missing_packets_are_a_cause_beside_the_other() -> None:
     """Both the host and the circuit lost 20,000: both are named, with the numbers."""
     found = (
@@ -79,6 +89,15 @@ def test_drops_are_named_beside_a_round_trip_that_they_spoil(verdict: Verdict) -
     """A probe that the host drops is infinitely late: a delay that does not pass names it, whatever it is short of."""
     found = (judged("loss", 0.0, Verdict.PASS, threshold=None), finding("delay.rtt", verdict, TRIP, mandatory=False))
     assert "host-receive-buffer" in causes(found, measured(dropped(20, UDP)))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"), [("its CPU did not keep up", True), ("its socket took no more 90 times", False)]
+)
+def test_a_sender_whose_interface_was_full_lacks_no_cpu(more: str, named: bool) -> None:
+    """It offered less than it should, which by itself says nothing of its CPU."""
+    fitness = Fitness("a", "t", False, ("it offered 900 Mbit/s where 1.25 Gbit/s were aimed at", more))
+    assert ("host-cpu" in causes((), replace(measured(), fitness=(fitness,)))) is named
 
 
 def test_drops_of_another_task_or_direction_do_not_matter() -> None:
@@ -149,6 +168,7 @@ def test_lost_packets_are_no_cause_by_their_delay() -> None:
     found = (
         finding("path", Verdict.PASS),
         finding("loss"),
+        finding("loss", Verdict.PASS, way=Z_A),
         finding("delay.rtt", way=TRIP, value=math.inf),
     )
     (said,) = diagnose(found, [measured()])
@@ -165,3 +185,12 @@ def test_a_sender_that_sends_in_bursts_may_be_the_cause_where_a_row_is_open() ->
     assert "20,000 packets of 40,000 that were missing" in said.because[0]
     assert "host-cpu" not in causes(open_, measured(replace(fast, packets_hi=19_999)))
     assert "host-cpu" not in causes((loss, finding("throughput.udp")), measured(fast))
+
+
+@pytest.mark.parametrize(
+    ("least", "cause"), [(math.inf, "unattributed-loss"), (6e7, "delay-above-objective")], ids=["lost", "late too"]
+)
+def test_a_delay_without_a_value_tells_of_loss(least: float, cause: str) -> None:
+    """Where the loss was allowed or not judged: packets are late only where some that arrived were."""
+    late = finding("delay.rtt", way=TRIP, value=math.inf, interval=Interval(least, math.inf, 0.95, "one", "test"))
+    assert causes((late, finding("loss", Verdict.PASS, value=0.02)), measured()) == {cause}

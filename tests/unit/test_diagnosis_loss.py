@@ -22,12 +22,20 @@ def runs(lost: int, periods: int, longest: int = 1) -> dict[str, Any]:
 
 
 def told(
-    lost: int, facts: dict[str, Any], *rows: LedgerRow, ways: tuple[Direction, ...] = (A_Z, Z_A)
+    lost: int,
+    facts: dict[str, Any],
+    *rows: LedgerRow,
+    ways: tuple[Direction, ...] = (A_Z, Z_A),
+    other: Verdict = Verdict.PASS,
 ) -> dict[str, Diagnosis]:
-    """The causes where this many packets of each of these directions went missing so; the last of each name."""
+    """The causes where this many packets of each of these directions went missing so, and of the other direction, if
+    there is one, ``other`` is said; the last of each name."""
     known = {"loss_runs": {way.value: facts for way in ways}} if "lost" in facts else facts
-    failed = [finding("loss", way=way, value=lost / SENT, n=SENT) for way in ways]
-    return {each.cause: each for each in diagnose(failed, [measured(*rows, facts=known)])}
+    judged = [
+        finding("loss", way=way, value=lost / SENT, n=SENT) if way in ways else finding("loss", other, way=way, n=SENT)
+        for way in (A_Z, Z_A)
+    ]
+    return {each.cause: each for each in diagnose(judged, [measured(*rows, facts=known)])}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +64,13 @@ def test_loss_in_one_direction_is_told_with_its_pattern() -> None:
         "loss-one-way": "proven",
         "circuit-loss-random": "likely",
     }
+
+
+@pytest.mark.parametrize("other", [Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.NOT_APPLICABLE])
+def test_loss_is_of_one_direction_only_where_the_other_is_shown_to_be_well(other: Verdict) -> None:
+    """A direction that is undecided, or was not measured or judged, may lose as much: nothing is said of it."""
+    assert set(told(60, runs(60, 60), ways=(A_Z,), other=other)) == {"circuit-loss-random"}
+    assert set(told(6, runs(6, 6), ways=(A_Z,), other=other)) == {"unattributed-loss"}
 
 
 def test_packets_that_came_damaged_are_named() -> None:

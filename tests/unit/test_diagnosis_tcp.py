@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from perfharness.judge.diagnosis import diagnose
@@ -30,6 +32,27 @@ def test_a_policers_burst_is_a_cause_where_paced_udp_passes() -> None:
     (said,) = diagnosed("policer-burst", figure("throughput.tcp", Verdict.WARN), figure("throughput.udp", Verdict.PASS))
     assert (said.cause, said.owner, said.segment) == ("policer-burst-too-small", "carrier", Segment.BETWEEN)
     assert said.because[-1] == "Evenly sent UDP passes at the ordered rate in the same direction."
+
+
+@pytest.mark.parametrize(
+    ("measurement", "lost", "way", "certainty"),
+    [
+        ("throughput", 5e-4, A_Z, "possible"),
+        ("throughput", 1e-5, A_Z, "likely"),
+        ("throughput", 5e-4, Z_A, "likely"),
+        ("rfc6349", 5e-4, A_Z, "likely"),  # it compared what TCP lost with what its own paced packets did
+    ],
+)
+def test_loss_that_is_allowed_may_slow_tcp_without_a_policer(
+    measurement: str, lost: float, way: Direction, certainty: str
+) -> None:
+    """Of a long path 5 packets in 10,000 take most of TCP's rate, and the order allows them."""
+    item = told("policer-burst")
+    item = replace(item, task=replace(item.task, measurement=measurement))
+    short, paced = figure("throughput.tcp", Verdict.WARN), figure("throughput.udp", Verdict.PASS)
+    allowed = replace(figure("loss", Verdict.PASS, way), value=lost, statistic="ratio")
+    (said,) = diagnose([short, paced, allowed], [item])
+    assert (said.cause, said.certainty) == ("policer-burst-too-small", certainty)
 
 
 @pytest.mark.parametrize("udp", [Verdict.FAIL, Verdict.INCONCLUSIVE, None])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from perfharness import evidence
 from perfharness.errors import BadInput
 from perfharness.judge.judge import verdict_of
+from perfharness.measurements.edge_reading import earlier
 from perfharness.model import Segment
+from perfharness.order.scenario import load_scenario
+from perfharness.plan import make_plan
 from tests.unit.edge_files import CE, ECS, HOST, VBR, Judged, Router, netlink, order, port
 
 BGP = ("established", "as_agree", "missing", "extra", "broad", "limit_share")
@@ -159,6 +164,29 @@ def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
     assert run.causes["link-flap"].certainty == "proven"
 
 
+def test_what_the_run_itself_cut_is_no_flap(tmp_path: Path) -> None:
+    """A step is compared with the first one since the circuit was last cut on purpose, and so is its next attempt."""
+    here = next(task for task in make_plan(order(tmp_path), load_scenario("smoke")).tasks if task.measurement == "edge")
+    same = {"measurement": "edge", "scope": {"pair": here.scope.pair}, "acts": []}
+    cut = {"measurement": "failover", "scope": {"pair": here.scope.pair}, "acts": [{"id": "cut"}]}
+    plan = {"01-edge": same, "02-cut": cut, "03-edge": same, "04-edge": same}
+    folder = evidence.create(tmp_path, "c", "r", {})
+    folder.write_json("plan.json", {"tasks": [{"id": name, **task} for name, task in plan.items()]})
+    for name, first in (("01-edge", None), ("03-edge", None), ("04-edge", "03-edge"), ("04-edge.2", "03-edge")):
+        found = earlier(replace(here, id=name), folder.files(name))
+        assert (found.task if found else None) == first
+
+
+@pytest.mark.parametrize(("damaged", "verdict"), [(0, "PASS"), (1, "INCONCLUSIVE"), (2, "INCONCLUSIVE"), (5, "WARN")])
+def test_a_single_damaged_frame_fails_no_port(tmp_path: Path, damaged: int, verdict: str) -> None:
+    """Of half a million one is twice what is allowed, and any port damages one now and then; five are no chance."""
+    first, then = Router(), Router()
+    first.outputs["netlink"] = netlink(counters={"rx_packets": 0, "rx_crc_errors": 0})
+    then.outputs["netlink"] = netlink(counters={"rx_packets": 500_000, "rx_crc_errors": damaged})
+    run = Judged(tmp_path, first, then)
+    assert run.verdict("portspec.errors", "edge-after") == verdict
+
+
 # --- BGP --------------------------------------------------------------------------------------------
 
 
@@ -227,6 +255,19 @@ def test_parts_that_make_a_prefix_whole_are_as_good(tmp_path: Path) -> None:
     )
     run = Judged(tmp_path, router)
     assert (run.verdict("bgp.missing"), run.verdict("bgp.extra")) == ("PASS", "PASS")
+
+
+def test_a_wider_prefix_routes_what_was_ordered(tmp_path: Path) -> None:
+    """A /15 for the /16 is other than planned and warns, but nothing is missing; a default route is no substitute."""
+    for name, wider, verdicts in (
+        ("wider", "192.168.0.0/15", ("PASS", "WARN")),
+        ("all", "0.0.0.0/0", ("FAIL", "PASS")),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        run = Judged(folder, Router().change("bgp-accepted", '"192.168.0.0/16": [', f'"{wider}": ['))
+        assert (run.verdict("bgp.missing"), run.verdict("bgp.extra")) == verdicts
+        assert ("bgp-prefix-missing" in run.causes) is (name == "all")
 
 
 def test_a_default_route_is_a_leak(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import pytest
+
+from perfharness.judge.criteria import resolve
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.model import (
     Direction,
@@ -20,7 +23,7 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import CriterionSpec, Scenario, find_shipped, load_scenario
+from perfharness.order.scenario import METRICS, CriterionSpec, Scenario, find_shipped, load_scenario
 from perfharness.plan import make_plan
 
 TODAY = date(2027, 1, 1)
@@ -188,6 +191,43 @@ def test_a_rate_is_judged_at_the_layer_of_the_order() -> None:
     assert [finding.verdict for finding in verdicts] == [Verdict.INCONCLUSIVE, Verdict.PASS]
 
 
+@pytest.mark.parametrize("metric", [metric for metric, unit in METRICS.items() if unit == "bit/s"])
+def test_every_rate_is_required_at_the_layer_of_the_order(metric: str) -> None:
+    """One that was required at none could never be decided."""
+    spec = CriterionSpec(metric=metric, statistic="mean", at_least="1Mbps", mandatory=False)
+    criterion = resolve(spec, lab(), lab().pairs[0], "smoke")
+    assert criterion is not None and criterion.layer is Layer.L2
+
+
+@pytest.mark.parametrize(
+    ("layer", "rate", "lost", "verdicts"),
+    [
+        (None, 0.984e9, 0.016, [Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]),
+        ("L2", 0.984e9, 0.016, [Verdict.FAIL, Verdict.FAIL]),
+        (None, 0.95e9, 0.05, [Verdict.FAIL, Verdict.FAIL]),
+        (None, 1.0e9, 0.0, [Verdict.PASS, Verdict.PASS]),
+    ],
+)
+def test_a_layer_that_the_order_does_not_say_fails_no_circuit(
+    layer: str | None, rate: float, lost: float, verdicts: list[Verdict]
+) -> None:
+    """A port of 1 Gbit/s brings 984 Mbit/s at L2 and loses the rest of what is offered there: if L1 was ordered it is
+    well. What falls short by that reading too fails."""
+    circuit = lab(rate_layer=layer)
+    task = tasks("udp")[0]
+    scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
+    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    seen = (
+        Observation("throughput.udp", "mean", scope, "bit/s", rate, 10, Interval(rate, rate, **exact), Layer.L2),
+        Observation("loss", "ratio", scope, "1", lost, 10**6, Interval(lost * 0.99, lost * 1.01, **exact)),
+    )
+    found = judge(circuit, smoke(), [Measurement(task, Status.COMPLETED, observations=seen)], (), TODAY, {}, circuit)
+    by_metric = {each.metric: each for each in found if each.task and each.scope.direction is Direction.A_Z}
+    assert [by_metric[each.metric].verdict for each in seen] == verdicts
+    for each in by_metric.values():
+        assert ("does not say which bits" in each.reason) is (each.verdict is Verdict.INCONCLUSIVE)
+
+
 def test_a_requirement_that_no_task_can_answer_does_not_vanish() -> None:
     """A metric, a direction or a load that its step never measures is NOT_RUN, and the run is no PASS."""
     there, back = tasks("pmtu")
@@ -234,6 +274,36 @@ def test_a_slow_interface_explains_a_failed_load_but_no_passed_one() -> None:
         (finding,) = (finding for finding in found if finding.metric == "throughput.udp")
         assert finding.verdict is verdict
         assert ("its interface is slow" in finding.reason) is (verdict is Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(
+    ("speed", "rate", "lost", "wanted"),
+    [
+        (10**9, 0.984e9, 0.016, Verdict.INCONCLUSIVE),
+        (10**9, 0.9e9, 0.1, Verdict.FAIL),
+        (10**10, 0.984e9, 0.016, Verdict.FAIL),
+        (None, 0.984e9, 0.016, Verdict.FAIL),
+    ],
+    ids=["full", "not full", "wide", "not known"],
+)
+def test_a_receivers_full_interface_is_its_own(speed: int | None, rate: float, lost: float, wanted: Verdict) -> None:
+    """1 Gbit/s at L2 arrives, and a host's port of 1 Gbit/s takes 984 Mbit/s of it: its last link is not the circuit;
+    what leaves room in that port is."""
+    (host,), task, names = tasks("host"), tasks("udp")[0], ("onprem-a", "ecs-a")
+    facts = {names[0]: {"nic": {"speed_bps": 10**10}}, names[1]: {"nic": {"speed_bps": speed}}}
+    scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
+    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    seen = (
+        Observation(
+            "throughput.udp", "mean", scope, "bit/s", rate, 9, Interval(rate, rate, **exact), Layer.L2, hosts=names
+        ),
+        Observation("loss", "ratio", scope, "1", lost, 9**6, Interval(lost * 0.99, lost * 1.01, **exact), hosts=names),
+    )
+    fit = tuple(Fitness(name, task.id, True, ()) for name in names)
+    load = Measurement(task, Status.COMPLETED, observations=seen, fitness=fit)
+    found = findings(Measurement(host, Status.COMPLETED, facts=facts), load)
+    told = [each for each in found if each.task == task.id and each.operator and each.value is not None]
+    assert [each.verdict for each in told] == [wanted, wanted]
 
 
 def test_waivers_alone_accept_no_circuit() -> None:

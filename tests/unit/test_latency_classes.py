@@ -224,7 +224,7 @@ def test_a_criterion_is_judged_for_each_class_or_for_one(tmp_path: Path) -> None
                     "id": "step",
                     "measure": "latency",
                     "judge": [
-                        {"metric": "loss", "statistic": "ratio", "at_most": "5e-3", "direction": "a-z"},
+                        {"metric": "loss", "statistic": "ratio", "at_most": "5e-3"},
                         {"metric": "delay.rtt", "statistic": "p50", "at_most": "1ms", "class": "af41"},
                         {"metric": "dscp", "statistic": "preserved", "equals": "true", "mandatory": "false"},
                     ],

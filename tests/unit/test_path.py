@@ -13,7 +13,7 @@ import pytest
 from perfharness import evidence
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.verdict import decide
-from perfharness.measurements import REGISTRY
+from perfharness.measurements import REGISTRY, path_ports
 from perfharness.model import Criterion, Diagnosis, Direction, Finding, Measurement, Segment, Task, Verdict
 from perfharness.order.circuit import Forbidden
 from tests.unit.job_files import CONTEXT
@@ -121,6 +121,7 @@ def test_a_direction_whose_packets_arrive_is_reached_though_nothing_comes_back(t
     assert [verdict(found, "reachable", way) for way in (A_Z, Z_A)] == [Verdict.PASS, Verdict.FAIL]
     said = causes(found)
     assert set(said) == {"far-host-unreachable", "missing-return-route"}
+    assert "security group" not in " ".join(said["far-host-unreachable"].against)
     assert said["missing-return-route"].certainty == "possible"
     assert said["missing-return-route"].findings == ("reachable a-z", "reachable z-a")  # what it is told by
     assert said["far-host-unreachable"].findings == ("reachable z-a",)
@@ -157,6 +158,19 @@ def test_a_host_that_is_there_no_more_has_no_route_to_blame(tmp_path: Path) -> N
     assert causes(found)["far-host-unreachable"].owner == "cloud"
 
 
+@pytest.mark.parametrize(
+    ("last", "state", "wanted"),
+    [(5216, "open", Verdict.PASS), (5300, "open", Verdict.INCONCLUSIVE), (5300, "silent", Verdict.FAIL)],
+)
+def test_agreed_ports_that_were_not_tried_pass_nothing(last: int, state: str, wanted: Verdict) -> None:
+    """The matrix has room for 64: of a hundred that were agreed the others may be closed."""
+    host = CIRCUIT.endpoint("ecs-a").model_copy(update={"ports": [862, *range(5201, last + 1)]})
+    seen = path_ports.blocked(HERE.scope(A_Z), states(state, "open"), {}, host, "x")
+    found, why = decide(seen, Criterion("port", "blocked", "<=", 0, "", "test"), ())
+    assert found is wanted
+    assert ("Of 101 agreed ports only 64 were tried" in why) is (last == 5300)
+
+
 def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     """That ports do not answer is no proof of a filter where nothing answers; the agreed ones fail all the same."""
     found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead())
@@ -166,6 +180,7 @@ def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     assert all(seen.evidence for seen in found.observations)
     assert verdict(found, "blocked", A_Z) is Verdict.FAIL
     assert set(causes(found)) == {"far-host-unreachable"}
+    assert "security group" in causes(found)["far-host-unreachable"].against[-1]  # which nobody saw, nor its absence
     assert "unreachable" in found.facts
 
 

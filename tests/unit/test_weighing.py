@@ -142,7 +142,7 @@ def test_what_two_tests_say_of_the_same_place_is_said_once() -> None:
 
 def test_a_path_mtu_hides_the_loss_of_packets_that_do_not_fit_and_of_no_others() -> None:
     """Probes of 112 bytes pass any MTU: that they are lost has another cause."""
-    hole = finding("pmtu", value=1400)
+    hole = finding("pmtu", value=1400, statistic="largest")
     small, large = finding("loss", frame=154), finding("loss", frame=1442)
     assert (
         told(cause("mtu-black-hole", hole), cause("loss-one-way", small), findings=(hole, small))[
@@ -156,6 +156,14 @@ def test_a_path_mtu_hides_the_loss_of_packets_that_do_not_fit_and_of_no_others()
         ].certainty
         == "possible"
     )
+
+
+def test_a_host_that_allows_more_than_was_ordered_hides_no_loss() -> None:
+    """Its interface takes 100 B more than the path brings: 1400 B do not fit into these, but into the path they do."""
+    excess = finding("pmtu", Verdict.WARN, value=100, statistic="host_excess")
+    lost = finding("loss", frame=1414)
+    found = told(cause("host-nic-mtu", excess), cause("loss-one-way", lost), findings=(excess, lost))
+    assert found["loss-one-way"].certainty == "proven"
 
 
 def test_a_mandatory_row_that_failed_and_that_no_rule_explains_is_unknown() -> None:
@@ -236,6 +244,7 @@ def test_several_faults_at_once_are_each_named() -> None:
         (
             finding("pmtu", statistic="largest", value=1400, threshold=1500),
             finding("loss", way=Z_A),
+            finding("loss", PASS, value=0.0),
             finding("dscp", Verdict.WARN, mandatory=False),
         ),
         (),
