@@ -38,9 +38,9 @@ _CAUSES = {
 
 
 def tcp_short(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
-    """TCP is below what was recommended, and something is known to have limited it."""
+    """TCP is below what was recommended, or seems to be, and something is known to have limited it."""
     for finding in findings:
-        if finding.metric != "throughput.tcp" or finding.verdict is not Verdict.WARN:
+        if finding.metric != "throughput.tcp" or not (finding.verdict is Verdict.WARN or _seems_short(finding)):
             continue
         item = next((item for item in measurements if item.task.id == finding.task), None)
         # RFC 6349's own paced load was compared already.
@@ -58,6 +58,9 @@ def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause, paced: 
     policer = told["limit"] == limits.POLICER
     if policer:
         because.append("Evenly sent UDP passes at the ordered rate in the same direction.")
+    undecided = finding.verdict is Verdict.INCONCLUSIVE
+    if undecided:
+        against.append("It is not certain that TCP falls short: its interval holds what was recommended.")
     doubtful = policer and paced >= limits.RESENT
     if doubtful:
         against.append(
@@ -65,7 +68,7 @@ def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause, paced: 
         )
     return Diagnosis(
         cause=cause.name,
-        certainty="possible" if doubtful else "likely",
+        certainty="possible" if doubtful or undecided else "likely",
         segment=_segment(finding, told),
         owner=cause.owner,
         because=tuple(because),
@@ -74,6 +77,14 @@ def _diagnosis(finding: Finding, told: Mapping[str, Any], cause: _Cause, paced: 
         next=cause.next,
         findings=(finding.id,),
     )
+
+
+def _seems_short(finding: Finding) -> bool:
+    """Undecided, with a mean below what was recommended."""
+    value, asked = finding.value, finding.threshold
+    if not (isinstance(value, int | float) and isinstance(asked, int | float)):
+        return False
+    return finding.verdict is Verdict.INCONCLUSIVE and value < asked
 
 
 def _paced_passes(finding: Finding, findings: Sequence[Finding]) -> bool:

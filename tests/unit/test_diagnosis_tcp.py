@@ -104,6 +104,15 @@ def test_what_nobody_can_act_upon_is_no_cause(limit: str) -> None:
     assert diagnosed(limit, figure("throughput.tcp", Verdict.WARN)) == []
 
 
+@pytest.mark.parametrize(("mean", "certainty"), [(9e7, ["possible"]), (9.6e7, [])])
+def test_a_tcp_that_seems_short_has_a_possible_cause(mean: float, certainty: list[str]) -> None:
+    """Undecided, with its mean below what was recommended: what limited it may be the reason."""
+    row = replace(figure("throughput.tcp", Verdict.INCONCLUSIVE), value=mean, threshold=9.5e7)
+    found = diagnosed("window", row)
+    assert [(each.cause, each.certainty) for each in found] == [("tcp-window-too-small", each) for each in certainty]
+    assert all("not certain" in each.against[-1] for each in found)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE])
 def test_a_tcp_that_is_not_short_needs_no_cause(verdict: Verdict) -> None:
     """Something always limits it."""
