@@ -144,18 +144,7 @@ def _run(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome, refused:
 def _write_outcome(
     task: Task, folder: RunFolder, outcome: Outcome, started_ns: int | None, ended_ns: int | None
 ) -> None:
-    noted = {
-        "format_version": 1,
-        "status": outcome.status.value,
-        "reason": outcome.reason,
-        "started_ns": started_ns,
-        "ended_ns": ended_ns,
-        "jobs": outcome.jobs,
-        "watched": outcome.watched,
-        "drove": outcome.drove,
-        "acts": outcome.acts,
-    }
-    folder.write_json(f"raw/{task.id}/task.json", noted, task=task.id)
+    folder.write_json(f"raw/{task.id}/task.json", outcome.noted(started_ns, ended_ns), task=task.id)
 
 
 def _drive(task: Task, fleet: Fleet, outcome: Outcome, acting: Acting) -> None:

@@ -70,3 +70,17 @@ class Outcome:
         """What the other end, too, says went wrong: either may be the cause. One is enough."""
         if not self.answered:
             self.reason, self.answered = f"{self.reason.rstrip('.')}. The other end: {words}.", True
+
+    def noted(self, started_ns: int | None, ended_ns: int | None) -> dict[str, Any]:
+        """What task.json holds; the times by our clock, ns, None where the task was not begun."""
+        return {
+            "format_version": 1,
+            "status": self.status.value,
+            "reason": self.reason,
+            "started_ns": started_ns,
+            "ended_ns": ended_ns,
+            "jobs": self.jobs,
+            "watched": self.watched,
+            "drove": self.drove,
+            "acts": self.acts,
+        }
