@@ -104,7 +104,7 @@ class RunFolder:
             raise EvidenceBroken(f"{self.path / relative} is not valid JSON: {error}.") from None
 
     def manifest(self) -> tuple[Evidence, ...]:
-        """All entries, in the order in which they were written."""
+        """All entries, in the order in which they were written. Raises EvidenceBroken."""
         data = self.read(MANIFEST)
         if data is None:
             raise EvidenceBroken(f"{self.path} has no {MANIFEST}.", "Is this a run folder?")
@@ -115,7 +115,8 @@ class RunFolder:
             raise EvidenceBroken(f"{self.path / MANIFEST} is damaged: {error}.") from None
 
     def verify(self) -> list[str]:
-        """One sentence for each entry whose file is missing or is no longer what was written."""
+        """One sentence for each entry whose file is missing or is no longer what was written. Raises EvidenceBroken for
+        what cannot be read."""
         wrong = []
         for entry in self.manifest():
             try:
@@ -165,7 +166,7 @@ class TaskFiles:
         return packed if (self.folder.path / packed).exists() else self.path(endpoint, job, name + RAW)
 
     def result(self, endpoint: str, job: str) -> Mapping[str, Any] | None:
-        """The job's result.json, or None when the job left none."""
+        """The job's result.json, or None when the job left none. Raises EvidenceBroken for another format."""
         found = self.folder.read_json(self.path(endpoint, job))
         if found is not None and (not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION):
             raise EvidenceBroken(
@@ -174,11 +175,12 @@ class TaskFiles:
         return found
 
     def rows(self, endpoint: str, job: str, name: str) -> list[dict[str, Any]]:
-        """The lines of a JSON-lines file without its head line; a line cut off by a crash is left out."""
+        """The lines of a JSON-lines file without its head line; a line cut off by a crash is left out. Raises
+        EvidenceBroken."""
         return list(self.each_row(endpoint, job, name))
 
     def each_row(self, endpoint: str, job: str, name: str) -> Iterator[dict[str, Any]]:
-        """The same one by one: the counters of a day would fill the memory."""
+        """The same one by one: the counters of a day would fill the memory. Raises EvidenceBroken."""
         path = self.folder.path / self.path(endpoint, job, name)
         try:
             with path.open("rb") as lines:

@@ -250,6 +250,7 @@ class _Reader:
         return values
 
     def plane(self, length: int) -> Bytes:
+        """(length,) one byte of each value. Raises ValueError or zlib.error for what is no plane of this length."""
         kind, size = self.take(_PLANE)
         data = self._data[self._at : self._at + size]
         self._at += size

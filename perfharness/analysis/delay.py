@@ -61,6 +61,7 @@ def one_way_raw_ns(samples: Samples, direction: Direction, disturbed: Bools | No
 
     Good for ``ipdv``, where the offset falls out (RFC 3393 section 2.6), so all packets must have their
     stamps from the same two sources: those of another pair than the most frequent one are ``nan``.
+    Raises ValueError for a direction that is not one way.
     """
     s = samples
     if direction is Direction.A_Z:

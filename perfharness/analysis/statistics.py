@@ -42,7 +42,7 @@ Blocks = npt.NDArray[np.integer[Any]]
 
 
 def block_starts(block: Blocks) -> Ints:
-    """Where each block begins, for ``ufunc.reduceat``; ``block`` (n,) does not decrease."""
+    """Where each block begins, for ``ufunc.reduceat``; ``block`` (n,) must not decrease. Raises ValueError."""
     steps = np.diff(block)
     if np.any(steps < 0):
         raise ValueError("block indices must not decrease")

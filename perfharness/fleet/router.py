@@ -78,6 +78,7 @@ class RouterSession:
         return files
 
     def reattach(self, deadline_s: float) -> None:
+        """Nothing of ours lives on there: raises HostLost."""
         raise HostLost(self.host, "the SSH connection is gone.")
 
     def bye(self) -> None:

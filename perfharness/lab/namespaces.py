@@ -21,7 +21,8 @@ def exists(name: str) -> bool:
 
 
 def create(name: str) -> None:
-    """By ``ip`` and not by pyroute2, which forks us: a Ctrl-C in the child would take the lab down a second time."""
+    """By ``ip`` and not by pyroute2, which forks us: a Ctrl-C in the child would take the lab down a second time.
+    Raises LabFault."""
     done = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, timeout=10)
     if done.returncode != 0:
         raise LabFault(f"ip netns add {name} failed: {done.stderr.strip()}.")

@@ -86,6 +86,7 @@ def busy_cpu(namespace: str, share: float) -> Trouble:
     It has the lowest real-time priority: what it takes, no ordinary process gets; the wire and probers of a higher
     priority do. The lab's hosts share the processors of this machine: the other hosts, the coordinator, and what the
     kernel leaves to its own threads lose as much. The hogs live in the namespace and end with it.
+    Raises LabFault for another share.
     """
     if not 0 < share <= MOST_SHARE:
         raise LabFault(f"A hog cannot take {share:g} of a CPU.", f"Choose a share above 0, up to {MOST_SHARE:g}.")

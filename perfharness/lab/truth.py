@@ -46,6 +46,7 @@ def of_wire(way: Crossing, path: Path, spec: LabSpec, mode: str) -> dict[str, An
     """The wire's own account, and what the kernel dropped because the wire did not read it in time.
 
     Where the kernel meters (``metered-wire``), its ``meter`` is told too: it comes before the wire's ``in``.
+    Raises LabFault where there is none yet, or of another format.
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))

@@ -153,7 +153,8 @@ def search_phase(params: Any, context: Context) -> dict[str, Any]:
 def load_task(
     name: str, step: str, params: Any, context: Context, direction: Direction, phases: list[dict[str, Any]], peak: int
 ) -> Task:
-    """A session one way or one each way, with the hosts' counters beside it; ``peak``: bit/s one way at most."""
+    """A session one way or one each way, with the hosts' counters beside it; ``peak``: bit/s one way at most.
+    Raises BadInput where the cloud end has too few ports."""
     ways = WAYS if direction is Direction.BOTH else (direction,)
     free = context.load_ports(len(ways))
     if len(free) < len(ways):

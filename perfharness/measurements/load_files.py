@@ -22,7 +22,7 @@ MOST, MOST_COUNT = 1e15, 1 << 62
 
 
 def table(job: Job, files: TaskFiles, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The columns of a file of JSON arrays, one a line; a line cut off by a crash is left out."""
+    """The columns of a file of JSON arrays, one a line, all equally long; a line cut off by a crash is left out."""
     head, *lines = (files.bytes(job.endpoint, job.id, name) or b"").split(b"\n")[:-1] or [b""]
     try:
         about = json.loads(head or b"null")
@@ -39,6 +39,7 @@ def table(job: Job, files: TaskFiles, name: str, columns: Sequence[str]) -> list
 
 
 def ints(column: Sequence[Any], job: Job, name: str) -> Ints:
+    """(n,) of whole numbers; a truth value is none."""
     if not set(map(type, column)) <= {int}:
         raise damaged(job, name)
     try:
@@ -48,6 +49,7 @@ def ints(column: Sequence[Any], job: Job, name: str) -> Ints:
 
 
 def rows(data: Mapping[str, Any], key: str, job: Job) -> list[Mapping[str, Any]]:
+    """A list of objects in a result."""
     found = data.get(key)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise broken(job, key)
@@ -55,6 +57,7 @@ def rows(data: Mapping[str, Any], key: str, job: Job) -> list[Mapping[str, Any]]
 
 
 def count(data: Mapping[str, Any], key: str, job: Job) -> int:
+    """0 or more, and there."""
     found = optional(data, key, job)
     if found is None:
         raise broken(job, key)
@@ -62,6 +65,7 @@ def count(data: Mapping[str, Any], key: str, job: Job) -> int:
 
 
 def optional(data: Mapping[str, Any], key: str, job: Job) -> int | None:
+    """0 or more; None where it is left out: absent is not zero."""
     found = data.get(key)
     if found is None:
         return None
@@ -71,6 +75,7 @@ def optional(data: Mapping[str, Any], key: str, job: Job) -> int | None:
 
 
 def number(data: Mapping[str, Any], key: str, job: Job) -> float:
+    """Of either sign, and less than 1e15."""
     found: Any = data.get(key)
     if type(found) not in (int, float) or not abs(found) < MOST:
         raise broken(job, key)

@@ -82,7 +82,7 @@ _PLATFORMS: tuple[tuple[type[Ce | Appliance], tuple[str, ...]], ...] = tuple(
 
 
 def read_ce(value: Any, info: ValidationInfo) -> Any:
-    """Its name alone, or how to read it."""
+    """Its name alone, or how to read it. Raises ``wrong``."""
     if isinstance(value, dict):
         platform = value.get("platform", "linux")
         kind = next((kind for kind, known in _PLATFORMS if platform in known), None)
@@ -178,7 +178,7 @@ def _host_or_router(body: Any, info: ValidationInfo) -> Any:
 
 
 def by_name(value: Any, info: ValidationInfo) -> Any:
-    """The mapping name → endpoint as a tuple of endpoints that know their names."""
+    """The mapping name → endpoint as a tuple of endpoints that know their names. Raises ``wrong``."""
     if not isinstance(value, dict):
         raise wrong("'endpoints' must be a mapping: lines of `name: …`.")
     for name, body in value.items():

@@ -1,7 +1,8 @@
 """Rates, times, sizes and shares as people write them: one meaning each, ambiguity refused.
 
 Each type is an ``int`` of bit/s, ns or bytes (a share is a ``float`` 0..1) and takes the text of a file.
-An ``int`` handed in by a program is already in that unit. ``*_text`` writes a value back for a reader.
+An ``int`` handed in by a program is already in that unit. ``*_text`` writes a value back for a reader. What reads a
+text raises ``wrong``, with examples of what would be right.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ def watch(job: Job, *, period_s: int) -> dict[str, Any]:
 
     A row: ``{mono_ns, t_ns, raw_ns, kernel, state}``: CLOCK_MONOTONIC and Unix time read together, CLOCK_MONOTONIC_RAW
     right after them (nobody steers it), ``kernel`` and ``state`` of ``perfagent.clock``; ``state`` only where asked.
+    Raises Fault(BAD_ARGUMENT).
     """
     if period_s < _LEAST_PERIOD_S:
         raise Fault(Code.BAD_ARGUMENT, f"period_s is {period_s}, not {_LEAST_PERIOD_S} or more")

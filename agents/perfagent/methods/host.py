@@ -187,7 +187,8 @@ def _lines(path: str) -> list[str]:
 
 
 def counters(job: Job, *, interface: str, period_ms: int, tell: bool = False) -> dict[str, Any]:
-    """Write ``counters.jsonl``: a row at the start, one each period, one at the end; ``tell`` the interface's."""
+    """Write ``counters.jsonl``: a row at the start, one each period, one at the end; ``tell`` the interface's. Raises
+    Fault(BAD_ARGUMENT, ADDRESS)."""
     if period_ms < 10:
         raise Fault(Code.BAD_ARGUMENT, f"period_ms is {period_ms}; below 10 the sampler would disturb what it watches")
     try:
