@@ -18,7 +18,12 @@ SENT = 80_000
 
 def judged(metric: str, value: float, verdict: Verdict, **more: Any) -> Finding:
     """Of a load at the ordered rate; not mandatory, so that nothing that fails needs a cause."""
-    usual = {"load": "udp", "threshold": 1e-3 if metric == "loss" else 0.995e9, "n": SENT, "mandatory": False}
+    usual: dict[str, Any] = {
+        "load": "udp",
+        "threshold": 1e-3 if metric == "loss" else 0.995e9,
+        "n": SENT,
+        "mandatory": False,
+    }
     return finding(metric, verdict, value=value, **{**usual, **more})
 
 

@@ -14,7 +14,7 @@ from perfharness.model import Diagnosis, Finding, Fitness, LedgerRow, Segment, V
 from tests.unit.diagnosis_builder import TRIP, Z_A, dropped, finding, measured, scope
 
 PASS, OPEN = Verdict.PASS, Verdict.INCONCLUSIVE
-LOST = {"value": 0.01, "n": 10_000, "mandatory": False}
+LOST: dict[str, Any] = {"value": 0.01, "n": 10_000, "mandatory": False}
 LOAD = scope(load="udp")
 
 
