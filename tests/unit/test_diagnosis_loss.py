@@ -13,6 +13,7 @@ from perfharness.model import (
     Diagnosis,
     Direction,
     Finding,
+    Interval,
     LedgerRow,
     Measurement,
     Scope,
@@ -92,6 +93,20 @@ def test_loss_is_of_one_direction_only_where_the_other_is_shown_to_be_well(other
     """A direction that is undecided, or was not measured or judged, may lose as much: nothing is said of it."""
     assert set(told(60, runs(60, 60), ways=(A_Z,), other=other)) == {"circuit-loss-random"}
     assert set(told(6, runs(6, 6), ways=(A_Z,), other=other)) == {"unattributed-loss"}
+
+
+def test_a_direction_that_was_not_judged_may_be_shown_to_be_well() -> None:
+    """Nothing was required of it, and it lost less for certain."""
+    lost = Finding(
+        "F", "loss", "ratio", IDLE, "1", 0.01, Verdict.FAIL, "lost.", ("EC-042",), n=SENT, operator="<=",
+        threshold=2e-3, task="latency", interval=Interval(0.008, 0.012, 0.95, "one", "test"),
+    )  # fmt: skip
+    for most, cause in ((0.001, "loss-one-way"), (0.009, "unattributed-loss")):
+        within = Interval(0.0, most, 0.95, "one", "test")
+        back = replace(
+            lost, id="G", scope=replace(IDLE, direction=Z_A), verdict=Verdict.NOT_APPLICABLE, interval=within
+        )
+        assert [each.cause for each in diagnose((lost, back), ())] == [cause]
 
 
 def test_packets_that_came_damaged_are_named() -> None:
