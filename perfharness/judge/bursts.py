@@ -16,6 +16,8 @@ from perfharness.order.units import rate_text
 
 LOSSLESS = 1e-3
 """Share of an even load just below the rate that may be lost."""
+NEAR = 0.9
+"""Share of a load that an even one must have brought to say anything of it: what was never sent tells nothing."""
 POLICER = ("policer", "policer-burst")
 """It drops without a queue; the latter even packets that are sent evenly just below its rate."""
 
@@ -31,6 +33,8 @@ def bursts(observation: Observation, measurement: Measurement, run: Sequence[Mea
             continue
         found = next((seen for seen in other.observations if _is_sustained(seen, observation)), None)
         if found is None or found.interval is None or found.interval.hi < task.load_bps or not _in_bursts(facts):
+            continue
+        if not isinstance(found.value, int | float) or found.value < NEAR * task.load_bps:
             continue
         sender = task.scope.pair.split(":")[0 if way == "a-z" else 1]
         said = (

@@ -104,8 +104,14 @@ def _one_way(finding: Finding, idle: Sequence[Finding]) -> bool:
     way, pair = finding.scope.direction, finding.scope.pair
     back = [each for each in idle if each.scope.pair == pair and OPPOSITE.get(each.scope.direction) is way]
     stream = finding.task, finding.scope.service
-    well = any((each.task, each.scope.service) == stream and each.verdict is Verdict.PASS for each in back)
+    same = [each for each in back if (each.task, each.scope.service) == stream]
+    well = any(each.verdict is Verdict.PASS or _loses_less(each, finding) for each in same)
     return well and not any(each.verdict is Verdict.FAIL for each in back)
+
+
+def _loses_less(one: Finding, other: Finding) -> bool:
+    """For certain, whatever was required of it."""
+    return one.interval is not None and other.interval is not None and one.interval.hi < other.interval.lo
 
 
 def _lost(

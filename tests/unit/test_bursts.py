@@ -66,11 +66,19 @@ def test_a_bucket_too_small_for_an_even_load_leaves_it_open() -> None:
         even(90e6, 97e6, 900, "policer-burst"),
         even(100.9e6, math.inf, 900),
         even(100.9e6, 101e6, 0, way=Z_A),
+        even(20e6, math.inf, 0),
     ],
-    ids=["less than was offered", "less than was offered, in bursts", "lost evenly sent packets", "the other way"],
+    ids=[
+        "less than was offered",
+        "less than was offered, in bursts",
+        "lost evenly sent packets",
+        "the other way",
+        "its host sent a fifth",
+    ],
 )
 def test_what_bursts_do_not_explain_fails(found: Measurement) -> None:
-    """A rate that is missing, loss that even packets suffer, and another direction excuse nothing."""
+    """A rate that is missing, loss that even packets suffer, another direction, and an even load that came nowhere near
+    excuse nothing: else no circuit could fail that is faster than that load."""
     assert excuses(short(), found) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from perfharness.analysis.ledger import DAMAGED, LAN
 from perfharness.judge.diagnosis import diagnose
-from perfharness.model import Diagnosis, Direction, LedgerRow, Segment, Verdict
+from perfharness.model import Diagnosis, Direction, Interval, LedgerRow, Segment, Verdict
 from tests.unit.diagnosis_builder import A_Z, Z_A, finding, measured, scope
 
 SENT = 6000
@@ -71,6 +71,14 @@ def test_loss_is_of_one_direction_only_where_the_other_is_shown_to_be_well(other
     """A direction that is undecided, or was not measured or judged, may lose as much: nothing is said of it."""
     assert set(told(60, runs(60, 60), ways=(A_Z,), other=other)) == {"circuit-loss-random"}
     assert set(told(6, runs(6, 6), ways=(A_Z,), other=other)) == {"unattributed-loss"}
+
+
+def test_a_direction_that_was_not_judged_may_be_shown_to_be_well() -> None:
+    """Nothing was required of it, and it lost less for certain."""
+    lost = finding("loss", value=0.01, threshold=2e-3, interval=Interval(0.008, 0.012, 0.95, "one", "test"))
+    for most, cause in ((0.001, "loss-one-way"), (0.009, "unattributed-loss")):
+        back = finding("loss", Verdict.NOT_APPLICABLE, Z_A, interval=Interval(0.0, most, 0.95, "one", "test"))
+        assert [each.cause for each in diagnose((lost, back), ())] == [cause]
 
 
 def test_packets_that_came_damaged_are_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_a_layer_that_the_order_does_not_say_fails_no_circuit(
     circuit = lab(rate_layer=layer)
     task = tasks("udp")[0]
     scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
-    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    exact: dict[str, Any] = {"confidence": 0.95, "sides": "one", "method": "test"}
     seen = (
         Observation("throughput.udp", "mean", scope, "bit/s", rate, 10, Interval(rate, rate, **exact), Layer.L2),
         Observation("loss", "ratio", scope, "1", lost, 10**6, Interval(lost * 0.99, lost * 1.01, **exact)),
@@ -292,7 +293,7 @@ def test_a_receivers_full_interface_is_its_own(speed: int | None, rate: float, l
     (host,), task, names = tasks("host"), tasks("udp")[0], ("onprem-a", "ecs-a")
     facts = {names[0]: {"nic": {"speed_bps": 10**10}}, names[1]: {"nic": {"speed_bps": speed}}}
     scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
-    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    exact: dict[str, Any] = {"confidence": 0.95, "sides": "one", "method": "test"}
     seen = (
         Observation(
             "throughput.udp", "mean", scope, "bit/s", rate, 9, Interval(rate, rate, **exact), Layer.L2, hosts=names

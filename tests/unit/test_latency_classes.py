@@ -234,12 +234,13 @@ def test_a_criterion_is_judged_for_each_class_or_for_one(tmp_path: Path) -> None
     )
     packets = [Packet(seq, forward_ns=None if seq % 30 == 0 else 10_000_000) for seq in range(COUNT)]
     found = analysed(tmp_path, packets)
-    findings = [each for each in judge(CIRCUIT, scenario, [found], (), date(2027, 1, 1), {}) if each.operator]
+    rows = judge(CIRCUIT, scenario, [found], (), date(2027, 1, 1), {})
+    findings = [each for each in rows if each.operator]
     verdicts = {(each.metric, each.scope.service, each.scope.direction): each.verdict for each in findings}
     assert [verdicts["loss", service, A_Z] for service in CLASSES] == [Verdict.FAIL, Verdict.PASS, Verdict.PASS]
     assert [key[1] for key in verdicts if key[0] == "delay.rtt"] == ["AF41"]
     assert verdicts["dscp", "AF41", A_Z] is Verdict.WARN and verdicts["dscp", "EF", A_Z] is Verdict.PASS
-    causes = {each.cause: each for each in diagnose(findings, [found])}
+    causes = {each.cause: each for each in diagnose(rows, [found])}
     assert causes.keys() >= {"loss-one-way", "dscp-remarked", "delay-above-objective"}
     assert causes["loss-one-way"].because[0].startswith("a-z, class EF: ")
     assert "befell AF41, BE" in causes["loss-one-way"].because[-1]

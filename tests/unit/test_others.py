@@ -58,7 +58,7 @@ def test_what_others_had_is_not_missing(others: float, rate: float, lost: float,
     got is missing."""
     task = tasks("udp")[0]
     scope = replace(task.scope, direction=Direction.A_Z, frame_bytes=1442)
-    exact = {"confidence": 0.95, "sides": "one", "method": "test"}
+    exact: dict[str, Any] = {"confidence": 0.95, "sides": "one", "method": "test"}
     spread, share = Interval(rate, rate, **exact), Interval(lost * 0.99, lost * 1.01, **exact)
     seen = (
         Observation("throughput.udp", "mean", scope, "bit/s", rate, 9, spread, Layer.L2, hosts=HOSTS),
