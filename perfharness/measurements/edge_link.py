@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
 from perfharness.measurements.edge_bgp import Plan, plan_of
 from perfharness.measurements.edge_reading import TAGGED, Reading, figure
-from perfharness.model import Observation
+from perfharness.model import Interval, Observation
 from perfharness.order.circuit import Ce
 from perfharness.order.units import rate_text
 from perfharness.routers.state import Interface
@@ -38,8 +39,9 @@ def link_figures(
     mtus = [each.mtu for each in (wan, holder) if each is not None and each.mtu is not None]
     figures = (
         told("carrier", wan.carrier if wan else None, _carrier(wan)),
-        told("speed", None if speed is None else rate_text(speed), unreal or _autoneg(wan, context)),
+        told("speed", None if speed is None else rate_text(speed), unreal),
         told("duplex", wan.duplex if wan and not virtual else None, unreal),
+        told("autonegotiation", wan.autoneg if wan and not virtual else None, unreal or _autoneg(wan, context)),
         told("mtu", min(mtus) if wan and mtus else None),
         told("link_address", *_address(now, wan, holder, plan)),
         *_counted(context, now, before, why),
@@ -57,8 +59,7 @@ def _carrier(wan: Interface | None) -> str:
 def _autoneg(wan: Interface | None, context: Context) -> str:
     if wan is None or wan.autoneg is None or wan.autoneg == context.circuit.port.autonegotiation:
         return ""
-    is_on, ordered = ("on", "off") if wan.autoneg else ("off", "on")
-    return f"Autonegotiation is {is_on} at the router and ordered {ordered}: ask how the other end is set."
+    return "That harms where the other end is set otherwise: ask how it is."
 
 
 def _address(now: Reading, wan: Interface | None, holder: Interface | None, plan: Plan) -> tuple[str | None, str]:
@@ -91,13 +92,21 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         return told("errors", None, reason), told("discards", None, reason)
     frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
     dropped = _rise(here.discards, there.discards)
-    last = "It speaks for the last segment before this router."
-    errors = (
-        told("errors", damaged / frames, f"{damaged:,} of {frames:,} frames. {last}")
-        if (frames and damaged is not None)
-        else told("errors", None, "No frame came meanwhile." if frames == 0 else "The router does not tell it.")
+    if not frames or damaged is None:
+        why = "No frame came meanwhile." if frames == 0 else "The router does not tell it."
+        errors = told("errors", None, why)
+    else:
+        said = f"{damaged:,} of {frames:,} frames. It speaks for the last segment before this router."
+        # What came is all that there was; but of a few damaged ones nobody knows whether the line damages so many.
+        least = clopper_pearson(damaged / frames, frames)[0] if damaged else 0.0
+        interval = Interval(least, damaged / frames, CONFIDENCE, "one", "Clopper-Pearson below, counted above")
+        errors = replace(told("errors", damaged / frames, said), interval=interval)
+    drops = (
+        f"{dropped:,} whole frames were dropped at this port: a queue was full (a load of this run fills it too), or "
     )
-    return errors, told("discards", dropped, "" if dropped is not None else "The router does not tell it.")
+    drops += "nobody on the router wanted them."
+    unsaid = "The router does not tell it."
+    return errors, told("discards", dropped, unsaid if dropped is None else drops if dropped else "")
 
 
 def _rise(now: int | None, before: int | None) -> int | None:

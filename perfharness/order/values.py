@@ -148,6 +148,14 @@ def _interface(text: str) -> str:
     return text
 
 
+def _router_port(text: str) -> str:
+    """It becomes a part of show commands."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w./:-]{0,63}", text):
+        said = f"{text!r} is not the name of a router's port."
+        raise wrong(said, "Write it in one word as its own commands do: GigabitEthernet0/0/1, xe-0/0/0.")
+    return text
+
+
 def _vtysh(text: str) -> str:
     """It is started on a router, so nothing else may be."""
     if not re.fullmatch(r"(sudo -n )?(\S*/)?vtysh( (-N|--vty_socket) [\w./-]+)?", text):
@@ -168,6 +176,7 @@ LinkAddress = Annotated[IPv4Interface, *_typed(_link_address, "172.16.100.2/30")
 VlanId = Annotated[int, *_typed(_vlan, "100")]
 Day = Annotated[date, *_typed(_date, "2027-03-31")]
 Moment = Annotated[datetime, *_typed(_moment, "2027-03-31T22:00+08:00")]
+RouterPort = Annotated[str, *_typed(_router_port, "GigabitEthernet0/0/1")]
 Vtysh = Annotated[str, *_typed(_vtysh, "sudo -n vtysh")]
 AsNumber = Annotated[int, Field(ge=1, le=4_294_967_295)]
 Port16 = Annotated[int, Field(ge=1, le=65535)]
