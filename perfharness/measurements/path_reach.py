@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
+from itertools import product
 from typing import Any
 
-from perfharness.analysis.hops import Link, Said, Way, symmetric, through_internet, way
+from perfharness.analysis.hops import Link, Said, Way, elsewhere, symmetric, through_internet, way
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import Context
+from perfharness.measurements.base import V4, Context
 from perfharness.measurements.path_ports import ANSWERED, states
 from perfharness.model import Direction, Observation, Scope, Segment
 from perfharness.order.circuit import Circuit, load_circuit
 
 WAYS = (Direction.A_Z, Direction.Z_A)
+NO_LINK = Said(
+    None, "The order has no IPv6 address of the link, so that IPv6 hops prove no way: look at them yourself."
+)
 ALWAYS = (ip_network("11.0.0.0/8"),)
 """Not announced to the Internet in earnest, and numbers the provider's own routers (default, not confirmed)."""
 
@@ -106,10 +110,19 @@ def links(circuit: Circuit, files: TaskFiles) -> dict[str, Link]:
 
 
 def ways_seen(
-    context: Context, files: TaskFiles, found: Mapping[Direction, Mapping[str, Any]], evidence: Mapping[Direction, str]
+    context: Context,
+    family: str,
+    files: TaskFiles,
+    found: Mapping[Direction, Mapping[str, Any]],
+    evidence: Mapping[Direction, str],
+    cut: bool,
 ) -> Iterator[Observation]:
-    """What the hops say of each direction; none where they were not asked for."""
+    """What the hops say of each direction; none where they were not asked for. ``cut``: the circuit was meanwhile."""
     if any("hops" not in found[each] for each in WAYS):
+        return
+    if family != V4:
+        for each, statistic in product(WAYS, ("symmetric", "internet")):
+            yield _seen(statistic, context.scope(each, family=family), NO_LINK, evidence[each])
         return
     ordered = links(context.circuit, files)
     ways: dict[Direction, Way] = {each: way(found[each]["hops"], there=each is Direction.A_Z) for each in WAYS}
@@ -119,7 +132,8 @@ def ways_seen(
     for each in WAYS:
         sources = found[each]["translated"]
         public = through_internet(ways[each], ordered, inside, sources)
-        for statistic, said in (("symmetric", same), ("internet", public)):
+        seen = {"symmetric": same, "internet": public, **({"elsewhere": elsewhere(ways[each], ordered)} if cut else {})}
+        for statistic, said in seen.items():
             yield _seen(statistic, context.scope(each), said, evidence[each])
 
 
@@ -130,9 +144,9 @@ def _seen(statistic: str, scope: Scope, said: Said, evidence: str) -> Observatio
 def whose(address: str, context: Context) -> Segment:
     """Where on the path the order has this address; BETWEEN where it has it nowhere."""
     found, order = ip_address(address), context.circuit
-    if found == context.a.address:
+    if found in (context.a.address, context.a.address6):
         return Segment.HOST_A
-    if found == context.z.address:
+    if found in (context.z.address, context.z.address6):
         return Segment.HOST_Z
     if found in [vbr.link.customer.ip for vbr in order.vbrs]:
         return Segment.CE

@@ -50,6 +50,7 @@ REFERENCES = {
     "objectives.availability": "1",
     "objectives.outage": "ns",
     "objectives.pmtu": "B",
+    "objectives.vpn_pmtu": "B",
     "objectives.rate": "bit/s",
 }
 """Values of an order that a scenario may refer to, with their units."""
@@ -155,6 +156,8 @@ class Objectives(Strict):
     and a second to reroute."""
     pmtu: Size | None = Field(default=None, ge=576, le=65535)
     """Largest IP packet that must arrive, bytes."""
+    vpn_pmtu: Size | None = Field(default=None, ge=576, le=65535)
+    """Largest IP packet that must arrive over the VPN that backs the circuit up, bytes."""
     rate_bps: Rate | None = Field(default=None, alias="rate")
     """Committed rate, when it is not the bandwidth of the VBR."""
 
