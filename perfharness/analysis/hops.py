@@ -112,6 +112,8 @@ def symmetric(there: Way, back: Way, links: Mapping[str, Link]) -> Said:
 def elsewhere(one: Way, links: Mapping[str, Link]) -> Said:
     """Does this direction avoid every ordered link, as it must while a backup carries it?"""
     over = crossed(one, links)
+    if not links:
+        return Said(None, "No link is known.")
     if over:
         return Said(False, f"It crosses {_listed(over)}.")
     if one.whole:

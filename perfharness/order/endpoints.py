@@ -85,7 +85,7 @@ class Appliance(Strict):
 
     name: Name = Field(examples=["ce-hz-1"])
     """The router's name, other than any endpoint's."""
-    platform: Literal["cisco_ios", "huawei_vrp"] = Field(examples=["cisco_ios"])
+    platform: Literal["cisco_ios", "huawei_vrp", "juniper_junos"] = Field(examples=["cisco_ios"])
     """Its make."""
     ssh: RouterSsh
     """How to reach it, as a user who may only look."""

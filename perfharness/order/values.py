@@ -10,6 +10,7 @@ from ipaddress import (
     IPv4Interface,
     IPv4Network,
     IPv6Address,
+    IPv6Interface,
     IPv6Network,
     ip_address,
     ip_network,
@@ -79,6 +80,16 @@ def _link_address(text: str) -> IPv4Interface:
         raise wrong(
             f"{text!r} is not a link address.", "Write IPv4 address and mask, as 172.16.100.2/30.", "EC-005"
         ) from None
+
+
+def _link_address6(text: str) -> IPv6Interface:
+    try:
+        if "/" not in text:
+            raise ValueError
+        return IPv6Interface(text.strip())
+    except ValueError:
+        said = f"{text!r} is not an IPv6 link address."
+        raise wrong(said, "Write IPv6 address and prefix length, as fd00:16::2/126.", "EC-005") from None
 
 
 def _row(text: str) -> str:
@@ -173,6 +184,7 @@ HostAddress = Annotated[Address, *_typed(_address, "10.10.0.10")]
 HostAddress6 = Annotated[IPv6Address, *_typed(_address6, "fd00:10::10")]
 Prefix = Annotated[Network, *_typed(_network, "10.10.0.0/16")]
 LinkAddress = Annotated[IPv4Interface, *_typed(_link_address, "172.16.100.2/30")]
+LinkAddress6 = Annotated[IPv6Interface, *_typed(_link_address6, "fd00:16::2/126")]
 VlanId = Annotated[int, *_typed(_vlan, "100")]
 Day = Annotated[date, *_typed(_date, "2027-03-31")]
 Moment = Annotated[datetime, *_typed(_moment, "2027-03-31T22:00+08:00")]

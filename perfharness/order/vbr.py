@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from perfharness.order.units import Duration, Rate
 from perfharness.order.validation import Strict
-from perfharness.order.values import AsNumber, LinkAddress, Name, Prefix, Text, VlanId
+from perfharness.order.values import AsNumber, LinkAddress, LinkAddress6, Name, Prefix, Text, VlanId
 from perfharness.order.wrong import wrong
 
 
@@ -45,6 +45,26 @@ class Link(Strict):
             raise wrong(f"The two link addresses are in two subnets, {nets}.", remedy, "EC-005")
         if self.customer.ip == self.cloud.ip:
             raise wrong("Both ends of the link have the same address.", "Give each end its own.", "EC-005")
+        return self
+
+
+class Link6(Strict):
+    """The two IPv6 addresses on the same VLAN, where the VBR has IPv6."""
+
+    customer: LinkAddress6 = Field(examples=["fd00:16::2/126"])
+    """Address of the customer's router, with its prefix length."""
+    cloud: LinkAddress6 = Field(examples=["fd00:16::1/126"])
+    """Address of the VBR, with its prefix length."""
+
+    @property
+    def network(self) -> IPv6Network:
+        return self.customer.network
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.customer.network != self.cloud.network or self.customer.ip == self.cloud.ip:
+            remedy = "Give each end its own address of one subnet."
+            raise wrong("The two IPv6 link addresses are not of one link.", remedy, "EC-005")
         return self
 
 
@@ -98,5 +118,7 @@ class Vbr(Strict):
     """IP MTU in bytes; 8500 only where the VBR is attached to an ECR."""
     link: Link
     """The two link addresses."""
+    link6: Link6 | None = None
+    """The two IPv6 link addresses; by them a trace over IPv6 is known to cross this circuit."""
     bgp: Bgp | None = None
     """Leave out for static routes."""

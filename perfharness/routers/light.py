@@ -42,7 +42,7 @@ def ios(text: str | None, module: str | None) -> Optics | None:
         high_alarm, high_warn, low_warn, low_alarm = (
             None if word.startswith("N") else float(word) for word in words[1:5]
         )
-        lights.append(Light(way, lane, float(words[0]), _digit(words[0]), low_alarm, low_warn, high_warn, high_alarm))
+        lights.append(Light(way, lane, float(words[0]), digit(words[0]), low_alarm, low_warn, high_warn, high_alarm))
     return Optics(module, tuple(lights), "" if lights else NO_LIGHT)
 
 
@@ -56,7 +56,7 @@ def huawei(outputs: Mapping[str, str], interface: str | None) -> Optics | None:
         return Optics(_module(verbose), reason="its module has no digital monitoring")
     lights = tuple(_diagnosed(diagnosis or "")) or tuple(_listed(verbose or ""))
     lights = lights or tuple(
-        Light(way.lower(), 1, float(dbm), _digit(dbm), low_alarm=float(low), high_alarm=float(high))
+        Light(way.lower(), 1, float(dbm), digit(dbm), low_alarm=float(low), high_alarm=float(high))
         for way, dbm, low, high in _IN_INTERFACE.findall(interface or "")
     )
     return Optics(_module(verbose), lights, "" if lights else NO_LIGHT)
@@ -70,7 +70,7 @@ def _diagnosed(text: str) -> Iterator[Light]:
     """One row a direction, with a line more for each further lane."""
     for way, first, low, high, more in _DIAGNOSIS.findall(text):
         for lane, dbm in enumerate((first, *re.findall(rf"({_NUMBER})\s*\(lane", more, re.IGNORECASE)), 1):
-            yield Light(way.lower(), lane, float(dbm), _digit(dbm), low_alarm=float(low), high_alarm=float(high))
+            yield Light(way.lower(), lane, float(dbm), digit(dbm), low_alarm=float(low), high_alarm=float(high))
 
 
 def _listed(text: str) -> Iterator[Light]:
@@ -86,9 +86,9 @@ def _listed(text: str) -> Iterator[Light]:
         }
         if (dbm := told["now"]) is not None:
             low, high = (None if (word := told[key]) is None else float(word) for key in ("low", "high"))
-            yield Light(way.lower(), 1, float(dbm), _digit(dbm), low_alarm=low, high_alarm=high)
+            yield Light(way.lower(), 1, float(dbm), digit(dbm), low_alarm=low, high_alarm=high)
 
 
-def _digit(text: str) -> float:
-    """Half of the last digit that is printed."""
-    return 0.5 * 10.0 ** -len(text.partition(".")[2])
+def digit(text: str) -> float:
+    """Half of the last digit that is printed, in dB; of a word nothing."""
+    return 0.0 if not re.fullmatch(_NUMBER, text) else 0.5 * 10.0 ** -len(text.partition(".")[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,79 @@ def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
     assert run.causes["link-flap"].certainty == "proven"
 
 
+def test_one_damaged_frame_among_few_decides_nothing(tmp_path: Path) -> None:
+    """It fails a circuit only where the line surely damages so many; none at all is what was counted."""
+    first, then = Router(), Router()
+    first.outputs["netlink"] = netlink(counters={"rx_packets": 0})
+    for damaged, verdict in ((0, "PASS"), (1, "INCONCLUSIVE"), (30, "FAIL")):
+        folder = tmp_path / verdict
+        folder.mkdir()
+        then.outputs["netlink"] = netlink(counters={"rx_packets": 100_000, "rx_crc_errors": damaged, "rx_dropped": 3})
+        run = Judged(folder, first, then, circuit=order(folder, **{"environment: lab": "environment: test"}))
+        assert run.verdict("portspec.errors", "edge-after") == verdict
+        assert (
+            run.finding("portspec.discards", "edge-after").value,
+            run.verdict("portspec.discards", "edge-after"),
+        ) == (
+            3,
+            "WARN",
+        )
+
+
+@pytest.mark.parametrize(("changed", "figure"), [({"autoneg": True}, "autonegotiation"), ({"mtu": 9000}, "mtu")])
+def test_a_port_that_is_set_otherwise_warns(tmp_path: Path, changed: dict[str, Any], figure: str) -> None:
+    """Autonegotiation that was ordered off, and an MTU larger than the circuit's: the standing trap."""
+    router = Router()
+    router.outputs["netlink"] = netlink(**changed)
+    assert Judged(tmp_path, router).verdict(f"portspec.{figure}") == "WARN"
+
+
 # --- BGP --------------------------------------------------------------------------------------------
+
+
+def test_a_session_without_limit_and_filters_warns(tmp_path: Path) -> None:
+    """EC-022 is more than how near the limit is: what is lacking is named."""
+    run = Judged(tmp_path)
+    assert run.verdict("bgp.guarded") == "WARN"
+    assert "no filter of what comes and no filter of what it announces" in run.finding("bgp.guarded").reason
+    both = '"routeMapForIncomingAdvertisements":"IN","outgoingUpdatePrefixFilterList":"OUT","prefixAllowedMax"'
+    folder = tmp_path / "guarded"
+    folder.mkdir()
+    router = Router().change("bgp-neighbor", '"prefixAllowedMax"', both)
+    assert Judged(folder, router).verdict("bgp.guarded") == "PASS"
+
+
+def test_without_bfd_on_either_side_nobody_notices(tmp_path: Path) -> None:
+    """EC-051 asks for it whether it was ordered or not."""
+    router = Router()
+    router.outputs["bfd-peers"] = "[]"
+    run = Judged(tmp_path, router)
+    assert run.verdict("bgp.bfd") == "WARN"
+    assert "Nor is it ordered" in run.finding("bgp.bfd").reason
+
+
+def test_static_routes_have_no_session_to_judge(tmp_path: Path) -> None:
+    """Each row of BGP says that it does not apply, and none of them is open."""
+    text = "    bgp:\n      customer_as: 65010\n      cloud_as: 45104\n"
+    run = Judged(tmp_path, circuit=order(tmp_path, **{text: ""}))
+    rows = [row for row in run.findings if row.metric == "bgp" or row.statistic == "leaked"]
+    assert {row.verdict.value for row in rows} == {"NOT_APPLICABLE"}
+    assert "its routes are static" in rows[0].reason
+    assert run.verdict("route.to_cloud") == "PASS"
+
+
+def test_ipv6_prefixes_of_the_plan_are_not_missing_but_unseen(tmp_path: Path) -> None:
+    """IPv4 unicast alone is read: what may be exchanged beside it fails nothing and passes nothing."""
+    circuit = order(tmp_path, **{"onprem: [10.10.0.0/16]": "onprem: [10.10.0.0/16, fd00:10::/48]"})
+    run = Judged(tmp_path, circuit=circuit)
+    missing = run.finding("bgp.missing")
+    assert (missing.verdict.value, missing.mandatory) == ("NOT_RUN", True)
+    assert missing.reason == "The router does not tell the prefixes announced of IPv6."
+    folder = tmp_path / "v4"
+    folder.mkdir()
+    circuit = order(folder, **{"onprem: [10.10.0.0/16]": "onprem: [10.10.0.0/16, fd00:10::/48]"})
+    run = Judged(folder, Router().change("bgp-advertised", "10.10.0.0/16", "10.99.0.0/16"), circuit=circuit)
+    assert run.verdict("bgp.missing") == "FAIL"
 
 
 def test_another_as_at_the_far_end(tmp_path: Path) -> None:
@@ -302,6 +375,19 @@ def test_routes_are_looked_up_at_each_place(tmp_path: Path) -> None:
         assert (run.causes[cause].segment, run.causes[cause].certainty) == (segment, "proven"), case
 
 
+def test_a_prefix_that_leaks_meanwhile_fails(tmp_path: Path) -> None:
+    """EC-023: new on the session since the first step and not in the plan; one that was there before is EC-020's."""
+    extra = '"172.31.0.0/16": [{"valid":true}], "192.168.0.0/16": ['
+    leaky = Router().change("bgp-accepted", '"192.168.0.0/16": [', extra)
+    run = Judged(tmp_path, Router(), leaky)
+    leaked = run.finding("route.leaked", "edge-after")
+    assert (leaked.value, leaked.verdict.value, leaked.mandatory) == (1, "FAIL", True)
+    assert "172.31.0.0/16 received: new and not in the plan" in leaked.reason
+    folder = tmp_path / "before"
+    folder.mkdir()
+    assert Judged(folder, leaky, leaky).verdict("route.leaked", "edge-after") == "PASS"
+
+
 def test_routes_that_came_or_went(tmp_path: Path) -> None:
     """EC-023: by name, in the table and in both directions of the session."""
     then = Router().change("routes", '"192.168.0.0/16"', '"192.169.0.0/16"')
@@ -314,13 +400,22 @@ def test_routes_that_came_or_went(tmp_path: Path) -> None:
 # --- vendors, and the order -------------------------------------------------------------------------
 
 
-def test_a_vendors_router_is_judged_by_the_same_rules(tmp_path: Path) -> None:
-    """By its show commands alone; what they do not tell stays open."""
-    ce = "ce: {name: ph-ce-a, platform: cisco_ios, ssh: {host: ce-a}, wan: GigabitEthernet0/0/1}\n"
-    router = Router("cisco_ios")
+@pytest.mark.parametrize(
+    ("platform", "wan", "speed"),
+    [
+        ("cisco_ios", "GigabitEthernet0/0/1", "1Gbps"),
+        ("huawei_vrp", "GigabitEthernet0/0/1", "1Gbps"),
+        ("juniper_junos", "xe-0/0/0", "10Gbps"),
+    ],
+)
+def test_a_vendors_router_is_judged_by_the_same_rules(tmp_path: Path, platform: str, wan: str, speed: str) -> None:
+    """By its show commands alone, light too; what they do not tell stays open."""
+    ce = f"ce: {{name: ph-ce-a, platform: {platform}, ssh: {{host: ce-a}}, wan: {wan}}}\n"
+    port_of = {} if speed == "1Gbps" else {"1000Base-LX": "10GBase-LR", "  speed: 1Gbps": f"  speed: {speed}"}
+    router = Router(platform)
     del router.outputs["netlink"]
-    run = Judged(tmp_path, router, circuit=order(tmp_path, ce))
-    well = [name for name in WELL if name != "vlan.answers_elsewhere"]
+    run = Judged(tmp_path, router, circuit=order(tmp_path, ce, **port_of))
+    well = [name for name in (*WELL, "portspec.light", "bgp.bfd") if name != "vlan.answers_elsewhere"]
     assert {name: run.verdict(name) for name in well} == dict.fromkeys(well, "PASS")
     assert run.verdict("vlan.answers_elsewhere") == "NOT_RUN"
 

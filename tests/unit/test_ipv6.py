@@ -1,0 +1,109 @@
+"""IPv6 in an order: what measures it, and that what nothing measures never passes in silence."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from perfharness.errors import BadInput
+from perfharness.judge.judge import judge, verdict_of
+from perfharness.measurements import REGISTRY, Context
+from perfharness.model import Verdict
+from perfharness.order.circuit import Circuit, load_circuit
+from perfharness.order.scenario import find_shipped, load_scenario
+from perfharness.order.sense import checks, must_make_sense
+from perfharness.severed import Severed
+
+TODAY = date(2027, 1, 1)
+LAB = find_shipped("circuits/lab").read_text(encoding="utf-8")
+PREFIXES = {"onprem: [10.10.0.0/16]": "onprem: [10.10.0.0/16, fd00:10::/48]"}
+ADDRESSES = {
+    "    address: 10.10.0.10\n": "    address: 10.10.0.10\n    address6: fd00:10::10\n",
+    "    address: 192.168.10.10\n": "    address: 192.168.10.10\n    address6: fd00:20::10\n",
+}
+
+
+def order(folder: Path, more: str = "", **changed: str) -> Circuit:
+    text = LAB + more
+    for old, new in changed.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "circuit.yaml").write_text(text, encoding="utf-8")
+    return load_circuit(folder / "circuit.yaml")
+
+
+def untested(circuit: Circuit) -> dict[str, bool]:
+    """Rows that the order leaves unmeasured, and whether the run cannot pass without them."""
+    return {each.row: each.mandatory for each in checks(circuit, TODAY) if each.verdict is Verdict.NOT_RUN}
+
+
+def test_an_order_without_ipv6_says_nothing_of_it(tmp_path: Path) -> None:
+    """No row is opened by what was not ordered."""
+    assert untested(order(tmp_path)) == {}
+
+
+def test_ipv6_prefixes_leave_the_run_undecided(tmp_path: Path) -> None:
+    """Routes, BGP and reachability are open and mandatory; rates, delay and loss are said to be of IPv4."""
+    circuit = order(tmp_path, **PREFIXES)
+    rows = untested(circuit)
+    assert {row for row, mandatory in rows.items() if mandatory} == {"EC-015", "EC-016", "EC-020", "EC-024"}
+    assert {row for row, mandatory in rows.items() if not mandatory} == {"EC-033", "EC-039", "EC-042"}
+    findings = judge(circuit, load_scenario("smoke"), (), checks(circuit, TODAY), TODAY, {})
+    declared = [row for row in findings if row.statistic == "declared" and row.mandatory]
+    assert verdict_of(declared) is Verdict.INCONCLUSIVE
+    said = "\n".join(map(str, must_make_sense(circuit, TODAY)))
+    assert "whether fd00:10::/48 is exchanged is not measured. [EC-020]" in said
+
+
+def test_it_can_be_waived(tmp_path: Path) -> None:
+    """By who tests it by hand; the row says so."""
+    waivers = "".join(
+        f"  - {{row: {row}, who: A, why: tested by hand, until: 2027-06-01}}\n"
+        for row in ("EC-015", "EC-016", "EC-020", "EC-024")
+    )
+    circuit = order(tmp_path, f"\nwaivers:\n{waivers}", **PREFIXES)
+    assert set(untested(circuit)) == {"EC-033", "EC-039", "EC-042"}
+
+
+def test_addresses_at_both_ends_answer_for_reachability(tmp_path: Path) -> None:
+    """Then it is measured; what is still of IPv4 alone is said, and without IPv6 prefixes nothing of it must be."""
+    assert "EC-024" not in untested(order(tmp_path, **PREFIXES, **ADDRESSES))
+    rows = untested(order(tmp_path, **ADDRESSES))
+    assert "EC-024" not in rows and "EC-020" not in rows and not any(rows.values())
+
+
+def test_the_path_is_looked_at_over_ipv6_as_well(tmp_path: Path) -> None:
+    """A task of its own with the same ports, forbidden connections too; ARP is IPv4's."""
+    forbidden = (
+        "\nforbidden:\n  - {from: onprem-a, to: ecs-a, port: 3306}\n  - {from: onprem-a, to: 'fd00:99::1', port: 22}\n"
+    )
+    circuit = order(tmp_path, forbidden, **ADDRESSES)
+    context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
+    v4, v6 = REGISTRY["path"].tasks(REGISTRY["path"].parameters(), "path", context)
+    assert (v4.id, v4.scope.family, v6.id, v6.scope.family) == ("path", "ipv4", "path-v6", "ipv6")
+    assert {job.args["peer"] for job in v6.jobs} == {"fd00:10::10", "fd00:20::10", "fd00:99::1"}
+    assert "fd00:99::1" not in {job.args["peer"] for job in v4.jobs}
+    assert not any(job.method == "link.next_hop" for job in v6.jobs)
+    assert {use.port for use in v6.closed} >= {22, 3306}
+    assert v6.yields == v4.yields
+
+
+def test_a_forbidden_address_that_nobody_can_try_is_refused(tmp_path: Path) -> None:
+    """An IPv6 address needs hosts with one; the sentence says so."""
+    circuit = order(tmp_path, "\nforbidden:\n  - {from: onprem-a, to: 'fd00:99::1', port: 22}\n")
+    with pytest.raises(BadInput, match="over IPv6 both hosts need `address6:`"):
+        must_make_sense(circuit, TODAY)
+
+
+def test_silence_over_ipv6_stops_no_load(tmp_path: Path) -> None:
+    """All loads run over IPv4: what does not get through beside it is no reason to leave them out."""
+    circuit = order(tmp_path, **ADDRESSES)
+    context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
+    _, v6 = REGISTRY["path"].tasks(REGISTRY["path"].parameters(), "path", context)
+    kind = REGISTRY["latency"]
+    load = kind.tasks(kind.parameters(), "latency", context)[0]
+    severed = Severed(lambda _: "The far host did not answer.")
+    severed.learn(v6)
+    assert severed.refuses(load) == ""
