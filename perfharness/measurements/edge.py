@@ -138,7 +138,10 @@ class Edge:
         privileges: tuple[str, ...] = ()
         if isinstance(router, Ce):
             jobs += [self._read(router, context), self._tagged(router, params, context)]
-            privileges = ("CAP_NET_RAW on the CE for ARP on the ordered VLAN; leave to ask FRR, where it speaks BGP",)
+            privileges = (
+                "CAP_NET_RAW on the CE for ARP on the ordered VLAN, CAP_NET_ADMIN to read its optical module; leave to "
+                "ask FRR, where it speaks BGP",
+            )
         elif isinstance(router, Appliance):
             args = {"platform": router.platform, "peer": plan_of(context).peer, "wan": router.wan}
             jobs.append(Job(READ, router.name, "router.show", args, Role.DRIVE, READ_S, optional=True))

@@ -154,7 +154,7 @@ def test_junos_is_read() -> None:
 
 
 def test_junos_in_the_dark_and_without_bgp() -> None:
-    """No light is written as a word; a router that runs no BGP has no session, and one that is garbled tells of none."""
+    """No light is written as a word; a router that runs no BGP has no session, and a garbled one tells of none."""
     dark = outputs("juniper_junos")["optics"].replace('"-6.90"', '"- Inf"')
     optics = state("juniper_junos", optics=dark).optics
     assert optics is not None and optics.lights[0].dbm == -40.0
