@@ -31,6 +31,9 @@ BROAD_BITS = 8
 """0.0.0.0/0 to 10.0.0.0/8: no plan of a circuit means so much (EC-021)."""
 ESTABLISHED = "Established"
 BAD_PEER_AS = "2/2"
+HEALTH_CHECK = (
+    "The order has the cloud's health check in place of BFD: only the cloud's console tells whether it is on."
+)
 NO_SESSION = "The order has no BGP session on this link (`bgp:` of the VBR): its routes are static."
 UNTRIED = (
     "Not tried: only an agent on a Linux router whose FRR says that the session is down can; try it on the router."
@@ -45,6 +48,7 @@ class Plan:
     own_with_mask: IPv4Interface
     peer: str
     bgp: Bgp | None
+    health_check: bool
     announced: tuple[Net, ...]
     received: tuple[Net, ...]
 
@@ -59,7 +63,7 @@ def plan_of(context: Context) -> Plan:
     prefixes, bgp = context.circuit.prefixes, vbr.bgp
     announced = prefixes.onprem if bgp is None or bgp.announced is None else bgp.announced
     received = prefixes.cloud if bgp is None or bgp.received is None else bgp.received
-    return Plan(vbr.vlan, vbr.link.customer, str(vbr.link.cloud.ip), bgp, announced, received)
+    return Plan(vbr.vlan, vbr.link.customer, str(vbr.link.cloud.ip), bgp, bool(vbr.health_check), announced, received)
 
 
 def bgp_figures(
@@ -68,8 +72,9 @@ def bgp_figures(
     """The figures of ``bgp``, and the session as it is told; not applicable where the order has no session."""
     plan = plan_of(context)
     if plan.bgp is None:
-        unasked = (figure(context, "bgp", statistic, None, NO_SESSION, now.evidence) for statistic in STATISTICS)
-        return tuple(replace(one, applicable=False) for one in unasked), {}
+        unasked = {name: figure(context, "bgp", name, None, NO_SESSION, now.evidence) for name in STATISTICS}
+        told = [replace(one, applicable=False) for name, one in unasked.items() if name != "bfd"]
+        return (*told, _said(context, "bfd", *_bfd(plan, now), now)), {}
     session = now.state.session(plan.peer)
     name = context.circuit.ce_name
     why = now.reason or (f"{name} does not tell its BGP sessions." if now.state.bgp is None else "")
@@ -252,14 +257,16 @@ def _guarded(session: BgpSession | None, why: str) -> tuple[bool | None, str]:
 def _bfd(plan: Plan, now: Reading) -> tuple[bool | None, str]:
     """Whether it is up as ordered; where none is ordered, whether it is up at all."""
     ordered = plan.bgp.bfd if plan.bgp else None
+    if ordered is None and plan.health_check:
+        return None, HEALTH_CHECK
     if now.state.bfd is None:
         return None, now.reason or "The router does not tell its BFD sessions."
     peer = now.state.bfd_with(plan.peer)
     if peer is None:
         unordered = (
-            " Nor is it ordered: what no carrier shows is noticed by BGP's hold time, unless the VBR has a health "
+            " Nor is it ordered, and no health check either: what no carrier shows is noticed by BGP's hold time, "
         )
-        unordered += "check of its own, which is not seen from here."
+        unordered += "and with static routes never."
         return False, f"BFD with {plan.peer} is not on.{'' if ordered else unordered}"
     is_ = (peer.tx_ms, peer.rx_ms, peer.multiplier)
     if ordered is None:

@@ -355,11 +355,11 @@ class Circuit(Strict):
 
 def _by_detection(vbr: Vbr) -> Ordered | None:
     """How long an outage may be where no objective says so; None where nothing ordered notices one."""
-    bfd = vbr.bgp.bfd if vbr.bgp else None
-    if bfd is None:
+    if vbr.noticed_by is None:
         return None
-    said = f"order: BFD of {vbr.id} notices in {bfd.detection_ns / 1e6:g} ms, and {REROUTE_NS / 1e9:g} s to reroute"
-    return Ordered(bfd.detection_ns + REROUTE_NS, "ns", said)
+    what, time_ns = vbr.noticed_by
+    said = f"order: {what} of {vbr.id} notices in {time_ns / 1e6:g} ms, and {REROUTE_NS / 1e9:g} s to reroute"
+    return Ordered(time_ns + REROUTE_NS, "ns", said)
 
 
 def load_circuit(path: str | Path) -> Circuit:

@@ -84,6 +84,20 @@ class Bfd(Strict):
         return self.multiplier * max(self.tx_ns, self.rx_ns)
 
 
+class HealthCheck(Strict):
+    """The cloud's own check of the link as ordered: it pings the customer's address; 2 to 3 s, 3 to 8 packets."""
+
+    interval_ns: Duration = Field(default=2 * 10**9, alias="interval", ge=2 * 10**9, le=3 * 10**9)
+    """Between two packets."""
+    packets: int = Field(default=8, ge=3, le=8)
+    """Missed packets until the link is taken for failed."""
+
+    @property
+    def detection_ns(self) -> int:
+        """How long a failure may be unnoticed."""
+        return self.packets * self.interval_ns
+
+
 class Bgp(Strict):
     """The BGP session on the link."""
 
@@ -122,3 +136,13 @@ class Vbr(Strict):
     """The two IPv6 link addresses; by them a trace over IPv6 is known to cross this circuit."""
     bgp: Bgp | None = None
     """Leave out for static routes."""
+    health_check: HealthCheck | None = None
+    """The cloud's health check, where there is one beside BFD or in place of it."""
+
+    @property
+    def noticed_by(self) -> tuple[str, int] | None:
+        """What notices first that the circuit has failed, as ordered, and within how many ns; None if nothing does."""
+        bfd = self.bgp.bfd if self.bgp else None
+        ordered = {"BFD": bfd, "health check": self.health_check}
+        times = {name: each.detection_ns for name, each in ordered.items() if each}
+        return min(times.items(), key=lambda found: found[1], default=None)

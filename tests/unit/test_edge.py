@@ -209,11 +209,20 @@ def test_without_bfd_on_either_side_nobody_notices(tmp_path: Path) -> None:
     assert "Nor is it ordered" in run.finding("bgp.bfd").reason
 
 
+def test_a_health_check_in_place_of_bfd_is_the_clouds_to_tell(tmp_path: Path) -> None:
+    """It is neither a pass nor a warning: nothing here sees it."""
+    run = Judged(tmp_path, circuit=order(tmp_path, **{"    bgp:\n": "    health_check: {}\n    bgp:\n"}))
+    assert run.verdict("bgp.bfd") == "NOT_RUN"
+    assert "only the cloud's console tells" in run.finding("bgp.bfd").reason
+
+
 def test_static_routes_have_no_session_to_judge(tmp_path: Path) -> None:
     """Each row of BGP says that it does not apply, and none of them is open."""
     text = "    bgp:\n      customer_as: 65010\n      cloud_as: 45104\n"
     run = Judged(tmp_path, circuit=order(tmp_path, **{text: ""}))
-    rows = [row for row in run.findings if row.metric == "bgp" or row.statistic == "leaked"]
+    rows = [
+        row for row in run.findings if (row.metric == "bgp" and row.statistic != "bfd") or row.statistic == "leaked"
+    ]
     assert {row.verdict.value for row in rows} == {"NOT_APPLICABLE"}
     assert "its routes are static" in rows[0].reason
     assert run.verdict("route.to_cloud") == "PASS"
