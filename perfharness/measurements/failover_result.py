@@ -272,7 +272,8 @@ def _facts(side: Side) -> dict[str, Any]:
 def _expected(context: Context) -> dict[str, Any]:
     """What the order lets one expect: how soon BFD or the health check notices, and what is allowed for rerouting."""
     noticed = context.circuit.vbr_of((context.a.name, context.z.name)).noticed_by
-    return {"detection_ns": noticed[1] if noticed else None, "reroute_ns": REROUTE_NS}
+    by, detection_ns = noticed or (None, None)
+    return {"by": by, "detection_ns": detection_ns, "reroute_ns": REROUTE_NS}
 
 
 def _prober(sides: Sequence[Side]) -> Mapping[str, Any]:
