@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import closing
 from math import log10
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perfagent.ethtool import Card
 from perfharness.routers import parse, sff
 from perfharness.routers.state import DARK_DBM, Optics
 from tests.unit.edge_files import Judged, Router, netlink, order
@@ -140,6 +143,17 @@ def test_a_port_without_a_module_tells_why() -> None:
     missing = state("cisco_ios", optics="Transceiver is not present.\n").optics
     assert missing == Optics(None, (), "it tells no optical power of this port")
     assert parse("cisco_ios", {}).optics is None
+
+
+def test_the_agent_tells_why_a_port_has_no_module() -> None:
+    """The loopback has none, and what is not there has none either: a reason, and no bytes."""
+    for interface, says in (
+        ("lo", "tells of no optical module|needs root"),
+        ("no-such-port", "no such interface|needs root"),
+    ):
+        with closing(Card(interface)) as card:
+            told = card.module()
+        assert set(told) == {"reason"} and re.search(says, told["reason"])
 
 
 # --- what is judged -----------------------------------------------------------------------------------
