@@ -34,6 +34,7 @@ BAD_PEER_AS = "2/2"
 HEALTH_CHECK = (
     "The order has the cloud's health check in place of BFD: only the cloud's console tells whether it is on."
 )
+ASK = "name its `platform:` under `ce:`, and a user who may ask it (`vtysh:` for FRR)."
 NO_SESSION = "The order has no BGP session on this link (`bgp:` of the VBR): its routes are static."
 UNTRIED = (
     "Not tried: only an agent on a Linux router whose FRR says that the session is down can; try it on the router."
@@ -77,7 +78,7 @@ def bgp_figures(
         return (*told, _said(context, "bfd", *_bfd(plan, now), now)), {}
     session = now.state.session(plan.peer)
     name = context.circuit.ce_name
-    why = now.reason or (f"{name} does not tell its BGP sessions." if now.state.bgp is None else "")
+    why = now.reason or (f"{name} does not tell its BGP sessions: {ASK}" if now.state.bgp is None else "")
     if not why and session is None:
         others = ", ".join(each.peer for each in now.state.bgp or ()) or "nobody"
         why = f"{name} has no session with {plan.peer}; it has one with {others}."
@@ -260,7 +261,7 @@ def _bfd(plan: Plan, now: Reading) -> tuple[bool | None, str]:
     if ordered is None and plan.health_check:
         return None, HEALTH_CHECK
     if now.state.bfd is None:
-        return None, now.reason or "The router does not tell its BFD sessions."
+        return None, now.reason or f"The router does not tell its BFD sessions: {ASK}"
     peer = now.state.bfd_with(plan.peer)
     if peer is None:
         unordered = (

@@ -18,6 +18,8 @@ from perfharness.routers.state import Interface
 
 VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
 """Drivers whose speed is a name."""
+UNTOLD = "The router does not tell it: look at the port there."
+UNPROBED = "No agent sends probes from this router: have the VBR asked for on other VLANs from a Linux host on its port"
 
 
 def link_figures(
@@ -30,7 +32,7 @@ def link_figures(
     why = now.reason or f"{context.circuit.ce_name} does not tell of an interface {router.wan if router else ''}."
 
     def told(statistic: str, value: Any, reason: str = "") -> Observation:
-        missing = why if wan is None else reason or "The router does not tell it."
+        missing = why if wan is None else reason or UNTOLD
         return figure(context, "portspec", statistic, value, missing if value is None else reason, now.evidence)
 
     virtual = wan is not None and wan.driver in VIRTUAL
@@ -93,7 +95,7 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
     frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
     dropped = _rise(here.discards, there.discards)
     if not frames or damaged is None:
-        why = "No frame came meanwhile." if frames == 0 else "The router does not tell it."
+        why = "No frame came meanwhile." if frames == 0 else UNTOLD
         errors = told("errors", None, why)
     else:
         said = f"{damaged:,} of {frames:,} frames. It speaks for the last segment before this router."
@@ -105,7 +107,7 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         f"{dropped:,} whole frames were dropped at this port: a queue was full (a load of this run fills it too), or "
     )
     drops += "nobody on the router wanted them."
-    unsaid = "The router does not tell it."
+    unsaid = UNTOLD
     return errors, told("discards", dropped, unsaid if dropped is None else drops if dropped else "")
 
 
@@ -125,12 +127,14 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     carried = _carried(now, context, plan)
     wan = now.state.interface(router.wan) if router else None
     probe: Mapping[str, Any] = {"asked": [], "answers": []}
+    why = "The port has no carrier, so nothing can answer."
     if wan is not None and wan.carrier is False:
-        answers, elsewhere, said = None, None, "The port has no carrier, so nothing can answer."
+        answers, elsewhere, said = None, None, why
     elif result is None or result["status"] != "completed":
-        why = now.reason or ((result or {}).get("error") or {}).get("message", "No probe was sent from the router")
-        answers, said = _by_the_router(now, plan, carried)
-        elsewhere, said = None, said or f"{why.rstrip('.')}."
+        unsent = ((result or {}).get("error") or {}).get("message", UNPROBED)
+        why = f"{(now.reason or unsent).rstrip('.')}."
+        answers, told = _by_the_router(now, plan, carried)
+        elsewhere, said = None, told or why
     else:
         probe = result["data"]
         answers, elsewhere, said = _heard({int(each["vlan"]) for each in probe["answers"]}, plan, carried)
@@ -146,7 +150,7 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     other = None if elsewhere is None else bool(elsewhere)
     return (
         figure(context, "vlan", "answers", answers, said, evidence),
-        figure(context, "vlan", "answers_elsewhere", other, said, evidence),
+        figure(context, "vlan", "answers_elsewhere", other, said if elsewhere is not None else why, evidence),
     ), facts
 
 

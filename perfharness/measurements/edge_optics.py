@@ -86,7 +86,7 @@ def _why_not(context: Context, now: Reading) -> str:
     if now.reason:
         return now.reason
     if optics is None:
-        return f"{name} does not tell of an optical module in the port towards the circuit."
+        return f"{name} does not tell of an optical module in the port towards the circuit: read its light there."
     return "" if optics.lights else f"{name} tells no optical power: {optics.reason}."
 
 

@@ -133,7 +133,7 @@ def forbidden_open(scope: Scope, found: Mapping[str, str], alive: bool, evidence
     what tried them."""
     if not evidence:
         return _nothing_asked(
-            "forbidden_open", scope, "The order forbids no connection of this pair in this direction."
+            "forbidden_open", scope, "The order forbids no connection of this pair in this direction (`forbidden:`)."
         )
     wide = [name for name, state in found.items() if state == "open"]
     unsure = [name for name, state in found.items() if state == UNSURE]
