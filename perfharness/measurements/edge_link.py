@@ -19,6 +19,8 @@ from perfharness.routers.state import Interface
 VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
 """Drivers whose speed is a name."""
 UNTOLD = "The router does not tell it: look at the port there."
+LAST = "It speaks for the last segment before this router."
+WHY_DROPPED = "a queue was full (a load of this run fills it too), or nobody on the router wanted them."
 UNPROBED = "No agent sends probes from this router: have the VBR asked for on other VLANs from a Linux host on its port"
 
 
@@ -98,17 +100,14 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         why = "No frame came meanwhile." if frames == 0 else UNTOLD
         errors = told("errors", None, why)
     else:
-        said = f"{damaged:,} of {frames:,} frames. It speaks for the last segment before this router."
-        # What came is all that there was; but of a few damaged ones nobody knows whether the line damages so many.
-        least = clopper_pearson(damaged / frames, frames)[0] if damaged else 0.0
-        interval = Interval(least, damaged / frames, CONFIDENCE, "one", "Clopper-Pearson below, counted above")
-        errors = replace(told("errors", damaged / frames, said), interval=interval)
-    drops = (
-        f"{dropped:,} whole frames were dropped at this port: a queue was full (a load of this run fills it too), or "
-    )
-    drops += "nobody on the router wanted them."
-    unsaid = UNTOLD
-    return errors, told("discards", dropped, unsaid if dropped is None else drops if dropped else "")
+        errors = told("errors", damaged / frames, f"{damaged:,} of {frames:,} frames. {LAST}")
+        if damaged:
+            # What came is all that there was; but of a few damaged ones nobody knows whether the line damages so many.
+            least = clopper_pearson(damaged / frames, frames)[0]
+            interval = Interval(least, damaged / frames, CONFIDENCE, "one", "Clopper-Pearson below, counted above")
+            errors = replace(errors, interval=interval)
+    drops = f"{dropped} whole frames were dropped at this port: {WHY_DROPPED}" if dropped else ""
+    return errors, told("discards", dropped, UNTOLD if dropped is None else drops)
 
 
 def _rise(now: int | None, before: int | None) -> int | None:

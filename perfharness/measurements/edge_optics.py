@@ -97,7 +97,7 @@ def _least(lights: Iterable[Light], limits: Callable[[Light], tuple[float | None
         low, high = limits(light)
         if low is None or high is None:
             return None
-        margins.append(Margin(min(light.dbm - low, high - light.dbm), light, low, high))
+        margins.append(Margin(round(min(light.dbm - low, high - light.dbm), 2), light, low, high))
     return min(margins, key=lambda margin: margin.db, default=None)
 
 
