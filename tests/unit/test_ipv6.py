@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from perfharness import evidence
 from perfharness.errors import BadInput
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import REGISTRY, Context
-from perfharness.model import Verdict
+from perfharness.model import Direction, Measurement, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import find_shipped, load_scenario
 from perfharness.order.sense import checks, must_make_sense
@@ -107,3 +108,47 @@ def test_silence_over_ipv6_stops_no_load(tmp_path: Path) -> None:
     severed = Severed(lambda _: "The far host did not answer.")
     severed.learn(v6)
     assert severed.refuses(load) == ""
+
+
+def looked(folder: Path, circuit: Circuit) -> Measurement:
+    """What a healthy path over IPv6 leaves: each end answers, by hops of the circuit's link."""
+    context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
+    task = REGISTRY["path"].tasks(REGISTRY["path"].parameters(), "path", context)[1]
+    run = evidence.create(folder, "c", "r", {})
+    crossing = {"a-z": ("fd00:10::1", "fd00:16::1", "fd00:20::10"), "z-a": ("fd00:20::1", "fd00:16::2", "fd00:10::10")}
+    for job in task.jobs:
+        kind, _, way = job.id.partition("-")
+        hops = [{"ttl": n, "answers": [{"address": hop}]} for n, hop in enumerate(crossing[way], 1)]
+        data = {
+            "ping": {"sent": 100, "received": 100, "reason": ""},
+            "ports": {"tcp": {"5201": "open"}, "udp": {"5201": "open"}, "errors": {}},
+            "undeclared": {"tcp": {"23": "refused"}, "udp": {}, "errors": {}},
+            "hops": {"hops": hops, "reached": True, "others": []},
+            "listen": {"seen": {"tcp": {}, "udp": {}}, "translated": {}},
+            "route": {"route": None, "reason": "not asked"},
+        }[kind]
+        result = {"format_version": 1, "status": "completed", "data": data}
+        run.write_json(f"raw/{task.id}/{job.endpoint}.{job.id}/result.json", result)
+    run.write_json(f"raw/{task.id}/task.json", {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2})
+    return REGISTRY["path"].analyse(task, run.files(task.id), context)
+
+
+def test_ipv6_hops_prove_a_way_only_by_the_ipv6_link(tmp_path: Path) -> None:
+    """Reached is reached; symmetric, and not the Internet, it is known to be by the link that the order has."""
+    link6 = {"    mtu: 1500\n": '    mtu: 1500\n    link6: {customer: "fd00:16::2/126", cloud: "fd00:16::1/126"}\n'}
+    for name, more, known in (("without", {}, False), ("with", link6, True)):
+        (tmp_path / name).mkdir()
+        found = looked(tmp_path / name, order(tmp_path / name, **ADDRESSES, **more))
+        told = {(row.statistic, row.scope.direction): row for row in found.observations if row.metric == "path"}
+        assert all(row.scope.family == "ipv6" for row in told.values())
+        assert told["reachable", Direction.A_Z].value is True
+        assert told["symmetric", Direction.Z_A].value is (True if known else None)
+        assert told["internet", Direction.Z_A].value is (False if known else None)
+        assert known or "write `link6:` of the VBR" in told["internet", Direction.Z_A].reason
+
+
+def test_two_ends_of_an_ipv6_link_are_of_one_subnet(tmp_path: Path) -> None:
+    """One sentence for a slip."""
+    slip = {"    mtu: 1500\n": '    mtu: 1500\n    link6: {customer: "fd00:16::2/126", cloud: "fd00:17::1/126"}\n'}
+    with pytest.raises(BadInput, match="two IPv6 link addresses are not of one link"):
+        order(tmp_path, **slip)
