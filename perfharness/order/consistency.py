@@ -261,7 +261,9 @@ def forbidden(circuit: Circuit) -> Iterator[Check]:
             yield Check("EC-001", FAIL, said, f"There are: {', '.join(ends)}.", path)
         elif not _tried_by_a_pair(each, circuit):
             said = f"Nobody tries the forbidden connection from {each.source} to {each.to}: no pair of hosts has it."
-            remedy = "Add the pair under `pairs`, or name another host; over IPv6 both hosts need `address6:`."
+            remedy = "Add the pair under `pairs`, or name another host."
+            if each.address is not None and each.address.version == 6:
+                remedy = "Over IPv6 both hosts of a pair need `address6:`."
             yield Check("EC-001", FAIL, said, remedy, path)
         elif each.protocol == "udp" and target is None:
             said = f"Whether a datagram came to {each.to} tells nobody: no agent is there."

@@ -44,6 +44,14 @@ class RouterSsh(Ssh):
     password_file: FilePath | None = None
     """File with the user's password, which only its owner may read (mode 0600); relative to this file."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_in_the_order(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "password" in value:
+            remedy = "Write it alone into a file of mode 0600, and the name of that as `password_file:`."
+            raise wrong("A password does not belong into the order.", remedy, at=("password",))
+        return value
+
 
 class Ce(Strict):
     """The customer's router (CE), where it is a Linux host: its counters are read beside every measurement, and what it

@@ -72,7 +72,7 @@ def _each(told: Any, *keys: str) -> list[Mapping[str, Any]] | None:
     """The elements at this place; empty where the ones above are there, ``None`` where the first is not."""
     if not isinstance(told, dict) or not isinstance(told.get(keys[0]), list):
         return None
-    found = [told]
+    found: list[Mapping[str, Any]] = [told]
     for key in keys:
         inside = [each[key] for each in found if isinstance(each.get(key), list)]
         found = [one for members in inside for one in members if isinstance(one, dict)]

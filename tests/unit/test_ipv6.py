@@ -94,7 +94,7 @@ def test_the_path_is_looked_at_over_ipv6_as_well(tmp_path: Path) -> None:
 def test_a_forbidden_address_that_nobody_can_try_is_refused(tmp_path: Path) -> None:
     """An IPv6 address needs hosts with one; the sentence says so."""
     circuit = order(tmp_path, "\nforbidden:\n  - {from: onprem-a, to: 'fd00:99::1', port: 22}\n")
-    with pytest.raises(BadInput, match="over IPv6 both hosts need `address6:`"):
+    with pytest.raises(BadInput, match="Over IPv6 both hosts of a pair need `address6:`"):
         must_make_sense(circuit, TODAY)
 
 
