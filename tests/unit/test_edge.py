@@ -52,6 +52,15 @@ def test_a_router_that_should_have_answered_leaves_the_run_undecided(tmp_path: P
     assert run.causes == {}
 
 
+def test_a_router_that_lets_nobody_in_says_why_in_each_row(tmp_path: Path) -> None:
+    """The run's end notes it once; a row that is open for it needs no search."""
+    run = Judged(
+        tmp_path, notes=["ph-ce-a: its password file p is not one line of text. The run went on without its counters."]
+    )
+    reason = run.finding("bgp.established").reason
+    assert reason == "ph-ce-a was not read: its password file p is not one line of text."
+
+
 def test_without_frr_bgp_is_not_measured(tmp_path: Path) -> None:
     """On a plain Linux router all else is; its BGP rows are open and not mandatory."""
     router = Router()
