@@ -43,6 +43,7 @@ def far_host_unreachable(findings: Findings, measurements: Measurements) -> Iter
             against=(NOT_NARROWED,),
             checklist=("EC-024",),
             next="Look beyond the last hop that answered in each direction: link, VLAN, routes and filters there.",
+            findings=_own(item, broken),
         )
         yield from _missing_routes(item, broken, one_way=len(broken) < len(seen))
 
@@ -76,7 +77,13 @@ def _missing_routes(item: Measurement, broken: Findings, *, one_way: bool) -> It
             against=against,
             checklist=("EC-016" if way is Direction.A_Z else "EC-015",),
             next=LOOK_UP[way],
+            findings=_own(item, [row]),
         )
+
+
+def _own(item: Measurement, broken: Findings) -> tuple[str, ...]:
+    """What is so over IPv6 explains nothing of IPv4, so it rests on its own rows alone."""
+    return tuple(row.id for row in broken) if item.task.scope.family != "ipv4" else ()
 
 
 def _owner_of_break(item: Measurement, broken: Findings) -> str:

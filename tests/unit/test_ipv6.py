@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from perfharness import evidence
 from perfharness.errors import BadInput
 from perfharness.judge.judge import judge, verdict_of
+from perfharness.judge.reach import far_host_unreachable
+from perfharness.judge.weighing import explains
 from perfharness.measurements import REGISTRY, Context
-from perfharness.model import Direction, Measurement, Verdict
+from perfharness.model import Direction, Finding, Measurement, Status, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import find_shipped, load_scenario
 from perfharness.order.sense import checks, must_make_sense
@@ -152,3 +155,22 @@ def test_two_ends_of_an_ipv6_link_are_of_one_subnet(tmp_path: Path) -> None:
     slip = {"    mtu: 1500\n": '    mtu: 1500\n    link6: {customer: "fd00:16::2/126", cloud: "fd00:17::1/126"}\n'}
     with pytest.raises(BadInput, match="two IPv6 link addresses are not of one link"):
         order(tmp_path, **slip)
+
+
+def test_what_is_cut_over_ipv6_explains_nothing_of_ipv4(tmp_path: Path) -> None:
+    """The cause rests on its own rows, and a loss over IPv4 keeps a cause of its own."""
+    circuit = order(tmp_path, **ADDRESSES)
+    context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
+    _, v6 = REGISTRY["path"].tasks(REGISTRY["path"].parameters(), "path", context)
+    scope = context.scope(Direction.A_Z, family="ipv6")
+    silent = Finding("F1", "path", "reachable", scope, "", False, Verdict.FAIL, "Nothing came back.", task=v6.id)
+    loss = Finding(
+        "F2", "loss", "ratio", replace(scope, family="ipv4"), "1", 0.1, Verdict.FAIL, "Much.", task="latency"
+    )
+    item = Measurement(
+        v6, Status.COMPLETED, facts={"unreachable": "The far host did not answer.", "a-z": {}, "z-a": {}}
+    )
+    (cause, *_) = far_host_unreachable([silent, loss], [item])
+    assert cause.findings == ("F1",) and "a-z, IPv6: Nothing came back." in cause.because
+    assert not explains(cause, loss, [silent, loss])
+    assert explains(cause, silent, [silent, loss])
