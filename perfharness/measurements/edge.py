@@ -29,6 +29,8 @@ from perfharness.order.units import rate_text
 NEAR = 3
 """VLANs on either side of the ordered one that are tried as well: a slip of the hand is seldom far."""
 READ_S = 40.0
+SHOW_S = 90.0
+"""A vendor's router is asked a dozen commands one after the other; a large table takes it ten seconds."""
 SWEEP_S = 20.0
 LAST_VLAN = 2999
 ARP_BYTES = 64
@@ -144,7 +146,7 @@ class Edge:
             )
         elif isinstance(router, Appliance):
             args = {"platform": router.platform, "peer": plan_of(context).peer, "wan": router.wan}
-            jobs.append(Job(READ, router.name, "router.show", args, Role.DRIVE, READ_S, optional=True))
+            jobs.append(Job(READ, router.name, "router.show", args, Role.DRIVE, SHOW_S, optional=True))
         return (
             Task(
                 id=step,

@@ -7,7 +7,7 @@ to neither. So a margin is as sure as the last digit that was told.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from perfharness.measurements.base import Context
@@ -39,8 +39,8 @@ def optics_figures(context: Context, now: Reading) -> tuple[tuple[Observation, .
     """``light`` and ``light_warning``: the least margin of all lanes, both ways, to the module's thresholds of alarm
     and of warning; ``module_fits``. And all readings in words, empty where there is none."""
     why, optics = _why_not(context, now), now.state.optics
-    lights = optics.lights if optics and not why else ()
-    said = _in_words(lights)
+    lights, unused = _used(optics.lights if optics and not why else ())
+    said = _in_words(lights) + unused
     alarm = _least(lights, lambda light: (light.low_alarm, light.high_alarm))
     warning = _least(lights, lambda light: (light.low_warn, light.high_warn))
     fits, module = _fits(context, optics) if optics and not why else (None, why)
@@ -88,6 +88,15 @@ def _why_not(context: Context, now: Reading) -> str:
     if optics is None:
         return f"{name} does not tell of an optical module in the port towards the circuit: read its light there."
     return "" if optics.lights else f"{name} tells no optical power: {optics.reason}."
+
+
+def _used(lights: Sequence[Light]) -> tuple[list[Light], str]:
+    """Those of lanes with light in either direction, if any has; a module of one wavelength leaves the others dark."""
+    lit = {light.lane for light in lights if light.dbm > DARK_DBM}
+    dark = sorted({light.lane for light in lights} - lit)
+    if not lit or not dark:
+        return list(lights), ""
+    return [light for light in lights if light.lane in lit], f" Lanes {', '.join(map(str, dark))} are not used."
 
 
 def _least(lights: Iterable[Light], limits: Callable[[Light], tuple[float | None, float | None]]) -> Margin | None:

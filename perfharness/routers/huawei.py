@@ -33,6 +33,7 @@ COMMANDS = {
     "bfd-peers": "display bfd session all verbose",
     "optics": "display transceiver interface {wan} verbose",
     "optics-levels": "display transceiver diagnosis interface {wan}",
+    "optics-port": "display interface {wan}",
 }
 _REFUSED = ("Error:", "Info:")
 
@@ -43,8 +44,6 @@ def parse(outputs: Mapping[str, str]) -> RouterState:
     found = [row for text in parts.values() for row in rows(PLATFORM, "display interface", text) or ()]
     tags = _tags(outputs.get("neighbours") or "")
     neighbours = rows(PLATFORM, "display arp all", outputs.get("neighbours"))
-    port = outputs.get("optics") or outputs.get("optics-levels") or ""
-    name = said(r"(\S+) transceiver (?:diagnostic )?information", port)
     return RouterState(
         interfaces=tuple(_interface(row, counted, tags) for row in found) or None,
         neighbours=None
@@ -56,7 +55,7 @@ def parse(outputs: Mapping[str, str]) -> RouterState:
         routes=_routes(rows(PLATFORM, "display ip routing-table verbose", outputs.get("routes"))),
         bgp=_bgp(outputs),
         bfd=_bfd(outputs.get("bfd-peers")),
-        optics=light.huawei(outputs, parts.get(name) if name else "\n".join(parts.values())),
+        optics=light.huawei(outputs),
     )
 
 

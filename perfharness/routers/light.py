@@ -46,18 +46,18 @@ def ios(text: str | None, module: str | None) -> Optics | None:
     return Optics(module, tuple(lights), "" if lights else NO_LIGHT)
 
 
-def huawei(outputs: Mapping[str, str], interface: str | None) -> Optics | None:
+def huawei(outputs: Mapping[str, str]) -> Optics | None:
     """Of ``display transceiver … verbose`` and ``display transceiver diagnosis …``, else of what some models print in
-    ``display interface``: that part, about the port, is ``interface``."""
-    verbose, diagnosis = outputs.get("optics"), outputs.get("optics-levels")
-    if verbose is None and diagnosis is None and not _IN_INTERFACE.search(interface or ""):
+    ``display interface …`` of the port."""
+    verbose, diagnosis, port = (outputs.get(name) for name in ("optics", "optics-levels", "optics-port"))
+    if verbose is None and diagnosis is None and not _IN_INTERFACE.search(port or ""):
         return None
     if said(r"Digital Diagnostic Monitoring\s*:\s*(NO)\b", verbose):
         return Optics(_module(verbose), reason="its module has no digital monitoring")
     lights = tuple(_diagnosed(diagnosis or "")) or tuple(_listed(verbose or ""))
     lights = lights or tuple(
         Light(way.lower(), 1, float(dbm), digit(dbm), low_alarm=float(low), high_alarm=float(high))
-        for way, dbm, low, high in _IN_INTERFACE.findall(interface or "")
+        for way, dbm, low, high in _IN_INTERFACE.findall(port or "")
     )
     return Optics(_module(verbose), lights, "" if lights else NO_LIGHT)
 

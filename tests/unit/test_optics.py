@@ -110,7 +110,7 @@ def test_vendors_tell_light() -> None:
     for told in (
         whole,
         {name: text for name, text in whole.items() if name != "optics-levels"},
-        {"interfaces": whole["interfaces"].replace("Mdi   :", f"{short}Mdi   :")},
+        {"optics-port": whole["interfaces"].replace("Mdi   :", f"{short}Mdi   :")},
     ):
         optics = parse("huawei_vrp", told).optics
         assert optics is not None
@@ -138,7 +138,7 @@ def test_lanes_and_flags_of_vendors() -> None:
 
 def test_a_port_without_a_module_tells_why() -> None:
     """Not a reading, and not the same as a command that the router does not have."""
-    bare = state("huawei_vrp", optics="Digital Diagnostic Monitoring  :NO\n", optics_levels="", interfaces="").optics
+    bare = state("huawei_vrp", optics="Digital Diagnostic Monitoring  :NO\n", optics_levels="").optics
     assert bare is not None and bare.lights == () and "no digital monitoring" in bare.reason
     missing = state("cisco_ios", optics="Transceiver is not present.\n").optics
     assert missing == Optics(None, (), "it tells no optical power of this port")
@@ -202,6 +202,21 @@ def test_light_that_is_not_read_is_not_measured(tmp_path: Path, optics: dict[str
     assert run.verdict("portspec.light") == "NOT_RUN"
     assert says in run.finding("portspec.light").reason
     assert run.finding("portspec.light").mandatory
+
+
+def test_lanes_that_are_not_used_are_not_dark(tmp_path: Path) -> None:
+    """A module of one wavelength in a port of four lanes leaves three without light both ways; one that sends and
+    receives nothing is broken."""
+    one = bytearray(qsfp((8000, 0, 0, 0)))
+    one[52:58] = bytes(6)
+    run = judged(tmp_path, {"kind": 3, "memory": one.hex()})
+    assert run.verdict("portspec.light") == "PASS"
+    assert "Lanes 2, 3, 4 are not used." in run.finding("portspec.light").reason
+    (tmp_path / "broken").mkdir()
+    assert (
+        judged(tmp_path / "broken", {"kind": 3, "memory": qsfp((8000, 0, 0, 0)).hex()}).verdict("portspec.light")
+        == "FAIL"
+    )
 
 
 def test_copper_has_no_light(tmp_path: Path) -> None:
