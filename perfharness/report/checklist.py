@@ -85,16 +85,16 @@ CHECKLIST = _items(
     ("loss in each direction", (HOSTS,), "latency", "loss"),
     ("loss pattern", (HOSTS,), "latency"),
     ("reordering and duplication", (HOSTS,), "latency", "reordering duplication"),
-    ("DSCP preserved", (HOSTS,), "latency", "dscp"),
+    ("DSCP preserved", (HOSTS,), "path latency", "dscp"),
     ("every member of a link group healthy", (HOSTS,), "flows", "flows"),
     ("availability over hours", (HOSTS,), "latency", "availability"),
     ("interface error counters", (HOSTS, EDGE), "edge", "portspec.errors portspec.discards"),
     ("the circuit was quiet", (EDGE, HOSTS)),
     ("two circuits, access points, routers, carriers", (FILE, CLOUD)),
     ("BFD or health check on", (EDGE, CLOUD), "edge", "bgp.bfd"),
-    ("failover works", (HOSTS, EDGE), "failover", "outage.duration"),
-    ("failback works", (HOSTS, EDGE), "failover", "outage.failback outage.flaps"),
-    ("active/active splits", (EDGE, HOSTS), "failover", "outage.split"),
+    ("failover works", (HOSTS,), "failover", "outage.duration"),
+    ("failback works", (HOSTS,), "failover", "outage.failback outage.flaps"),
+    ("active/active splits", (HOSTS,), "failover", "outage.split"),
     ("the survivor carries the load", (HOSTS,)),
     ("VPN backup takes over", (HOSTS,)),
     ("segmentation", (HOSTS,), "path", "port.forbidden_open"),
@@ -110,9 +110,13 @@ CHECKLIST = _items(
 )
 
 
+_STEP = {"edge": "`edge` (and a router that it can ask under `ce:` of the order)"}
+_TWICE = "Needs two steps `edge`, the later one with `stable: true`, and a router that they can ask under `ce:`."
 REMEDIES = {
     "EC-007": "No measurement sees it: look up the instance's public IP and EIP in the cloud's console.",
     "EC-010": "No measurement sees it: look up the physical connection's two statuses in the cloud's console.",
+    "EC-023": _TWICE,
+    "EC-048": _TWICE,
     "EC-049": "No step reads what others sent meanwhile, but for a load in service (`in_service: true` and "
     "a CE of Linux under `ce:`): read the port's rate at the CE for the time of this run.",
     "EC-055": "Needs a step `throughput` with `without:`, which cuts the circuit meanwhile (scenario `failover`).",
@@ -196,8 +200,9 @@ def _why_not(item: Item, measurements: Sequence[Measurement]) -> str:
         return _once([_broken(each) for each in broken])
     if planned:
         steps = ", ".join(dict.fromkeys(each.task.step for each in planned))
-        return f"Step {steps} ran, and neither required nor told anything of it."
-    would = [f"a step {' or '.join(f'`{name}`' for name in item.steps)}"] if item.steps else []
+        line = f"a `judge:` line with `rows: [{item.id}]` would"
+        return f"Step {steps} ran, and neither required nor told anything of it: {line}."
+    would = [f"a step {' or '.join(_STEP.get(name, f'`{name}`') for name in item.steps)}"] if item.steps else []
     if EDGE in item.needs and "edge" not in item.steps:
         would.append(EDGE)
     if CLOUD in item.needs:
