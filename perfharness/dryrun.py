@@ -15,7 +15,7 @@ from perfharness.errors import BadInput, Problem, Refused
 from perfharness.measurements import TO_ROUTERS, guarding
 from perfharness.measurements.base import TUNE
 from perfharness.model import Task
-from perfharness.order.circuit import Appliance, Ce, Circuit, Router, load_circuit
+from perfharness.order.circuit import Appliance, Ce, Circuit, Endpoint, Router, load_circuit
 from perfharness.order.scenario import load_scenario
 from perfharness.order.schema import json_schema
 from perfharness.order.sense import must_make_sense
@@ -211,6 +211,9 @@ def _show_firewall(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str],
             say(rule)
     for (source, target, protocol), (ports, purposes) in flows(tasks, lambda task: task.closed).items():
         say(f"# keep closed: {protocol} from {source} to {target} port {_ranges(ports)} ({', '.join(purposes)})")
+    for a, z in ((circuit.end(one), circuit.end(other)) for one, other in circuit.pairs):
+        if isinstance(a, Endpoint) and isinstance(z, Endpoint) and a.address6 and z.address6:
+            say(f"# port matrix, ping (ICMPv6) and path MTU between {a.address6} and {z.address6} as well")
     say("# and the answers to each of these; ICMP types 3 and 11 to both hosts from the routers on the way")
     say(f"# SSH from the coordinator to {', '.join(circuit.host(name).ssh.host for name in hosts(tasks))}")
 

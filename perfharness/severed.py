@@ -20,7 +20,7 @@ class Severed:
 
     def learn(self, task: Task) -> None:
         """After this task was completed."""
-        if LOOKS in task.yields:
+        if LOOKS in task.yields and task.scope.family == "ipv4":  # over which all that loads runs
             self._pairs[task.scope.pair] = self.why(task)
 
     def refuses(self, task: Task) -> str:

@@ -7,6 +7,7 @@ is ``None`` or absent. Layouts: linux/ethtool.h, linux/net_tstamp.h.
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import os
 import re
@@ -25,11 +26,21 @@ _GSTRINGS = 0x1B
 _GSTATS = 0x1D
 _GSSET_INFO = 0x37
 _GET_TS_INFO = 0x41
+_GMODULEINFO = 0x42
+_GMODULEEEPROM = 0x43
 _SIOCGHWTSTAMP = 0x89B1
 
 _STAMPS_BY_CARD = 1 << 0 | 1 << 2 | 1 << 6  # of departing and of arriving packets, told as they are
 _TX_OFF, _TX_ON, _RX_ALL = 0, 1, 1
 _OF_A_BOND = 1 << 0
+
+_NO_MODULE = {
+    errno.EPERM: "reading its module needs root or CAP_NET_ADMIN there",
+    errno.EOPNOTSUPP: "its driver tells of no optical module",
+    errno.ENODEV: "there is no such interface",
+}
+_MOST_MEMORY = 640
+"""Bytes of an optical module's memory: the pages that a QSFP has (SFF-8636)."""
 
 _SET_STATS = 1
 _NAME_BYTES = 32
@@ -130,6 +141,20 @@ class Card:
             return None
         rx, tx, _other, combined = struct.unpack_from("=4I", raw, 20)
         return {"rx": rx, "tx": tx, "combined": combined}
+
+    def module(self) -> dict[str, Any]:
+        """The memory of the optical module in the port, as it is: ``{kind, memory}`` (ETH_MODULE_SFF_*, hex), or
+        ``{reason}`` why it is not told."""
+        info = array.array("B", struct.pack("=I", _GMODULEINFO).ljust(44, b"\0"))
+        try:
+            fcntl.ioctl(self._socket, _SIOCETHTOOL, self._request(info))
+            kind, size = struct.unpack_from("=II", info.tobytes(), 4)
+            size = min(size, _MOST_MEMORY)
+            dump = array.array("B", struct.pack("=4I", _GMODULEEEPROM, 0, 0, size) + bytes(size))
+            fcntl.ioctl(self._socket, _SIOCETHTOOL, self._request(dump))
+        except OSError as error:
+            return {"reason": _NO_MODULE.get(error.errno or 0, f"its module does not answer: {error.strerror}")}
+        return {"kind": kind, "memory": dump.tobytes()[16:].hex()}
 
     def statistics_of_loss(self) -> dict[str, int]:
         """Driver statistics (``ethtool -S``) that count lost packets, by name; empty where none is known."""

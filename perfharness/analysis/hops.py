@@ -54,6 +54,8 @@ class Way:
     reached: bool
     refused: tuple[str, str] | None = None
     """Address and words of a router that did not send the probes on."""
+    whole: bool = False
+    """Every hop of every flow answered, up to the far host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def way(traced: Mapping[str, Any] | None, *, there: bool) -> Way:
     flows = [traced, *traced.get("others", ())] if traced else []
     hops: set[Address] = set()
     last, farthest, refused = "", 0, None
+    whole = bool(flows) and all(flow["reached"] and all(hop["answers"] for hop in flow["hops"]) for flow in flows)
     for flow in flows:
         onward = ("time exceeded", "udp echo", *(("port unreachable",) if flow["reached"] else ()))
         for hop in flow["hops"]:
@@ -78,7 +81,7 @@ def way(traced: Mapping[str, Any] | None, *, there: bool) -> Way:
                     farthest, last = hop["ttl"], answer["address"]
                 if answer.get("icmp", "time exceeded") not in onward:
                     refused = answer["address"], answer["icmp"]
-    return Way(there, frozenset(hops), last, any(flow["reached"] for flow in flows), refused)
+    return Way(there, frozenset(hops), last, any(flow["reached"] for flow in flows), refused, whole)
 
 
 def crossed(one: Way, links: Mapping[str, Link]) -> frozenset[str]:
@@ -104,6 +107,18 @@ def symmetric(there: Way, back: Way, links: Mapping[str, Link]) -> Said:
     if one & other:
         return Said(None, f"Of the flows that were traced, {words}: more flows would tell.")
     return Said(False, f"It is not the same way back: {words}.")
+
+
+def elsewhere(one: Way, links: Mapping[str, Link]) -> Said:
+    """Does this direction avoid every ordered link, as it must while a backup carries it?"""
+    over = crossed(one, links)
+    if not links:
+        return Said(None, "No link is known.")
+    if over:
+        return Said(False, f"It crosses {_listed(over)}.")
+    if one.whole:
+        return Said(True, "Every hop answered, and none with an address of an ordered link.")
+    return Said(None, "No hop answered with an address of an ordered link, but some did not answer at all.")
 
 
 def through_internet(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from perfagent.wire import Code
 from perfharness.errors import AgentError, HostLost
-from perfharness.fleet import ssh, ssh_config, terminal
+from perfharness.fleet import passwords, ssh, ssh_config, terminal
 from perfharness.fleet.spool import SpoolFile
 from perfharness.model import Job
 from perfharness.routers import PLATFORMS
@@ -32,7 +32,7 @@ class Appliance(Protocol):
     @property
     def platform(self) -> str: ...
     @property
-    def ssh(self) -> ssh_config.Target: ...
+    def ssh(self) -> ssh_config.PasswordTarget: ...
 
 
 class RouterSession:
@@ -42,7 +42,8 @@ class RouterSession:
         self.host = self.name = router.name
         self.hello: dict[str, Any] = {"platform": router.platform, "dir": "", "room_bytes": 0}
         self._platform = router.platform
-        self._link = ssh.connect(router.name, router.ssh)
+        file = router.ssh.password_file
+        self._link = ssh.connect(router.name, router.ssh, passwords.read(router.name, file) if file else None)
         self._jobs: dict[str, dict[str, bytes]] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._ended: dict[str, threading.Event] = {}
@@ -93,7 +94,8 @@ class RouterSession:
     def _ask(self, job: Job) -> None:
         started_ns = time.time_ns()
         commands = {
-            key: command.format(peer=job.args["peer"]) for key, command in PLATFORMS[self._platform].commands.items()
+            key: command.format(peer=job.args["peer"], wan=job.args["wan"])
+            for key, command in PLATFORMS[self._platform].commands.items()
         }
         answers: dict[str, tuple[str, bool]] = {}
         fault = None

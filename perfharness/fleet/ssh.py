@@ -29,11 +29,18 @@ _MAX_HOPS = 16
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its complaints become our sentences
 
 
-def connect(name: str, target: Target) -> link.Link:
-    """Open a connection to the endpoint ``name``. Raises HostUnusable."""
+def connect(name: str, target: Target, password: str | None = None) -> link.Link:
+    """Open a connection to the endpoint ``name``. Raises HostUnusable.
+
+    ``password`` is said to that host alone and in place of keys; jump hosts on the way are shown keys.
+    """
     held = contextlib.ExitStack()
+
+    def open_one() -> paramiko.Transport:
+        return _Journey(name, target, held, password).to(target.host, target.user, target.port)
+
     try:
-        return link.Link(name, lambda: _Journey(name, target, held).to(target.host, target.user, target.port), held)
+        return link.Link(name, open_one, held)
     except BaseException:
         held.close()
         raise
@@ -42,8 +49,9 @@ def connect(name: str, target: Target) -> link.Link:
 class _Journey:
     """The way to one endpoint, over jump hosts if need be; what it opens is closed by ``held``."""
 
-    def __init__(self, name: str, target: Target, held: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, target: Target, held: contextlib.ExitStack, password: str | None) -> None:
         self._name = name
+        self._password = password
         self._target = target
         self._held = held
         self._proxy: ssh_sockets.Proxy | None = None
@@ -56,6 +64,7 @@ class _Journey:
 
     def to(self, host: str, user: str | None, port: int | None, jumps: str | None = None) -> paramiko.Transport:
         """Connect to a host, itself or through ``jumps`` (``user@host:port,…``; None = as configured)."""
+        last = self._hops == 0  # the way is walked from its end
         hop, files = self._hop(host, user, port)
         facts = hop.ssh_config
         if jumps is None:
@@ -64,7 +73,7 @@ class _Journey:
             jumps = ""
         proxy = "" if jumps else facts.get("proxycommand", "none")
         try:
-            hop.connect_kwargs = self._credentials(hop)
+            hop.connect_kwargs = self._credentials(hop, last)
             hop.connect_kwargs["sock"] = self._socket(hop, jumps, "" if proxy == "none" else proxy)
             known = known_hosts.read(files, known_hosts.name_of(facts, hop.host, hop.port))
             hop.client.set_missing_host_key_policy(known_hosts.OnlyKnown(known))
@@ -74,7 +83,9 @@ class _Journey:
         except (known_hosts.UnknownKey, *link.BROKEN, ValueError) as error:  # a key file may be none: ValueError
             said = self._proxy.last_words() if self._proxy else ""
             direct = not jumps and proxy == "none"
-            raise Trouble(self._name, self._target, hop, direct, files[0], said).explained(error) from error
+            with_password = last and self._password is not None
+            trouble = Trouble(self._name, self._target, hop, direct, files[0], said, with_password)
+            raise trouble.explained(error) from error
         hop.transport.set_keepalive(KEEPALIVE_S)
         return hop.transport
 
@@ -103,10 +114,13 @@ class _Journey:
             remedy = f"Correct it; this shows what it says: {shlex.join(['ssh', *file, '-G', self._target.host])}"
             raise HostUnusable(self._name, message, remedy) from error
 
-    def _credentials(self, hop: fabric.Connection) -> dict[str, Any]:
+    def _credentials(self, hop: fabric.Connection, last: bool) -> dict[str, Any]:
+        times = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), link.CONNECT_S)
+        if last and self._password is not None:  # alone: it opens no key of ours, and a router counts what is tried
+            keys = {"key_filename": [], "allow_agent": False, "look_for_keys": False}
+            return {**hop.connect_kwargs, **keys, "password": self._password, **times}
         named = hop.connect_kwargs.get("key_filename", [])
         only = hop.ssh_config.get("identitiesonly", "no") == "yes"
-        times = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), link.CONNECT_S)
         return {**hop.connect_kwargs, **identities.choose(hop.client, named, only), **times}
 
     def _socket(self, hop: fabric.Connection, jumps: str, proxy: str) -> Any:

@@ -35,6 +35,13 @@ class Target(Protocol):
     def known_hosts(self) -> str | Path | None: ...
 
 
+class PasswordTarget(Target, Protocol):
+    """One that may ask for a password."""
+
+    @property
+    def password_file(self) -> str | Path | None: ...
+
+
 def read(path: str | Path | None) -> SSHConfig:
     """The given file alone, as ``ssh -F`` does; by default the user's and then the system's.
 

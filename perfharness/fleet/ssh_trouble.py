@@ -36,6 +36,8 @@ class Trouble:
     known: Path
     """Where a host key would be added."""
     proxy_said: str = ""
+    with_password: bool = False
+    """A password was said there, too."""
 
     def explained(self, error: Exception) -> HostUnusable:
         message, remedy = self._sentence(error)
@@ -65,6 +67,9 @@ class Trouble:
                 return f"the key of {error} for {where} is in no agent.", "Load it first: ssh-add."
             case PasswordRequiredException():
                 return f"the key for {where} has a passphrase.", "Load it into an agent first: ssh-add."
+            case paramiko.AuthenticationException() if self.with_password:
+                words = f"{where} does not let {hop.user} in with the password of its password_file."
+                return words, "Correct the file, or `user:` under `ssh:` of the CE."
             case paramiko.BadAuthenticationType() if "publickey" not in error.allowed_types:
                 words = f"{where} takes no keys, only {', '.join(sorted(error.allowed_types))}."
                 return words, "Nobody is there to type a password: have it accept a key (PubkeyAuthentication)."

@@ -13,9 +13,13 @@ from perfharness.fleet.link import BROKEN, Link
 
 READ_S = 20.0
 """For one answer."""
-_LOOKS_ONLY = re.compile(r"(show|display) [\w ./-]+")
-_NOT_TAKEN = re.compile(r"Invalid input|Incomplete command|Ambiguous command|Unrecognized command|Wrong parameter")
-"""What IOS and VRP say of a command that they do not have, or that the user may not give."""
+_LOOKS_ONLY = re.compile(r"(show|display) [\w ./:-]+( \| display json)?")
+_NOT_TAKEN = re.compile(
+    r"Invalid input|Incomplete command|Ambiguous command|Unrecognized command|Wrong parameter|Too many parameters"
+    r"|^(syntax error|unknown command)",
+    re.MULTILINE,
+)
+"""What IOS, VRP and Junos say of a command that they do not have, or that the user may not give."""
 
 
 class TerminalTrouble(Exception):

@@ -65,7 +65,11 @@ def link_down(step: Step) -> Iterator[Diagnosis]:
         certainty="proven",
         segment=Segment.CE if off else Segment.CARRIER,
         owner="own" if off else "carrier",
-        because=(f"{wan['name']} of {step.facts['router']['name']} has no carrier.", *step.because("portspec.carrier")),
+        because=(
+            f"{wan['name']} of {step.facts['router']['name']} has no carrier.",
+            *step.because("portspec.carrier", "portspec.light"),
+            *filter(None, [step.facts["link"].get("light")]),
+        ),
         against=() if off else (FIRST_SEGMENT,),
         checklist=("EC-011",),
         next=f"Switch {wan['name']} on."

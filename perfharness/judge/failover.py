@@ -60,7 +60,8 @@ def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     """The detection time that this outage looks like."""
     length_ns = float(finding.value or 0)
     reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
-    timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
+    by = facts["expected"].get("by") or "BFD"
+    timers = [*((ordered_ns, f"{by} as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
     if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."

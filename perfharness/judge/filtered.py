@@ -48,7 +48,8 @@ def _tried(measurement: Measurement, run: Sequence[Measurement]) -> Iterator[Map
     """What each try of the far end's ports found, e.g. ``{"tcp/5201": "open", "udp/862": "silent"}``."""
     for other in run:
         told = other.facts.get(Direction.A_Z.value, {})
-        if other.task.measurement == "path" and other.task.scope.pair == measurement.task.scope.pair and told:
+        ours, its = measurement.task.scope, other.task.scope
+        if other.task.measurement == "path" and (its.pair, its.family) == (ours.pair, ours.family) and told:
             yield {f"{kind}/{port}": state for kind, states in told["ports"].items() for port, state in states.items()}
 
 

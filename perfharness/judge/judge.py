@@ -269,7 +269,7 @@ def _declared(check: Check, circuit: Circuit) -> Finding:
         reason=check.message,
         checklist=(check.row,),
         origin="circuit file",
-        mandatory=check.verdict is Verdict.FAIL,
+        mandatory=check.mandatory or check.verdict is Verdict.FAIL,
         evidence=("order/circuit.yaml",),
     )
 

@@ -94,10 +94,11 @@ def of_ce(row: LedgerRow) -> bool:
 
 
 def where(finding: Finding) -> str:
-    """The direction of which it speaks, or the pair, and the class of service."""
+    """The direction of which it speaks, or the pair; the class of service, and the family where it is not IPv4."""
     direction, service = finding.scope.direction, finding.scope.service
     way = direction.value if isinstance(direction, Direction) else finding.scope.pair
-    return f"{way}, class {service}" if service else way
+    family = "" if finding.scope.family == "ipv4" else f", {finding.scope.family.replace('ipv', 'IPv')}"
+    return (f"{way}, class {service}" if service else way) + family
 
 
 def failed(findings: Sequence[Finding], metric: str) -> list[Finding]:

@@ -299,10 +299,10 @@ def _beside_it(failed: Sequence[Finding], findings: Sequence[Finding]) -> Iterat
 
 
 def _same_way(one: Scope, other: Scope) -> bool:
-    """They may speak of the same packets: of a common pair, and not of opposite directions."""
+    """They may speak of the same packets: of a common pair and family, and not of opposite directions."""
     apart = {one.direction, other.direction} == {Direction.A_Z, Direction.Z_A}
     pairs = set(one.pairs), set(other.pairs)
-    return not apart and (not all(pairs) or bool(pairs[0] & pairs[1]))
+    return not apart and one.family == other.family and (not all(pairs) or bool(pairs[0] & pairs[1]))
 
 
 def _too_large(limit: Finding, finding: Finding) -> bool:

@@ -54,6 +54,14 @@ COUNTERS_ROW_BYTES = 4000
 """Of a row of a host with many counters; 3 kB as seen on two."""
 
 
+V4, V6 = "ipv4", "ipv6"
+
+
+def address_of(end: Endpoint, family: str) -> str:
+    """Its test address; an end of a measurement over IPv6 has one."""
+    return str(end.address if family == V4 else end.address6)
+
+
 class Params(Strict):
     """A step's parameters as written in the scenario; a measurement without any uses this."""
 

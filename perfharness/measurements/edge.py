@@ -13,10 +13,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import edge_bgp
 from perfharness.measurements.base import SETUP_S, Context, failed, not_completed, window_of
 from perfharness.measurements.base import Params as NoParams
 from perfharness.measurements.edge_bgp import bgp_figures, plan_of
 from perfharness.measurements.edge_link import link_figures, vlan_figures
+from perfharness.measurements.edge_optics import has_optics, optics_figures
 from perfharness.measurements.edge_reading import READ, TAGGED, Reading, earlier, read
 from perfharness.measurements.edge_routes import ROUTE, route_figures
 from perfharness.model import Direction, Job, Measurement, Role, Status, Task
@@ -27,6 +29,8 @@ from perfharness.order.units import rate_text
 NEAR = 3
 """VLANs on either side of the ordered one that are tried as well: a slip of the hand is seldom far."""
 READ_S = 40.0
+SHOW_S = 90.0
+"""A vendor's router is asked a dozen commands one after the other; a large table takes it ten seconds."""
 SWEEP_S = 20.0
 LAST_VLAN = 2999
 ARP_BYTES = 64
@@ -40,19 +44,21 @@ LIMIT_SHARE = 0.8
 
 STATISTICS: Mapping[str, Collection[str]] = {
     "vlan": ("answers", "answers_elsewhere"),
-    "bgp": (
-        "established",
-        "as_agree",
-        "port_open",
-        "flaps",
-        "missing",
-        "extra",
-        "broad",
-        "limit_share",
-        "bfd",
+    "bgp": edge_bgp.STATISTICS,
+    "route": ("to_cloud", "to_onprem", "leaked", "changed"),
+    "portspec": (
+        "carrier",
+        "speed",
+        "duplex",
+        "autonegotiation",
+        "mtu",
+        "link_address",
+        "light",
+        "light_warning",
+        "module_fits",
+        "errors",
+        "discards",
     ),
-    "route": ("to_cloud", "to_onprem", "changed"),
-    "portspec": ("carrier", "speed", "duplex", "mtu", "link_address", "errors", "discards"),
 }
 
 
@@ -77,27 +83,35 @@ class EdgeParams(NoParams):
             _spec("portspec", "carrier", "EC-011", router is not None, equals="true"),
             _spec("portspec", "speed", "EC-011", real, equals=rate_text(circuit.port.speed_bps)),
             _spec("portspec", "duplex", "EC-011", real, equals=circuit.port.duplex),
+            _spec("portspec", "autonegotiation", "EC-011", False, equals=_yes(circuit.port.autonegotiation)),
+            _spec("portspec", "light", "EC-012", real and has_optics(circuit.port.type), at_least="0"),
+            _spec("portspec", "light_warning", "EC-012", False, at_least="0"),
+            _spec("portspec", "module_fits", "EC-012", False, equals="true"),
             _spec("route", "to_cloud", "EC-016", router is not None, equals="true"),
             _spec("route", "to_onprem", "EC-015", router is not None, equals="true"),
         ]
         if len(circuit.vbrs) == 1:  # else they differ from pair to pair
             address = str(vbr.link.customer)
             rows.append(_spec("portspec", "link_address", "EC-014", router is not None, equals=address))
-            rows.append(_spec("portspec", "mtu", "EC-032", False, at_least=str(vbr.mtu)))
-        if any(vbr.bgp for vbr in circuit.vbrs):
-            rows += _of_bgp(asked, any(vbr.bgp and vbr.bgp.bfd for vbr in circuit.vbrs))
+            rows.append(_spec("portspec", "mtu", "EC-032", False, equals=str(vbr.mtu)))
+        rows += _of_bgp(asked)
         if self.stable:
             rows += [
                 _spec("portspec", "errors", "EC-048", router is not None and real, at_most=f"{DAMAGED_SHARE:.6f}"),
+                _spec("portspec", "discards", "EC-048", False, at_most="0"),
                 _spec("route", "changed", "EC-023", False, at_most="0"),
+                _spec("bgp", "flaps", "EC-017", asked, at_most="0"),
+                _spec("route", "leaked", "EC-023", asked, at_most="0"),
             ]
-            if any(vbr.bgp for vbr in circuit.vbrs):
-                rows.append(_spec("bgp", "flaps", "EC-017", asked, at_most="0"))
         return tuple(rows)
 
 
-def _of_bgp(asked: bool, bfd: bool) -> list[CriterionSpec]:
-    rows = [
+def _yes(it: bool) -> str:
+    return "true" if it else "false"
+
+
+def _of_bgp(asked: bool) -> list[CriterionSpec]:
+    return [
         _spec("bgp", "established", "EC-017", asked, equals="true"),
         _spec("bgp", "as_agree", "EC-018", asked, equals="true"),
         _spec("bgp", "port_open", "EC-019", False, equals="true"),
@@ -105,8 +119,9 @@ def _of_bgp(asked: bool, bfd: bool) -> list[CriterionSpec]:
         _spec("bgp", "extra", "EC-020", False, at_most="0"),
         _spec("bgp", "broad", "EC-021", asked, at_most="0"),
         _spec("bgp", "limit_share", "EC-022", False, at_most=str(LIMIT_SHARE)),
+        _spec("bgp", "guarded", "EC-022", False, equals="true"),
+        _spec("bgp", "bfd", "EC-051", False, equals="true"),
     ]
-    return [*rows, _spec("bgp", "bfd", "EC-051", False, equals="true")] if bfd else rows
 
 
 def _spec(metric: str, statistic: str, row: str, mandatory: bool, **bound: Any) -> CriterionSpec:
@@ -125,12 +140,13 @@ class Edge:
         privileges: tuple[str, ...] = ()
         if isinstance(router, Ce):
             jobs += [self._read(router, context), self._tagged(router, params, context)]
-            privileges = ("CAP_NET_RAW on the CE for ARP on the ordered VLAN; leave to ask FRR, where it speaks BGP",)
+            privileges = (
+                "CAP_NET_RAW on the CE for ARP on the ordered VLAN, CAP_NET_ADMIN to read its optical module; leave to "
+                "ask FRR, where it speaks BGP",
+            )
         elif isinstance(router, Appliance):
-            args = {"platform": router.platform, "peer": plan_of(context).peer}
-            jobs.append(Job(READ, router.name, "router.show", args, Role.DRIVE, READ_S, optional=True))
-        vbr = context.circuit.vbr_of((context.a.name, context.z.name))
-        metrics = [metric for metric in STATISTICS if metric != "bgp" or vbr.bgp]
+            args = {"platform": router.platform, "peer": plan_of(context).peer, "wan": router.wan}
+            jobs.append(Job(READ, router.name, "router.show", args, Role.DRIVE, SHOW_S, optional=True))
         return (
             Task(
                 id=step,
@@ -142,7 +158,7 @@ class Edge:
                 load_bps=ARP_BPS if isinstance(router, Ce) else 0,
                 load_bytes=ARP_BYTES * (LAST_VLAN if params.sweep else 100) if isinstance(router, Ce) else 0,
                 privileges=privileges,
-                yields=dict.fromkeys(metrics, ()),
+                yields=dict.fromkeys(STATISTICS, ()),
             ),
         )
 
@@ -192,6 +208,7 @@ class Edge:
         first = earlier(task, files)
         before = read(first, context) if first else None
         link, link_facts = link_figures(context, now, before)
+        optics, light = optics_figures(context, now)
         vlan, vlan_facts = vlan_figures(context, now, files)
         bgp, bgp_facts = bgp_figures(context, now, before)
         routes, route_facts = route_figures(context, now, before, files)
@@ -199,13 +216,13 @@ class Edge:
             task,
             Status.COMPLETED,
             window=window_of(files.outcome()),
-            observations=(*vlan, *bgp, *routes, *link),
+            observations=(*vlan, *bgp, *routes, *link, *optics),
             facts={
                 "router": _router(context, now),
                 "vlan": vlan_facts,
                 "bgp": bgp_facts,
                 "routes": route_facts,
-                "link": link_facts,
+                "link": {**link_facts, "light": light},
             },
         )
 

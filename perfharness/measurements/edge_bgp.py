@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network, collapse_addresses, ip_network
 from math import inf
 from typing import Any, TypeAlias
@@ -15,10 +15,30 @@ from perfharness.order.vbr import Bgp
 from perfharness.routers.state import BgpSession
 
 Net: TypeAlias = IPv4Network | IPv6Network
+STATISTICS = (
+    "established",
+    "as_agree",
+    "port_open",
+    "flaps",
+    "missing",
+    "extra",
+    "broad",
+    "limit_share",
+    "guarded",
+    "bfd",
+)
 BROAD_BITS = 8
 """0.0.0.0/0 to 10.0.0.0/8: no plan of a circuit means so much (EC-021)."""
 ESTABLISHED = "Established"
 BAD_PEER_AS = "2/2"
+HEALTH_CHECK = (
+    "The order has the cloud's health check in place of BFD: only the cloud's console tells whether it is on."
+)
+ASK = "name its `platform:` under `ce:`, and a user who may ask it (`vtysh:` for FRR)."
+NO_SESSION = "The order has no BGP session on this link (`bgp:` of the VBR): its routes are static."
+UNTRIED = (
+    "Not tried: only an agent on a Linux router whose FRR says that the session is down can; try it on the router."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +49,7 @@ class Plan:
     own_with_mask: IPv4Interface
     peer: str
     bgp: Bgp | None
+    health_check: bool
     announced: tuple[Net, ...]
     received: tuple[Net, ...]
 
@@ -43,19 +64,21 @@ def plan_of(context: Context) -> Plan:
     prefixes, bgp = context.circuit.prefixes, vbr.bgp
     announced = prefixes.onprem if bgp is None or bgp.announced is None else bgp.announced
     received = prefixes.cloud if bgp is None or bgp.received is None else bgp.received
-    return Plan(vbr.vlan, vbr.link.customer, str(vbr.link.cloud.ip), bgp, announced, received)
+    return Plan(vbr.vlan, vbr.link.customer, str(vbr.link.cloud.ip), bgp, bool(vbr.health_check), announced, received)
 
 
 def bgp_figures(
     context: Context, now: Reading, before: Reading | None
 ) -> tuple[tuple[Observation, ...], dict[str, Any]]:
-    """The figures of ``bgp``, and the session as it is told; nothing where the order has no session."""
+    """The figures of ``bgp``, and the session as it is told; not applicable where the order has no session."""
     plan = plan_of(context)
     if plan.bgp is None:
-        return (), {}
+        unasked = {name: figure(context, "bgp", name, None, NO_SESSION, now.evidence) for name in STATISTICS}
+        told = [replace(one, applicable=False) for name, one in unasked.items() if name != "bfd"]
+        return (*told, _said(context, "bfd", *_bfd(plan, now), now)), {}
     session = now.state.session(plan.peer)
     name = context.circuit.ce_name
-    why = now.reason or (f"{name} does not tell its BGP sessions." if now.state.bgp is None else "")
+    why = now.reason or (f"{name} does not tell its BGP sessions: {ASK}" if now.state.bgp is None else "")
     if not why and session is None:
         others = ", ".join(each.peer for each in now.state.bgp or ()) or "nobody"
         why = f"{name} has no session with {plan.peer}; it has one with {others}."
@@ -75,7 +98,8 @@ def bgp_figures(
         _said(context, "flaps", *_flaps(plan, now, before, why), now),
         *(_prefixes(context, kind, held[kind], session, why, now) for kind in ("missing", "extra", "broad")),
         _said(context, "limit_share", *_limit_share(plan.bgp, session, why), now),
-        *((_said(context, "bfd", *_bfd(plan, now, why), now),) if plan.bgp.bfd else ()),
+        _said(context, "guarded", *_guarded(session, why), now),
+        _said(context, "bfd", *_bfd(plan, now), now),
     )
     return figures, facts
 
@@ -125,7 +149,7 @@ def _port_open(bgp: Bgp, now: Reading, session: BgpSession | None, why: str) -> 
     if bgp.md5:
         return None, "Not tried: where sessions are signed an unsigned SYN is not answered."
     if now.port is None:
-        return None, "Not tried."
+        return None, UNTRIED
     return now.port == "open", f"TCP/179 of {session.peer} is {now.port}."
 
 
@@ -150,21 +174,25 @@ def _flaps(plan: Plan, now: Reading, before: Reading | None, why: str) -> tuple[
 
 
 def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[str] | None]]:
-    """Prefixes that are missing, extra and over-broad, by direction; ``None`` where the router does not tell them."""
+    """Prefixes that are missing, extra and over-broad, by direction; ``None`` where the router does not tell them, as
+    those of IPv6: of a session its IPv4 unicast is read."""
     stands = session is not None and session.state == ESTABLISHED
     told = {
         "announced": (session.sent if session and stands else None, plan.announced),
         "received": (session.learned if session and stands else None, plan.received),
     }
     held: dict[str, dict[str, list[str] | None]] = {"missing": {}, "extra": {}, "broad": {}}
-    for way, (written, planned) in told.items():
+    for way, (written, everything) in told.items():
+        planned = [prefix for prefix in everything if prefix.version == 4]
+        if len(planned) < len(everything):
+            held["missing"][f"{way} of IPv6"] = None
         if written is None:
             for kind in held.values():
                 kind[way] = None
             continue
         actual = [ip_network(prefix) for prefix in written]
         held["missing"][way] = [str(prefix) for prefix in planned if not _covered(prefix, actual)]
-        extra = [prefix for prefix in actual if not any(_within(prefix, each) for each in planned)]
+        extra = [prefix for prefix in actual if not any(within(prefix, each) for each in planned)]
         broad = [prefix for prefix in extra if prefix.prefixlen <= BROAD_BITS]
         held["broad"][way] = [str(prefix) for prefix in broad]
         held["extra"][way] = [str(prefix) for prefix in extra if prefix not in broad]
@@ -173,12 +201,13 @@ def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[st
 
 def _covered(prefix: Net, actual: Sequence[Net]) -> bool:
     """By itself, by parts that make it whole, or by a wider one that is not over-broad: extra, but it routes it."""
-    parts = [each for each in actual if _within(each, prefix)]
-    wider = any(_within(prefix, each) for each in actual if each.prefixlen > BROAD_BITS)
+    parts = [each for each in actual if within(each, prefix)]
+    wider = any(within(prefix, each) for each in actual if each.prefixlen > BROAD_BITS)
     return wider or prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
 
 
-def _within(inner: Net, outer: Net) -> bool:
+def within(inner: Net, outer: Net) -> bool:
+    """Part of it, or the same."""
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one family
 
 
@@ -215,19 +244,43 @@ def _limit_share(bgp: Bgp, session: BgpSession | None, why: str) -> tuple[float 
     return max(shares)[0], f"{said}{'' if session.prefix_limit else '; the router sets no limit of its own'}."
 
 
-def _bfd(plan: Plan, now: Reading, why: str) -> tuple[bool | None, str]:
+def _guarded(session: BgpSession | None, why: str) -> tuple[bool | None, str]:
+    """Whether the router limits what it takes, and has a policy of its own both ways."""
+    if session is None:
+        return None, why
+    if session.filters is None:
+        return None, "The router does not tell the filters of the session."
+    there = (session.prefix_limit is not None, *session.filters)
+    words = ("no limit of prefixes", "no filter of what comes", "no filter of what it announces")
+    lacking = [word for word, is_there in zip(words, there, strict=True) if not is_there]
+    return not lacking, f"The session has {' and '.join(lacking)}." if lacking else ""
+
+
+def _bfd(plan: Plan, now: Reading) -> tuple[bool | None, str]:
+    """Whether it is up as ordered; where none is ordered, whether it is up at all."""
     ordered = plan.bgp.bfd if plan.bgp else None
-    if ordered is None or now.state.bfd is None:
-        return None, now.reason or "The router does not tell its BFD sessions."
+    if ordered is None and plan.health_check:
+        return None, HEALTH_CHECK
+    if now.state.bfd is None:
+        return None, now.reason or f"The router does not tell its BFD sessions: {ASK}"
     peer = now.state.bfd_with(plan.peer)
     if peer is None:
-        return False, f"BFD with {plan.peer} is not on."
-    wanted = (ordered.tx_ns // 10**6, ordered.rx_ns // 10**6, ordered.multiplier)
+        unordered = (
+            " Nor is it ordered, and no health check either: what no carrier shows is noticed by BGP's hold time, "
+        )
+        unordered += "and with static routes never."
+        return False, f"BFD with {plan.peer} is not on.{'' if ordered else unordered}"
     is_ = (peer.tx_ms, peer.rx_ms, peer.multiplier)
+    if ordered is None:
+        return peer.state == "up", f"It is {peer.state}, {_timing(is_)}; the order asks for none."
+    wanted = (ordered.tx_ns // 10**6, ordered.rx_ns // 10**6, ordered.multiplier)
     said = f"It is {peer.state}, {_timing(is_)}; ordered is {_timing(wanted)}."
+    there = peer.remote_multiplier
+    if there not in (None, ordered.multiplier):
+        said += f" The other end's multiplier is {there}."
     if None in is_ and peer.state == "up":
         return None, said
-    return peer.state == "up" and is_ == wanted, said
+    return peer.state == "up" and is_ == wanted and there in (None, ordered.multiplier), said
 
 
 def _timing(of: Iterable[int | None]) -> str:

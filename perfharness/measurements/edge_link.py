@@ -18,6 +18,10 @@ from perfharness.routers.state import Interface
 
 VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
 """Drivers whose speed is a name."""
+UNTOLD = "The router does not tell it: look at the port there."
+LAST = "It speaks for the last segment before this router."
+WHY_DROPPED = "a queue was full (a load of this run fills it too), or nobody on the router wanted them."
+UNPROBED = "No agent sends probes from this router: have the VBR asked for on other VLANs from a Linux host on its port"
 
 
 def link_figures(
@@ -30,7 +34,7 @@ def link_figures(
     why = now.reason or f"{context.circuit.ce_name} does not tell of an interface {router.wan if router else ''}."
 
     def told(statistic: str, value: Any, reason: str = "") -> Observation:
-        missing = why if wan is None else reason or "The router does not tell it."
+        missing = why if wan is None else reason or UNTOLD
         return figure(context, "portspec", statistic, value, missing if value is None else reason, now.evidence)
 
     virtual = wan is not None and wan.driver in VIRTUAL
@@ -39,8 +43,9 @@ def link_figures(
     mtus = [each.mtu for each in (wan, holder) if each is not None and each.mtu is not None]
     figures = (
         told("carrier", wan.carrier if wan else None, _carrier(wan)),
-        told("speed", None if speed is None else rate_text(speed), unreal or _autoneg(wan, context)),
+        told("speed", None if speed is None else rate_text(speed), unreal),
         told("duplex", wan.duplex if wan and not virtual else None, unreal),
+        told("autonegotiation", wan.autoneg if wan and not virtual else None, unreal or _autoneg(wan, context)),
         told("mtu", min(mtus) if wan and mtus else None),
         told("link_address", *_address(now, wan, holder, plan)),
         *_counted(context, now, before, why),
@@ -58,8 +63,7 @@ def _carrier(wan: Interface | None) -> str:
 def _autoneg(wan: Interface | None, context: Context) -> str:
     if wan is None or wan.autoneg is None or wan.autoneg == context.circuit.port.autonegotiation:
         return ""
-    is_on, ordered = ("on", "off") if wan.autoneg else ("off", "on")
-    return f"Autonegotiation is {is_on} at the router and ordered {ordered}: ask how the other end is set."
+    return "That harms where the other end is set otherwise: ask how it is."
 
 
 def _address(now: Reading, wan: Interface | None, holder: Interface | None, plan: Plan) -> tuple[str | None, str]:
@@ -92,15 +96,18 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         return told("errors", None, reason), told("discards", None, reason)
     frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
     dropped = _rise(here.discards, there.discards)
-    discards = told("discards", dropped, "" if dropped is not None else "The router does not tell it.")
     if not frames or damaged is None:
-        why = "No frame came meanwhile." if frames == 0 else "The router does not tell it."
-        return told("errors", None, why), discards
-    share, last = min(1.0, damaged / frames), "It speaks for the last segment before this router."
-    # So many were damaged of those that came; but a single one may be so on any link, and fails none.
-    interval = Interval(clopper_pearson(share, frames)[0], share, CONFIDENCE, "one", "Clopper–Pearson; counted")
-    errors = told("errors", share, f"{damaged:,} of {frames:,} frames. {last}")
-    return replace(errors, n=frames, interval=interval), discards
+        why = "No frame came meanwhile." if frames == 0 else UNTOLD
+        errors = told("errors", None, why)
+    else:
+        errors = replace(told("errors", damaged / frames, f"{damaged:,} of {frames:,} frames. {LAST}"), n=frames)
+        if damaged:
+            # What came is all that there was; but of a few damaged ones nobody knows whether the line damages so many.
+            least = clopper_pearson(damaged / frames, frames)[0]
+            interval = Interval(least, damaged / frames, CONFIDENCE, "one", "Clopper–Pearson below, counted above")
+            errors = replace(errors, interval=interval)
+    drops = f"{dropped} whole frames were dropped at this port: {WHY_DROPPED}" if dropped else ""
+    return errors, told("discards", dropped, UNTOLD if dropped is None else drops)
 
 
 def _rise(now: int | None, before: int | None) -> int | None:
@@ -119,12 +126,14 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     carried = _carried(now, context, plan)
     wan = now.state.interface(router.wan) if router else None
     probe: Mapping[str, Any] = {"asked": [], "answers": []}
+    why = "The port has no carrier, so nothing can answer."
     if wan is not None and wan.carrier is False:
-        answers, elsewhere, said = None, None, "The port has no carrier, so nothing can answer."
+        answers, elsewhere, said = None, None, why
     elif result is None or result["status"] != "completed":
-        why = now.reason or ((result or {}).get("error") or {}).get("message", "No probe was sent from the router")
-        answers, said = _by_the_router(now, plan, carried)
-        elsewhere, said = None, said or f"{why.rstrip('.')}."
+        unsent = ((result or {}).get("error") or {}).get("message", UNPROBED)
+        why = f"{(now.reason or unsent).rstrip('.')}."
+        answers, told = _by_the_router(now, plan, carried)
+        elsewhere, said = None, told or why
     else:
         probe = result["data"]
         answers, elsewhere, said = _heard({int(each["vlan"]) for each in probe["answers"]}, plan, carried)
@@ -140,7 +149,7 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     other = None if elsewhere is None else bool(elsewhere)
     return (
         figure(context, "vlan", "answers", answers, said, evidence),
-        figure(context, "vlan", "answers_elsewhere", other, said, evidence),
+        figure(context, "vlan", "answers_elsewhere", other, said if elsewhere is not None else why, evidence),
     ), facts
 
 

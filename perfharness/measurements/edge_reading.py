@@ -36,7 +36,7 @@ def read(files: TaskFiles, context: Ends) -> Reading:
         return Reading(RouterState(), reason=NOBODY)
     result = files.result(router.name, READ)
     if result is None or result["status"] != "completed":
-        why = ((result or {}).get("error") or {}).get("message") or "it could not be reached"
+        why = ((result or {}).get("error") or {}).get("message") or _absence(files, router.name)
         return Reading(RouterState(), reason=f"{router.name} was not read: {why}.")
     told = {name: how for name, how in result["data"]["outputs"].items() if how["exit_code"] == 0 and not how["cut"]}
     texts = {name: files.bytes(router.name, READ, f"{name}.txt") for name in told}
@@ -48,6 +48,13 @@ def read(files: TaskFiles, context: Ends) -> Reading:
         port=result["data"]["port"],
         evidence=tuple(files.path(router.name, READ, f"{name}.txt") for name in sorted(known)),
     )
+
+
+def _absence(files: TaskFiles, name: str) -> str:
+    """Why the run began without it, as its end notes; a clause."""
+    notes = (files.folder.read_json("end.json") or {}).get("notes", ())
+    said = next((str(note) for note in notes if str(note).startswith(f"{name}: ")), "")
+    return said.removeprefix(f"{name}: ").partition(". The run went on")[0] or "it could not be reached"
 
 
 def earlier(task: Task, files: TaskFiles) -> TaskFiles | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
-from perfharness.measurements.edge_bgp import plan_of
+from perfharness.measurements.edge_bgp import NO_SESSION, plan_of, within
 from perfharness.measurements.edge_reading import Reading, figure
 from perfharness.model import Direction, Observation
 from perfharness.routers.state import Hop, RouterState
 
 ROUTE = "route"
+ANNOUNCED, RECEIVED = "announced", "received"
 
 Said = tuple[bool | None, str]
 """Whether the route is as it should be, None where nobody tells; and why."""
@@ -31,7 +33,7 @@ def route_figures(
     to_cloud = _looked_up(context, now, there, hosts[there], lambda ways: _to_cloud(context, ways))
     to_onprem = _looked_up(context, now, back, hosts[back], lambda ways: _to_onprem(context, now.state, ways))
     evidence = tuple(files.path(context.ends(way)[0].name, f"{ROUTE}-{way.value}") for way in hosts)
-    changed, changes = _changed(context, now, before)
+    changed, leaked, changes = _changed(context, now, before)
     facts = {
         "onprem": hosts[there],
         "cloud": hosts[back],
@@ -46,6 +48,7 @@ def route_figures(
     return (
         figure(context, "route", "to_cloud", *to_cloud, evidence + now.evidence),
         figure(context, "route", "to_onprem", *to_onprem, evidence + now.evidence),
+        leaked,
         changed,
     ), facts
 
@@ -88,24 +91,46 @@ def _to_onprem(context: Context, state: RouterState, ways: tuple[Hop, ...]) -> S
     return True, said + "the tables of VBR and VPC router are not seen."
 
 
-def _changed(context: Context, now: Reading, before: Reading | None) -> tuple[Observation, dict[str, list[str]]]:
-    """Prefixes that came and went since the first step of this kind, in the routes and in the BGP session."""
+def _changed(
+    context: Context, now: Reading, before: Reading | None
+) -> tuple[Observation, Observation, dict[str, list[str]]]:
+    """Prefixes that came and went since the first step of this kind, in the routes and in the BGP session; and those
+    that came on the session without being in the plan."""
     came: list[str] = []
     went: list[str] = []
-    peer = plan_of(context).peer
-    here = _snapshot(now.state, peer)
-    there = _snapshot(before.state if before else RouterState(), peer)
+    plan = plan_of(context)
+    here = _snapshot(now.state, plan.peer)
+    there = _snapshot(before.state if before else RouterState(), plan.peer)
     both = here.keys() & there.keys()
     for kind in sorted(both):
         came += [f"{prefix} {kind}" for prefix in sorted(here[kind] - there[kind])]
         went += [f"{prefix} {kind}" for prefix in sorted(there[kind] - here[kind])]
+    planned = {ANNOUNCED: plan.announced, RECEIVED: plan.received}
+    leaked = [
+        f"{prefix} {way}"
+        for way, nets in planned.items()
+        for prefix in sorted(here[way] - there[way] if way in both else ())
+        if not any(within(ip_network(prefix), net) for net in nets)
+    ]
+    changes = {"came": came, "went": went}
+
+    def told(statistic: str, count: int | None, said: str) -> Observation:
+        return figure(context, "route", statistic, count, said, now.evidence)
+
+    def leaks(count: int | None, said: str) -> Observation:
+        if plan.bgp is None:
+            return replace(told("leaked", None, NO_SESSION), applicable=False)
+        return told("leaked", count, said)
+
+    unsaid = "The router does not tell its routes." if before else "This is the first step that reads them."
     if not both:
-        why = now.reason or (
-            "The router does not tell its routes." if before else "This is the first step that reads them."
-        )
-        return figure(context, "route", "changed", None, why), {"came": [], "went": []}
+        return told("changed", None, now.reason or unsaid), leaks(None, now.reason or unsaid), changes
     said = "; ".join(f"{word}: {', '.join(which[:10])}" for word, which in (("new", came), ("gone", went)) if which)
-    return figure(context, "route", "changed", len(came) + len(went), said, now.evidence), {"came": came, "went": went}
+    changed = told("changed", len(came) + len(went), said)
+    if not planned.keys() <= both:
+        return changed, leaks(None, "The router does not tell the prefixes of the session both ways."), changes
+    new = f"{', '.join(leaked[:10])}: new and not in the plan." if leaked else ""
+    return changed, leaks(len(leaked), new), changes
 
 
 def _snapshot(state: RouterState, peer: str) -> dict[str, frozenset[str]]:
@@ -113,8 +138,8 @@ def _snapshot(state: RouterState, peer: str) -> dict[str, frozenset[str]]:
     session = state.session(peer)
     known: dict[str, Iterable[str] | None] = {
         "in the table": None if state.routes is None else (route.prefix for route in state.routes),
-        "announced": session.sent if session else None,
-        "received": session.learned if session else None,
+        ANNOUNCED: session.sent if session else None,
+        RECEIVED: session.learned if session else None,
     }
     return {place: frozenset(prefixes) for place, prefixes in known.items() if prefixes is not None}
 

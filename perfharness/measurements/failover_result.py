@@ -275,10 +275,10 @@ def _facts(side: Side) -> dict[str, Any]:
 
 
 def _expected(context: Context) -> dict[str, Any]:
-    """What the order lets one expect: how soon BFD notices, and what is allowed for rerouting after that."""
-    bgp = context.circuit.vbr_of((context.a.name, context.z.name)).bgp
-    bfd = bgp.bfd if bgp else None
-    return {"detection_ns": bfd.detection_ns if bfd else None, "reroute_ns": REROUTE_NS}
+    """What the order lets one expect: how soon BFD or the health check notices, and what is allowed for rerouting."""
+    noticed = context.circuit.vbr_of((context.a.name, context.z.name)).noticed_by
+    by, detection_ns = noticed or (None, None)
+    return {"by": by, "detection_ns": detection_ns, "reroute_ns": REROUTE_NS}
 
 
 def _prober(sides: Sequence[Side]) -> Mapping[str, Any]:

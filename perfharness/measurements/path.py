@@ -1,4 +1,7 @@
-"""path: does each end reach the other, by which hops, and do ports let through what they should and nothing else."""
+"""path: does each end reach the other, by which hops, and do ports let through what they should and nothing else.
+
+Where both hosts have an IPv6 address it is a task of its own: firewalls have rules of their own for it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pydantic import Field
 from perfharness.analysis.capacity import counted_bytes
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import path_marks, path_ports, path_reach
-from perfharness.measurements.base import SETUP_S, Context, failed, not_completed, window_of
+from perfharness.measurements.base import SETUP_S, V4, V6, Context, address_of, failed, not_completed, window_of
 from perfharness.measurements.base import Params as NoParams
 from perfharness.measurements.path_reach import WAYS
 from perfharness.model import Direction, Job, Measurement, Observation, PortUse, Role, Status, Task
@@ -21,7 +24,7 @@ UNDECLARED, FORBIDDEN = "undeclared", "forbidden"
 PING_INTERVAL_MS = 10
 """What an unprivileged user may send at, and little enough for any link."""
 
-PING_IP_BYTES = 84
+PING_IP_BYTES = {V4: 84, V6: 104}
 """Each end's request and the reply to it; the other end asks at the same time."""
 
 
@@ -38,39 +41,42 @@ class Path:
     name = "path"
     parameters = PathParams
     statistics: Mapping[str, Collection[str]] = {
-        "path": ("reachable", "symmetric", "internet"),
+        "path": ("reachable", "symmetric", "internet", "elsewhere"),
         "port": ("blocked", "open_undeclared", "forbidden_open"),
         "dscp": ("preserved",),
     }
 
     def tasks(self, params: PathParams, step: str, context: Context) -> tuple[Task, ...]:
-        seconds = params.ping_count * PING_INTERVAL_MS / 1000
-        ping_bytes = counted_bytes(PING_IP_BYTES, context.layer, tagged=context.tagged)
+        both = context.a.address6 and context.z.address6
         marks = (path_marks.task(params.classes, step, context),) if params.classes else ()
-        return (
-            Task(
-                id=step,
-                step=step,
-                measurement=self.name,
-                scope=context.scope(Direction.BOTH),
-                jobs=tuple(job for way in WAYS for job in self._jobs(params, context, way, seconds + 20.0)),
-                duration_s=max(seconds, 2.0),
-                load_bps=2 * ping_bytes * 8 * 1000 // PING_INTERVAL_MS,
-                load_bytes=params.ping_count * ping_bytes * 4,
-                ports=tuple(use for way in WAYS for use in self._ports_used(context, way)),
-                closed=tuple(use for way in WAYS for use in path_ports.announced(context, way)),
-                privileges=("CAP_NET_RAW for the ARP probe of the next hop",),
-                yields={"path": WAYS, "port": WAYS},
-            ),
-            *marks,
+        over_ipv6 = (self._task(f"{step}-v6", step, params, context, V6),) if both else ()
+        return (self._task(step, step, params, context, V4), *over_ipv6, *marks)
+
+    def _task(self, name: str, step: str, params: PathParams, context: Context, family: str) -> Task:
+        seconds = params.ping_count * PING_INTERVAL_MS / 1000
+        ping_bytes = counted_bytes(PING_IP_BYTES[family], context.layer, tagged=context.tagged)
+        jobs = (job for way in WAYS for job in self._jobs(params, context, way, family, seconds + 20.0))
+        return Task(
+            id=name,
+            step=step,
+            measurement=self.name,
+            scope=context.scope(Direction.BOTH, family=family),
+            jobs=tuple(jobs),
+            duration_s=max(seconds, 2.0),
+            load_bps=2 * ping_bytes * 8 * 1000 // PING_INTERVAL_MS,
+            load_bytes=params.ping_count * ping_bytes * 4,
+            ports=tuple(use for way in WAYS for use in self._ports_used(context, way)),
+            closed=tuple(use for way in WAYS for use in path_ports.announced(context, way, family)),
+            privileges=("CAP_NET_RAW for the ARP probe of the next hop",) if family == V4 else (),
+            yields={"path": WAYS, "port": WAYS},
         )
 
     @staticmethod
-    def _jobs(params: PathParams, context: Context, way: Direction, deadline: float) -> list[Job]:
+    def _jobs(params: PathParams, context: Context, way: Direction, family: str, deadline: float) -> list[Job]:
         source, target = context.ends(way)
         ports = path_ports.tried(target)
-        ends = {"peer": str(target.address), "source": str(source.address)}
-        closed = path_ports.forbidden(context, way)
+        ends = {"peer": address_of(target, family), "source": address_of(source, family)}
+        closed = path_ports.forbidden(context, way, family)
 
         def drive(job: str, method: str, args: dict[str, Any], optional: bool = False) -> Job:
             return Job(_id(job, way), source.name, method, args, Role.DRIVE, deadline, optional=optional)
@@ -78,15 +84,18 @@ class Path:
         def scan(job: str, address: str, tcp: Collection[int], udp: Collection[int]) -> Job:
             return drive(job, "path.ports", {**ends, "peer": address, "tcp": list(tcp), "udp": list(udp)})
 
-        listen = {"address": str(target.address), "peer": str(source.address), "tcp": ports, "udp": ports}
-        spare = {f"spare_{name}": list(some) for name, some in path_ports.to_target(closed, target).items() if some}
+        listen = {"address": ends["peer"], "peer": ends["source"], "tcp": ports, "udp": ports}
+        spare = {
+            f"spare_{name}": list(some) for name, some in path_ports.to_target(closed, ends["peer"]).items() if some
+        }
         jobs = [
             Job(_id(LISTEN, way), target.name, "path.listen", {**listen, **spare}, Role.SERVE, deadline + SETUP_S),
             drive(ROUTE, "path.route", ends, True),
             drive(PING, "path.ping", {**ends, "count": params.ping_count, "interval_ms": PING_INTERVAL_MS}),
             scan(PORTS, ends["peer"], ports, ports),
-            drive(NEXT_HOP, "link.next_hop", ends, True),
         ]
+        if family == V4:
+            jobs.append(drive(NEXT_HOP, "link.next_hop", ends, True))
         if undeclared := path_ports.undeclared(target):
             jobs.append(scan(UNDECLARED, ends["peer"], undeclared, ()))
         for number, place in enumerate(closed):
@@ -118,9 +127,10 @@ class Path:
                 return failed(task, files, f"{context.ends(way)[0].name} left no result of its {missing[0]}.")
         observations = [each for way in WAYS for each in self._of_ports(task, files, context, way, found[way])]
         traces = {way: files.path(context.ends(way)[0].name, _id(HOPS, way)) for way in WAYS}
-        observations += path_reach.ways_seen(context, files, found, traces)
+        observations += path_reach.ways_seen(context, task.scope.family, files, found, traces, bool(task.acts))
         facts: dict[str, Any] = {way.value: data for way, data in found.items()}
-        dead = path_reach.unreachable(found, {way: str(context.ends(way)[1].address) for way in WAYS})
+        far = {way: address_of(context.ends(way)[1], task.scope.family) for way in WAYS}
+        dead = path_reach.unreachable(found, far)
         return Measurement(
             task,
             Status.COMPLETED,
@@ -153,7 +163,8 @@ class Path:
         found |= path_reach.end_of_way(found.get(HOPS), context)
         found[FORBIDDEN] = {}
         for job in _tries(task, way):
-            here, tried = job.args["peer"] == str(target.address), told(source.name, job.id)
+            here = job.args["peer"] == address_of(target, task.scope.family)
+            tried = told(source.name, job.id)
             states = path_ports.verdicts(tried, listened if here else None) if tried else {}
             name = target.name if here else job.args["peer"]
             found[FORBIDDEN].update({f"{name} {port}": state for port, state in states.items()})
@@ -164,7 +175,7 @@ class Path:
         task: Task, files: TaskFiles, context: Context, way: Direction, data: dict[str, Any]
     ) -> Iterator[Observation]:
         source, target = context.ends(way)
-        scope, far = context.scope(way), str(target.address)
+        scope, far = context.scope(way, family=task.scope.family), address_of(target, task.scope.family)
         alive = path_reach.answers(data, far) + path_reach.resets(data) > 0
 
         def evidence(kind: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perfharness.measurements.base import MOST_PORTS, Context
+from perfharness.measurements.base import MOST_PORTS, Context, address_of
 from perfharness.model import Direction, Interval, Observation, PortUse, Scope
 from perfharness.order.circuit import Endpoint, Forbidden
 
@@ -35,31 +35,32 @@ def undeclared(target: Endpoint) -> list[int]:
     return [port for port in target.undeclared if port not in target.ports]
 
 
-def forbidden(context: Context, way: Direction) -> tuple[Closed, ...]:
-    """The forbidden connections that this pair tries in this direction: the far host's first."""
+def forbidden(context: Context, way: Direction, family: str) -> tuple[Closed, ...]:
+    """The forbidden connections that this pair tries in this direction: the far host's first. An address is tried over
+    its own family, a host over each that the pair has."""
     source, target = context.ends(way)
     own = [each for each in context.circuit.forbidden if each.source == source.name]
     places: dict[str, list[Forbidden]] = {}
     for each in own:
         if each.to == target.name:
-            places.setdefault(str(target.address), []).append(each)
-        elif each.address is not None and _first_pair_of(source, context):
+            places.setdefault(address_of(target, family), []).append(each)
+        elif each.address is not None and f"ipv{each.address.version}" == family and _first_pair_of(source, context):
             places.setdefault(str(each.address), []).append(each)
     return tuple(Closed(address, _by_protocol(found)) for address, found in places.items())
 
 
-def to_target(closed: tuple[Closed, ...], target: Endpoint) -> Mapping[str, tuple[int, ...]]:
+def to_target(closed: tuple[Closed, ...], far: str) -> Mapping[str, tuple[int, ...]]:
     """The ports of the pair's own far host: there our agent can listen."""
-    return next((each.ports for each in closed if each.address == str(target.address)), {"tcp": (), "udp": ()})
+    return next((each.ports for each in closed if each.address == far), {"tcp": (), "udp": ()})
 
 
-def announced(context: Context, way: Direction) -> Iterator[PortUse]:
+def announced(context: Context, way: Direction, family: str) -> Iterator[PortUse]:
     """What is tried and must not get through, for the plan."""
     source, target = context.ends(way)
     for port in undeclared(target):
         yield PortUse(source.name, target.name, "tcp", port, "undeclared")
-    for place in forbidden(context, way):
-        name = target.name if place.address == str(target.address) else place.address
+    for place in forbidden(context, way, family):
+        name = target.name if place.address == address_of(target, family) else place.address
         for protocol, ports in place.ports.items():
             for port in ports:
                 yield PortUse(source.name, name, protocol, port, "forbidden")
@@ -138,7 +139,7 @@ def forbidden_open(scope: Scope, found: Mapping[str, str], alive: bool, evidence
     what tried them."""
     if not evidence:
         return _nothing_asked(
-            "forbidden_open", scope, "The order forbids no connection of this pair in this direction."
+            "forbidden_open", scope, "The order forbids no connection of this pair in this direction (`forbidden:`)."
         )
     wide = [name for name, state in found.items() if state == "open"]
     unsure = [name for name, state in found.items() if state == UNSURE]

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from perfharness.analysis.hops import Link, Said, Way, symmetric, through_internet, way
+from perfharness.analysis.hops import Link, Said, Way, elsewhere, symmetric, through_internet, way
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import Context
+from perfharness.measurements.base import V4, Context
 from perfharness.measurements.path_ports import ANSWERED, states
 from perfharness.model import Direction, Observation, Scope, Segment
 from perfharness.order.circuit import Circuit, load_circuit
 
 WAYS = (Direction.A_Z, Direction.Z_A)
+NO_LINK = Said(None, "The order has no IPv6 link, so that hops prove no way: write `link6:` of the VBR.")
 ALWAYS = (ip_network("11.0.0.0/8"),)
 """Not announced to the Internet in earnest, and numbers the provider's own routers (default, not confirmed)."""
 
@@ -94,33 +95,38 @@ def unreachable(found: Mapping[Direction, Mapping[str, Any]], far: Mapping[Direc
     return f"The far host did not answer: no echo and no port, from either end{but}."
 
 
-def links(circuit: Circuit, files: TaskFiles) -> dict[str, Link]:
+def links(circuit: Circuit, files: TaskFiles, family: str) -> dict[str, Link]:
     """Those of this order, and of its companion's as it was when the run began."""
     path = files.folder.path / "order/companion.yaml"
     orders = [circuit, *([load_circuit(path)] if path.exists() else ())]
-    return {
-        f"the link of {vbr.id}": Link(vbr.link.network, vbr.link.customer.ip, vbr.link.cloud.ip)
-        for order in orders
-        for vbr in order.vbrs
-    }
+    found = {f"the link of {vbr.id}": vbr.link if family == V4 else vbr.link6 for order in orders for vbr in order.vbrs}
+    return {name: Link(link.network, link.customer.ip, link.cloud.ip) for name, link in found.items() if link}
 
 
 def ways_seen(
-    context: Context, files: TaskFiles, found: Mapping[Direction, Mapping[str, Any]], evidence: Mapping[Direction, str]
+    context: Context,
+    family: str,
+    files: TaskFiles,
+    found: Mapping[Direction, Mapping[str, Any]],
+    evidence: Mapping[Direction, str],
+    cut: bool,
 ) -> Iterator[Observation]:
-    """What the hops say of each direction; none where they were not asked for."""
+    """What the hops say of each direction; none where they were not asked for. ``cut``: the circuit was meanwhile."""
     if any("hops" not in found[each] for each in WAYS):
         return
-    ordered = links(context.circuit, files)
+    ordered = links(context.circuit, files, family)
     ways: dict[Direction, Way] = {each: way(found[each]["hops"], there=each is Direction.A_Z) for each in WAYS}
     same = symmetric(ways[Direction.A_Z], ways[Direction.Z_A], ordered)
     prefixes = context.circuit.prefixes
     inside = (*prefixes.onprem, *prefixes.cloud, *ALWAYS)
     for each in WAYS:
+        scope = context.scope(each, family=family)
         sources = found[each]["translated"]
         public = through_internet(ways[each], ordered, inside, sources)
-        for statistic, said in (("symmetric", same), ("internet", public)):
-            yield _seen(statistic, context.scope(each), said, evidence[each])
+        seen = {"symmetric": same, "internet": public, **({"elsewhere": elsewhere(ways[each], ordered)} if cut else {})}
+        for statistic, said in seen.items():
+            unlinked = not ordered and said.value is None  # what no link can show
+            yield _seen(statistic, scope, NO_LINK if unlinked else said, evidence[each])
 
 
 def _seen(statistic: str, scope: Scope, said: Said, evidence: str) -> Observation:
@@ -130,12 +136,13 @@ def _seen(statistic: str, scope: Scope, said: Said, evidence: str) -> Observatio
 def whose(address: str, context: Context) -> Segment:
     """Where on the path the order has this address; BETWEEN where it has it nowhere."""
     found, order = ip_address(address), context.circuit
-    if found == context.a.address:
+    if found in (context.a.address, context.a.address6):
         return Segment.HOST_A
-    if found == context.z.address:
+    if found in (context.z.address, context.z.address6):
         return Segment.HOST_Z
-    if found in [vbr.link.customer.ip for vbr in order.vbrs]:
+    ends = [(link.customer.ip, link.cloud.ip) for vbr in order.vbrs for link in (vbr.link, vbr.link6) if link]
+    if found in [customer for customer, _ in ends]:
         return Segment.CE
-    if found in [vbr.link.cloud.ip for vbr in order.vbrs] or any(found in net for net in order.prefixes.cloud):
+    if found in [cloud for _, cloud in ends] or any(found in net for net in order.prefixes.cloud):
         return Segment.CLOUD_EDGE
     return Segment.LAN if any(found in net for net in order.prefixes.onprem) else Segment.BETWEEN

@@ -9,14 +9,22 @@ from collections.abc import Collection, Iterator, Mapping
 
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import pmtu_result
-from perfharness.measurements.base import SETUP_S, Context, Params, failed, not_completed, window_of
+from perfharness.measurements.base import (
+    SETUP_S,
+    V4,
+    V6,
+    Context,
+    Params,
+    address_of,
+    failed,
+    not_completed,
+    window_of,
+)
 from perfharness.model import Direction, Job, Measurement, PortUse, Role, Status, Task
-from perfharness.order.circuit import Endpoint
 
 ECHO, SEARCH = "pmtu.echo", "pmtu.search"
 """Methods of the agent."""
 WAYS = (Direction.A_Z, Direction.Z_A)
-V4, V6 = "ipv4", "ipv6"
 FLOOR = 576
 """Every IPv4 host accepts a packet of this size (RFC 791, section 3.1)."""
 LEAST_V6 = 1280
@@ -59,7 +67,7 @@ def jobs(
         id=f"echo-{direction.value}",
         endpoint=target.name,
         method=ECHO,
-        args={"address": _address(target, family), "peer": _address(source, family), **ends},
+        args={"address": address_of(target, family), "peer": address_of(source, family), **ends},
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S + beside_s,
     )
@@ -68,8 +76,8 @@ def jobs(
         endpoint=source.name,
         method=SEARCH,
         args={
-            "peer": _address(target, family),
-            "source": _address(source, family),
+            "peer": address_of(target, family),
+            "source": address_of(source, family),
             "floor": FLOOR if family == V4 else LEAST_V6,
             "ceiling": CEILING,
             "pace_bps": pace_bps(context),
@@ -79,10 +87,6 @@ def jobs(
         deadline_s=deadline_s,
     )
     return echo, search
-
-
-def _address(end: Endpoint, family: str) -> str:
-    return str(end.address if family == V4 else end.address6)
 
 
 class PathMtu:

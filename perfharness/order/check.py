@@ -23,6 +23,8 @@ class Check:
     remedy: str = ""
     path: KeyPath = ()
     """Where in the circuit's file."""
+    mandatory: bool = False
+    """Without an answer the run cannot pass, though it is no slip of the order."""
 
 
 Rule: TypeAlias = Callable[[Circuit], Iterator[Check]]

@@ -50,6 +50,7 @@ REFERENCES = {
     "objectives.availability": "1",
     "objectives.outage": "ns",
     "objectives.pmtu": "B",
+    "objectives.vpn_pmtu": "B",
     "objectives.rate": "bit/s",
 }
 """Values of an order that a scenario may refer to, with their units."""
@@ -155,6 +156,8 @@ class Objectives(Strict):
     and a second to reroute."""
     pmtu: Size | None = Field(default=None, ge=576, le=65535)
     """Largest IP packet that must arrive, bytes."""
+    vpn_pmtu: Size | None = Field(default=None, ge=576, le=65535)
+    """Largest IP packet that must arrive over the VPN that backs the circuit up, bytes."""
     rate_bps: Rate | None = Field(default=None, alias="rate")
     """Committed rate, when it is not the bandwidth of the VBR."""
 
@@ -352,11 +355,11 @@ class Circuit(Strict):
 
 def _by_detection(vbr: Vbr) -> Ordered | None:
     """How long an outage may be where no objective says so; None where nothing ordered notices one."""
-    bfd = vbr.bgp.bfd if vbr.bgp else None
-    if bfd is None:
+    if vbr.noticed_by is None:
         return None
-    said = f"order: BFD of {vbr.id} notices in {bfd.detection_ns / 1e6:g} ms, and {REROUTE_NS / 1e9:g} s to reroute"
-    return Ordered(bfd.detection_ns + REROUTE_NS, "ns", said)
+    what, time_ns = vbr.noticed_by
+    said = f"order: {what} of {vbr.id} notices in {time_ns / 1e6:g} ms, and {REROUTE_NS / 1e9:g} s to reroute"
+    return Ordered(time_ns + REROUTE_NS, "ns", said)
 
 
 def load_circuit(path: str | Path) -> Circuit:

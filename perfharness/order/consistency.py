@@ -261,7 +261,10 @@ def forbidden(circuit: Circuit) -> Iterator[Check]:
             yield Check("EC-001", FAIL, said, f"There are: {', '.join(ends)}.", path)
         elif not _tried_by_a_pair(each, circuit):
             said = f"Nobody tries the forbidden connection from {each.source} to {each.to}: no pair of hosts has it."
-            yield Check("EC-001", FAIL, said, "Add the pair under `pairs`, or name another host.", path)
+            remedy = "Add the pair under `pairs`, or name another host."
+            if each.address is not None and each.address.version == 6:
+                remedy = "Over IPv6 both hosts of a pair need `address6:`."
+            yield Check("EC-001", FAIL, said, remedy, path)
         elif each.protocol == "udp" and target is None:
             said = f"Whether a datagram came to {each.to} tells nobody: no agent is there."
             yield Check("EC-001", FAIL, said, "Name an endpoint, or forbid a TCP port.", path)
@@ -273,6 +276,9 @@ def forbidden(circuit: Circuit) -> Iterator[Check]:
 def _tried_by_a_pair(each: Forbidden, circuit: Circuit) -> bool:
     hosts = {host.name for host in circuit.hosts}
     pairs = [set(pair) for pair in circuit.pairs if hosts.issuperset(pair)]
+    if each.address is not None and each.address.version == 6:
+        over = {host.name for host in circuit.hosts if host.address6}
+        pairs = [pair for pair in pairs if pair <= over]
     return any({each.source, each.to} == pair or (each.address is not None and each.source in pair) for pair in pairs)
 
 

@@ -9,7 +9,17 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationI
 from perfharness.order.closed import UNDECLARED, FewPorts
 from perfharness.order.units import Ports, Rate, Size
 from perfharness.order.validation import Strict
-from perfharness.order.values import FilePath, HostAddress, HostAddress6, Interface, Name, Port16, Text, Vtysh
+from perfharness.order.values import (
+    FilePath,
+    HostAddress,
+    HostAddress6,
+    Interface,
+    Name,
+    Port16,
+    RouterPort,
+    Text,
+    Vtysh,
+)
 from perfharness.order.wrong import wrong
 
 
@@ -26,6 +36,21 @@ class Ssh(Strict):
     """TCP port of sshd."""
     known_hosts: FilePath | None = None
     """Known hosts to use in place of ~/.ssh/known_hosts; relative to this file."""
+
+
+class RouterSsh(Ssh):
+    """How to reach a router of a vendor: by a key, or by a password where it takes none."""
+
+    password_file: FilePath | None = None
+    """File with the user's password, which only its owner may read (mode 0600); relative to this file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_in_the_order(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "password" in value:
+            remedy = "Write it alone into a file of mode 0600, and the name of that as `password_file:`."
+            raise wrong("A password does not belong into the order.", remedy, at=("password",))
+        return value
 
 
 class Ce(Strict):
@@ -68,11 +93,11 @@ class Appliance(Strict):
 
     name: Name = Field(examples=["ce-hz-1"])
     """The router's name, other than any endpoint's."""
-    platform: Literal["cisco_ios", "huawei_vrp"] = Field(examples=["cisco_ios"])
+    platform: Literal["cisco_ios", "huawei_vrp", "juniper_junos"] = Field(examples=["cisco_ios"])
     """Its make."""
-    ssh: Ssh
-    """How to reach it, by a key."""
-    wan: Text = Field(examples=["GigabitEthernet0/0/1"])
+    ssh: RouterSsh
+    """How to reach it, as a user who may only look."""
+    wan: RouterPort = Field(examples=["GigabitEthernet0/0/1"])
     """Port towards the circuit, as its own commands write it."""
 
 

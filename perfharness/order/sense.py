@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from perfharness.errors import BadInput, Problem
 from perfharness.model import Verdict
-from perfharness.order import checklist, consistency
+from perfharness.order import checklist, consistency, ipv6
 from perfharness.order.check import Check, Rule
 from perfharness.order.circuit import Circuit, load_companion
 from perfharness.order.document import Document
@@ -38,6 +38,7 @@ RULES: Sequence[tuple[frozenset[str], Rule]] = tuple(
         ("endpoints pairs forbidden", consistency.forbidden),
         ("endpoints pairs vbrs objectives", consistency.ceilings),
         ("prefixes", checklist.prefixes),
+        ("prefixes vbrs endpoints pairs", ipv6.unmeasured),
         ("change in_service", checklist.change_record),
         ("vbrs", checklist.links),
         ("prefixes vbrs", checklist.links_and_prefixes),
@@ -89,7 +90,7 @@ def must_make_sense(circuit: Circuit, today: date) -> list[Problem]:
     failed = _placed(found, circuit.source, Verdict.FAIL)
     if failed:
         raise BadInput(failed)
-    return _placed(found, circuit.source, Verdict.WARN, Verdict.WAIVED)
+    return _placed(found, circuit.source, Verdict.WARN, Verdict.NOT_RUN, Verdict.WAIVED)
 
 
 def problems_beside(source: Document) -> list[Problem]:
@@ -121,7 +122,7 @@ def _waived(check: Check, circuit: Circuit, today: date) -> Check:
 
     EC-001 cannot be waived: with an order that contradicts itself nothing can be judged.
     """
-    if check.verdict not in (Verdict.FAIL, Verdict.WARN) or check.row == "EC-001":
+    if check.verdict not in (Verdict.FAIL, Verdict.WARN, Verdict.NOT_RUN) or check.row == "EC-001":
         return check
     for waiver in circuit.waivers:
         if waiver.row == check.row and today <= waiver.until:

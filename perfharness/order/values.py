@@ -10,6 +10,7 @@ from ipaddress import (
     IPv4Interface,
     IPv4Network,
     IPv6Address,
+    IPv6Interface,
     IPv6Network,
     ip_address,
     ip_network,
@@ -81,6 +82,16 @@ def _link_address(text: str) -> IPv4Interface:
         ) from None
 
 
+def _link_address6(text: str) -> IPv6Interface:
+    try:
+        if "/" not in text:
+            raise ValueError
+        return IPv6Interface(text.strip())
+    except ValueError:
+        said = f"{text!r} is not an IPv6 link address."
+        raise wrong(said, "Write IPv6 address and prefix length, as fd00:16::2/126.", "EC-005") from None
+
+
 def _row(text: str) -> str:
     found = re.fullmatch(r"EC-([0-9]{3})", text)
     if not found or not 1 <= int(found[1]) <= LAST_ROW:
@@ -148,6 +159,14 @@ def _interface(text: str) -> str:
     return text
 
 
+def _router_port(text: str) -> str:
+    """It becomes a part of show commands."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w./:-]{0,63}", text):
+        said = f"{text!r} is not the name of a router's port."
+        raise wrong(said, "Write it in one word as its own commands do: GigabitEthernet0/0/1, xe-0/0/0.")
+    return text
+
+
 def _vtysh(text: str) -> str:
     """It is started on a router, so nothing else may be."""
     if not re.fullmatch(r"(sudo -n )?(\S*/)?vtysh( (-N|--vty_socket) [\w./-]+)?", text):
@@ -165,9 +184,11 @@ HostAddress = Annotated[Address, *_typed(_address, "10.10.0.10")]
 HostAddress6 = Annotated[IPv6Address, *_typed(_address6, "fd00:10::10")]
 Prefix = Annotated[Network, *_typed(_network, "10.10.0.0/16")]
 LinkAddress = Annotated[IPv4Interface, *_typed(_link_address, "172.16.100.2/30")]
+LinkAddress6 = Annotated[IPv6Interface, *_typed(_link_address6, "fd00:16::2/126")]
 VlanId = Annotated[int, *_typed(_vlan, "100")]
 Day = Annotated[date, *_typed(_date, "2027-03-31")]
 Moment = Annotated[datetime, *_typed(_moment, "2027-03-31T22:00+08:00")]
+RouterPort = Annotated[str, *_typed(_router_port, "GigabitEthernet0/0/1")]
 Vtysh = Annotated[str, *_typed(_vtysh, "sudo -n vtysh")]
 AsNumber = Annotated[int, Field(ge=1, le=4_294_967_295)]
 Port16 = Annotated[int, Field(ge=1, le=65535)]

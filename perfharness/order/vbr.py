@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from perfharness.order.units import Duration, Rate
 from perfharness.order.validation import Strict
-from perfharness.order.values import AsNumber, LinkAddress, Name, Prefix, Text, VlanId
+from perfharness.order.values import AsNumber, LinkAddress, LinkAddress6, Name, Prefix, Text, VlanId
 from perfharness.order.wrong import wrong
 
 
@@ -48,6 +48,26 @@ class Link(Strict):
         return self
 
 
+class Link6(Strict):
+    """The two IPv6 addresses on the same VLAN, where the VBR has IPv6."""
+
+    customer: LinkAddress6 = Field(examples=["fd00:16::2/126"])
+    """Address of the customer's router, with its prefix length."""
+    cloud: LinkAddress6 = Field(examples=["fd00:16::1/126"])
+    """Address of the VBR, with its prefix length."""
+
+    @property
+    def network(self) -> IPv6Network:
+        return self.customer.network
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.customer.network != self.cloud.network or self.customer.ip == self.cloud.ip:
+            remedy = "Give each end its own address of one subnet."
+            raise wrong("The two IPv6 link addresses are not of one link.", remedy, "EC-005")
+        return self
+
+
 class Bfd(Strict):
     """BFD as ordered; the provider accepts 200 to 1000 ms and a multiplier of 3 to 10."""
 
@@ -62,6 +82,20 @@ class Bfd(Strict):
     def detection_ns(self) -> int:
         """How long a failure may be unnoticed at most (RFC 5880, section 6.8.4), both ends set alike."""
         return self.multiplier * max(self.tx_ns, self.rx_ns)
+
+
+class HealthCheck(Strict):
+    """The cloud's own check of the link as ordered: it pings the customer's address; 2 to 3 s, 3 to 8 packets."""
+
+    interval_ns: Duration = Field(default=2 * 10**9, alias="interval", ge=2 * 10**9, le=3 * 10**9)
+    """Between two packets."""
+    packets: int = Field(default=8, ge=3, le=8)
+    """Missed packets until the link is taken for failed."""
+
+    @property
+    def detection_ns(self) -> int:
+        """How long a failure may be unnoticed."""
+        return self.packets * self.interval_ns
 
 
 class Bgp(Strict):
@@ -98,5 +132,17 @@ class Vbr(Strict):
     """IP MTU in bytes; 8500 only where the VBR is attached to an ECR."""
     link: Link
     """The two link addresses."""
+    link6: Link6 | None = None
+    """The two IPv6 link addresses; by them a trace over IPv6 is known to cross this circuit."""
     bgp: Bgp | None = None
     """Leave out for static routes."""
+    health_check: HealthCheck | None = None
+    """The cloud's health check, where there is one beside BFD or in place of it."""
+
+    @property
+    def noticed_by(self) -> tuple[str, int] | None:
+        """What notices first that the circuit has failed, as ordered, and within how many ns; None if nothing does."""
+        bfd = self.bgp.bfd if self.bgp else None
+        ordered = {"BFD": bfd, "health check": self.health_check}
+        times = {name: each.detection_ns for name, each in ordered.items() if each}
+        return min(times.items(), key=lambda found: found[1], default=None)

@@ -29,7 +29,7 @@ class Item:
     steps: tuple[str, ...] = ()
     """Measurements that answer it."""
     metrics: tuple[str, ...] = ()
-    """How the names of the metrics begin that tell of it, also where a scenario requires nothing."""
+    """How the names of the figures (``metric.statistic``) begin that tell of it, also where nothing is required."""
 
 
 def _items(*rows: tuple[Any, ...]) -> tuple[Item, ...]:
@@ -44,35 +44,35 @@ CHECKLIST = _items(
     ("documented plan", (FILE,)),
     ("change record", (FILE,)),
     ("no overlap of address ranges", (FILE, CLOUD)),
-    ("VLAN valid and free", (FILE, CLOUD, EDGE), "edge"),
+    ("VLAN valid and free", (FILE, CLOUD, EDGE), "edge", "vlan"),
     ("link mask", (FILE, CLOUD)),
     ("region fits the access point", (CLOUD, HOSTS), "latency"),
     ("cloud host has no public address", (CLOUD,)),
     ("tools present", (HOSTS,), "host", "tools"),
     ("provisioned as ordered", (CLOUD, FILE), "edge"),
     ("circuit enabled", (CLOUD,)),
-    ("link layer up", (EDGE, HOSTS), "edge"),
-    ("optics in range", (EDGE,), "edge"),
+    ("link layer up", (EDGE, HOSTS), "edge", "portspec.carrier portspec.speed portspec.duplex"),
+    ("optics in range", (EDGE,), "edge", "portspec.light"),
     ("VLAN matches end to end", (HOSTS, EDGE), "edge", "vlan"),
-    ("link addresses match the plan", (EDGE, CLOUD), "edge"),
-    ("route VPC to on-prem", (CLOUD, HOSTS), "edge", "route"),
-    ("route on-prem to VPC", (HOSTS, EDGE), "edge", "route"),
-    ("BGP established and stable", (EDGE, CLOUD), "edge", "bgp"),
-    ("AS numbers agree", (EDGE, CLOUD), "edge"),
-    ("TCP 179 reachable on the link", (EDGE,), "edge"),
-    ("prefixes as expected", (EDGE, CLOUD), "edge"),
-    ("no default or over-broad route", (EDGE, CLOUD), "edge"),
-    ("prefix limit and filters set", (EDGE, CLOUD), "edge"),
-    ("no prefix leak across a change", (EDGE, CLOUD), "edge"),
-    ("reachable both ways", (HOSTS,), "path", "path"),
-    ("declared ports open", (HOSTS,), "path", "port"),
-    ("undeclared ports closed", (HOSTS,), "path"),
-    ("not through the Internet", (HOSTS,), "path"),
-    ("forward and reverse path", (HOSTS,), "path"),
-    ("path MTU in each direction", (HOSTS,), "pmtu", "pmtu"),
-    ("no MTU black hole", (HOSTS,), "pmtu"),
-    ("MSS clamping", (HOSTS,), "pmtu"),
-    ("MTU the same everywhere", (HOSTS, EDGE, CLOUD), "pmtu edge"),
+    ("link addresses match the plan", (EDGE, CLOUD), "edge", "portspec.link_address"),
+    ("route VPC to on-prem", (CLOUD, HOSTS), "edge", "route.to_onprem"),
+    ("route on-prem to VPC", (HOSTS, EDGE), "edge", "route.to_cloud"),
+    ("BGP established and stable", (EDGE, CLOUD), "edge", "bgp.established bgp.flaps"),
+    ("AS numbers agree", (EDGE, CLOUD), "edge", "bgp.as_agree"),
+    ("TCP 179 reachable on the link", (EDGE,), "edge", "bgp.port_open"),
+    ("prefixes as expected", (EDGE, CLOUD), "edge", "bgp.missing bgp.extra"),
+    ("no default or over-broad route", (EDGE, CLOUD), "edge", "bgp.broad"),
+    ("prefix limit and filters set", (EDGE, CLOUD), "edge", "bgp.limit_share bgp.guarded"),
+    ("no prefix leak across a change", (EDGE, CLOUD), "edge", "route.leaked route.changed"),
+    ("reachable both ways", (HOSTS,), "path", "path.reachable"),
+    ("declared ports open", (HOSTS,), "path", "port.blocked"),
+    ("undeclared ports closed", (HOSTS,), "path", "port.open_undeclared"),
+    ("not through the Internet", (HOSTS,), "path", "path.internet"),
+    ("forward and reverse path", (HOSTS,), "path", "path.symmetric"),
+    ("path MTU in each direction", (HOSTS,), "pmtu", "pmtu.largest"),
+    ("no MTU black hole", (HOSTS,), "pmtu", "pmtu.swallowed"),
+    ("MSS clamping", (HOSTS,), "pmtu", "pmtu.mss_cut"),
+    ("MTU the same everywhere", (HOSTS, EDGE, CLOUD), "pmtu edge", "pmtu.host_excess portspec.mtu"),
     ("ordered throughput in each direction", (HOSTS,), "throughput capacity", "throughput. capacity."),
     ("full duplex", (HOSTS,), "throughput"),
     ("committed rate carried without loss", (HOSTS,), "throughput service-configuration"),
@@ -85,19 +85,19 @@ CHECKLIST = _items(
     ("loss in each direction", (HOSTS,), "latency", "loss"),
     ("loss pattern", (HOSTS,), "latency"),
     ("reordering and duplication", (HOSTS,), "latency", "reordering duplication"),
-    ("DSCP preserved", (HOSTS,), "latency", "dscp"),
+    ("DSCP preserved", (HOSTS,), "path latency", "dscp"),
     ("every member of a link group healthy", (HOSTS,), "flows", "flows"),
     ("availability over hours", (HOSTS,), "latency", "availability"),
-    ("interface error counters", (HOSTS, EDGE), "edge"),
-    ("the circuit was quiet", (EDGE, HOSTS), "edge"),
+    ("interface error counters", (HOSTS, EDGE), "edge", "portspec.errors portspec.discards"),
+    ("the circuit was quiet", (EDGE, HOSTS)),
     ("two circuits, access points, routers, carriers", (FILE, CLOUD)),
-    ("BFD or health check on", (EDGE, CLOUD), "edge"),
-    ("failover works", (HOSTS, EDGE), "failover", "outage"),
-    ("failback works", (HOSTS, EDGE), "failover"),
-    ("active/active splits", (EDGE, HOSTS), "failover"),
-    ("the survivor carries the load", (HOSTS,), "failover"),
+    ("BFD or health check on", (EDGE, CLOUD), "edge", "bgp.bfd"),
+    ("failover works", (HOSTS,), "failover", "outage.duration"),
+    ("failback works", (HOSTS,), "failover", "outage.failback outage.flaps"),
+    ("active/active splits", (HOSTS,), "failover", "outage.split"),
+    ("the survivor carries the load", (HOSTS,)),
     ("VPN backup takes over", (HOSTS,)),
-    ("segmentation", (HOSTS,), "path"),
+    ("segmentation", (HOSTS,), "path", "port.forbidden_open"),
     ("encryption where policy says so", (HOSTS,)),
     ("naming", (FILE, CLOUD)),
     ("tags", (FILE, CLOUD)),
@@ -108,6 +108,26 @@ CHECKLIST = _items(
     ("no secret in any output", (SELF,)),
     ("nothing left behind", (SELF,)),
 )
+
+
+_STEP = {"edge": "`edge` (and a router that it can ask under `ce:` of the order)"}
+_TWICE = "Needs two steps `edge`, the later one with `stable: true`, and a router that they can ask under `ce:`."
+REMEDIES = {
+    "EC-007": "No measurement sees it: look up the instance's public IP and EIP in the cloud's console.",
+    "EC-010": "No measurement sees it: look up the physical connection's two statuses in the cloud's console.",
+    "EC-023": _TWICE,
+    "EC-048": _TWICE,
+    "EC-049": "No step reads what others sent meanwhile, but for a load in service (`in_service: true` and "
+    "a CE of Linux under `ce:`): read the port's rate at the CE for the time of this run.",
+    "EC-055": "Needs a step `throughput` with `without:`, which cuts the circuit meanwhile (scenario `failover`).",
+    "EC-056": "Needs steps `path` and `pmtu` with `without:` whose `judge:` names EC-056: they stand ready in the "
+    "scenario `failover`, and `objectives: vpn_pmtu:` of the order says what must fit.",
+    "EC-058": "No step looks into packets: capture a few on the circuit, or read the IPsec counters of your gateways.",
+    "EC-062": "No step reads the cloud's metrics: compare its rate, drops and health check of this time with ours.",
+    "EC-063": "No measurement sees it: look up the alert rules for link, BGP and utilisation in the cloud's console.",
+    "EC-064": "No step reads audit events: look up this window's in the cloud's console and in the router's log.",
+}
+"""What to do about rows that no measurement answers by itself, or that one answers only where a scenario says so."""
 
 
 def is_declared(row: Finding) -> bool:
@@ -155,7 +175,9 @@ def _standing(item: Item, run: Run) -> Standing:
         return Standing(item, DECLARED, named[0].verdict, tuple(named))
     if named:
         return Standing(item, NOT_MEASURED, named[0].verdict, tuple(named), _once([row.reason for row in named]))
-    beside = tuple(row for row in run.findings if item.metrics and row.metric.startswith(item.metrics))
+    beside = tuple(
+        row for row in run.findings if item.metrics and f"{row.metric}.{row.statistic}".startswith(item.metrics)
+    )
     beside = tuple(row for row in beside if row.value is not None)
     if beside:
         return Standing(item, MEASURED, Verdict.NOT_APPLICABLE, beside, "The scenario requires nothing of it.")
@@ -168,6 +190,8 @@ def _once(reasons: Sequence[str]) -> str:
 
 def _why_not(item: Item, measurements: Sequence[Measurement]) -> str:
     """What broke, or ran without looking at it, or would have to be done to see it."""
+    if item.id in REMEDIES:
+        return REMEDIES[item.id]
     if item.needs == (SELF,):
         return "The harness itself would have to show it, and this run recorded nothing of the kind."
     planned = [each for each in measurements if each.task.measurement in item.steps]
@@ -176,8 +200,9 @@ def _why_not(item: Item, measurements: Sequence[Measurement]) -> str:
         return _once([_broken(each) for each in broken])
     if planned:
         steps = ", ".join(dict.fromkeys(each.task.step for each in planned))
-        return f"Step {steps} ran, and neither required nor told anything of it."
-    would = [f"a step {' or '.join(f'`{name}`' for name in item.steps)}"] if item.steps else []
+        line = f"a `judge:` line with `rows: [{item.id}]` would"
+        return f"Step {steps} ran, and neither required nor told anything of it: {line}."
+    would = [f"a step {' or '.join(_STEP.get(name, f'`{name}`') for name in item.steps)}"] if item.steps else []
     if EDGE in item.needs and "edge" not in item.steps:
         would.append(EDGE)
     if CLOUD in item.needs:

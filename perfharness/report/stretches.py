@@ -21,6 +21,7 @@ SEEN: Mapping[tuple[str, str], tuple[Segment | None, str]] = {
     ("portspec", "duplex"): (Segment.CE, "duplex"),
     ("portspec", "mtu"): (Segment.CE, "MTU"),
     ("portspec", "link_address"): (Segment.CE, "link address"),
+    ("portspec", "light"): (Segment.CE, "light"),
     ("portspec", "errors"): (Segment.CE, "damaged frames"),
     ("route", "to_cloud"): (Segment.CE, "route to the cloud"),
     ("vlan", "answers"): (Segment.CARRIER, "VLAN answers"),

@@ -87,11 +87,19 @@ METRICS = {
 FIGURES = {
     ("path", "symmetric"): "Same links both ways",
     ("path", "internet"): "Through the Internet",
+    ("path", "elsewhere"): "Off the ordered links while they are cut",
     ("pmtu", "swallowed"): "Swallowed by an MTU black hole",
     ("pmtu", "mss_cut"): "Cut from the MSS of TCP",
     ("pmtu", "host_excess"): "Host MTU beyond the ordered one",
     ("port", "open_undeclared"): "Undeclared ports open",
     ("port", "forbidden_open"): "Forbidden connections that came about",
+    ("portspec", "light"): "Light, dB within the module's alarms",
+    ("portspec", "light_warning"): "Light, dB within the module's warnings",
+    ("portspec", "module_fits"): "Optical module of the ordered reach",
+    ("portspec", "errors"): "Damaged frames at the CE's port",
+    ("portspec", "discards"): "Frames dropped at the CE's port",
+    ("bgp", "guarded"): "BGP session with prefix limit and filters",
+    ("route", "leaked"): "New prefixes that are not in the plan",
 }
 """Statistics that are figures of their own beside the one that their metric is named for."""
 

@@ -6,7 +6,7 @@ are named alike everywhere (``interfaces``, ``bgp-neighbor`` …); who runs the 
 
 from __future__ import annotations
 
-from perfharness.routers import frr, huawei, ios, linux
+from perfharness.routers import frr, huawei, ios, junos, linux
 from perfharness.routers.state import Platform, RouterState
 
 PLATFORMS: dict[str, Platform] = {
@@ -14,6 +14,7 @@ PLATFORMS: dict[str, Platform] = {
     "frr": Platform({}, frr.parse),
     "cisco_ios": Platform(ios.COMMANDS, ios.parse),
     "huawei_vrp": Platform(huawei.COMMANDS, huawei.parse),
+    "juniper_junos": Platform(junos.COMMANDS, junos.parse),
 }
 """By the name in the order. On a Linux host the agent asks, by commands of its own; the others are asked over SSH."""
 

@@ -10,6 +10,11 @@ from perfharness.routers.state import BfdPeer, BgpSession, Hop, Route, RouterSta
 
 OUTPUTS = ("bgp-summary", "bgp-neighbor", "bgp-advertised", "bgp-received", "bgp-accepted", "bfd-peers", "routes")
 
+_KINDS = ("Prefix", "Network", "AsPath")
+_INTO = ("routeMapForIncomingAdvertisements", *(f"incomingUpdate{kind}FilterList" for kind in _KINDS))
+_OUT = ("routeMapForOutgoingAdvertisements", *(f"outgoingUpdate{kind}FilterList" for kind in _KINDS))
+"""Each is there only where such a policy is."""
+
 
 def parse(outputs: Mapping[str, str]) -> RouterState:
     told = {name: _json(outputs.get(name)) for name in OUTPUTS}
@@ -72,9 +77,14 @@ def _session(address: str, brief: Mapping[str, Any], detail: Mapping[str, Any], 
         accepted=_accepted(told["bgp-accepted"]),
         accepted_count=short.accepted_count,
         prefix_limit=_number(_at(family, "prefixAllowedMax")),
+        filters=None if family is None else (_any_of(family, _INTO), _any_of(family, _OUT)),
         notification=_notification(code, reason),
         last_reset=_text(detail.get("lastResetDueTo")),
     )
+
+
+def _any_of(family: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return any(family.get(name) for name in names)
 
 
 def _notification(code: str | None, reason: str | None) -> str | None:

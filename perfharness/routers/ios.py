@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 
+from perfharness.routers import light
 from perfharness.routers.state import (
     BfdPeer,
     BgpSession,
@@ -15,6 +15,7 @@ from perfharness.routers.state import (
     Neighbour,
     Route,
     RouterState,
+    natural,
     prefixes,
 )
 from perfharness.routers.tables import duration_s, number, rows, said
@@ -30,6 +31,7 @@ COMMANDS = {
     "bgp-received": "show ip bgp neighbors {peer} received-routes",
     "bgp-accepted": "show ip bgp neighbors {peer} routes",
     "bfd-peers": "show bfd neighbors details",
+    "optics": "show interfaces {wan} transceiver detail",
 }
 _PROTOCOLS = {"C": "connected", "L": "local", "S": "static", "B": "bgp", "O": "ospf", "D": "eigrp", "R": "rip"}
 _SPEED_BPS = {"kb/s": 10**3, "mb/s": 10**6, "mbps": 10**6, "gb/s": 10**9, "gbps": 10**9}
@@ -37,12 +39,15 @@ _NO_BGP = "% BGP not active"
 
 
 def parse(outputs: Mapping[str, str]) -> RouterState:
+    interfaces, links = rows(PLATFORM, "show interfaces", outputs.get("interfaces")), _links(outputs)
+    shown = outputs.get("optics")
     return RouterState(
-        interfaces=_each(_interface, rows(PLATFORM, "show interfaces", outputs.get("interfaces"))),
+        interfaces=None if interfaces is None else tuple(_interface(row, links) for row in interfaces),
         neighbours=_each(_neighbour, rows(PLATFORM, "show ip arp", outputs.get("neighbours"))),
         routes=_routes(rows(PLATFORM, "show ip route", outputs.get("routes"))),
         bgp=_bgp(outputs),
         bfd=_each(_bfd, rows(PLATFORM, "show bfd neighbors details", outputs.get("bfd-peers"))),
+        optics=light.ios(shown, _medium(shown or "", interfaces or ())),
     )
 
 
@@ -50,7 +55,24 @@ def _each(make: Any, found: Sequence[Mapping[str, Any]] | None) -> Any:
     return None if found is None else tuple(make(row) for row in found)
 
 
-def _interface(row: Mapping[str, Any]) -> Interface:
+def _links(outputs: Mapping[str, str]) -> dict[str, str]:
+    """``link type is …`` by interface: the template passes over it."""
+    parts = re.split(r"^(\S+) is (?=.*line protocol)", outputs.get("interfaces") or "", flags=re.MULTILINE)
+    return {
+        name: said(r"link type is ([\w-]+)", text) or "" for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def _medium(optics: str, interfaces: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is plugged into the port of which the optics tell: its name is shortened there, as ``Gi0/0/1``."""
+    port = re.search(r"^\s*([A-Z][a-z])[A-Za-z]*(\d[\d/]*)\s+(?:\d+\s+)?-?\d+\.\d", optics, re.MULTILINE)
+    if port is None:
+        return None
+    full = re.compile(rf"{port[1]}[A-Za-z]+{re.escape(port[2])}")
+    return next((row["media_type"] or None for row in interfaces if full.fullmatch(row["interface"])), None)
+
+
+def _interface(row: Mapping[str, Any], links: Mapping[str, str]) -> Interface:
     crc, frame = number(row["crc"]), number(row["frame"])
     dropped = number(row["queue_output_drops"])
     return Interface(
@@ -59,7 +81,7 @@ def _interface(row: Mapping[str, Any]) -> Interface:
         carrier=row["link_status"] == "up",
         speed_bps=_speed_bps(row["speed"]),
         duplex=_duplex(row["duplex"]),
-        autoneg=True if "auto" in f"{row['duplex']} {row['speed']}".lower() else None,
+        autoneg=_autoneg(row, links.get(row["interface"], "")),
         mtu=number(row["mtu"]),
         vlan=number(row["vlan_id"]) if "." in row["interface"] else None,  # of the port it is the native one's
         addresses=(f"{row['ip_address']}/{row['prefix_length']}",) if row["ip_address"] else (),
@@ -78,6 +100,12 @@ def _speed_bps(text: str) -> int | None:
 def _duplex(text: str) -> str | None:
     """``Full Duplex``, ``Full-duplex``, ``a-full``."""
     return next((word for word in ("full", "half") if word in text.lower()), None)
+
+
+def _autoneg(row: Mapping[str, Any], link: str) -> bool | None:
+    """``link type is auto``, ``Auto-duplex``; ``force-up`` is off."""
+    told = f"{link} {row['duplex']} {row['speed']}".lower()
+    return True if "auto" in told else False if "force" in told else None
 
 
 def _neighbour(row: Mapping[str, Any]) -> Neighbour:
@@ -134,11 +162,23 @@ def _bgp(outputs: Mapping[str, str]) -> tuple[BgpSession, ...] | None:
             received=_table(outputs.get("bgp-received"), local_as),
             accepted=_table(outputs.get("bgp-accepted"), None),
             prefix_limit=number(said(r"Maximum prefixes allowed (\d+)", text)),
+            filters=_filters(text),
             md5=bool(re.search(r"Option Flags:.*\bmd5\b", text)) if "Option Flags:" in text else None,
             notification=_notification(text),
             last_reset=said(r"Last reset [^,]+, due to (.+)", text),
         ),
     )
+
+
+def _filters(text: str) -> tuple[bool, bool]:
+    """IOS names what is configured and is silent of what is not."""
+    ways = (("Incoming", "Inbound", "incoming"), ("Outgoing", "Outbound", "outgoing"))
+    found = (
+        re.search(rf"{lists} update .*filter list is|{policy} path policy configured|Route map for {maps}", text)
+        for lists, policy, maps in ways
+    )
+    into, out = (each is not None for each in found)
+    return into, out
 
 
 def _notification(text: str) -> str | None:
@@ -158,12 +198,4 @@ def _table(text: str | None, looped_as: int | None) -> tuple[str, ...] | None:
     found = rows(PLATFORM, "show ip bgp", text)
     if found is None:
         return None
-    return prefixes(_with_mask(row["network"]) for row in found if str(looped_as) not in row["as_path"].split())
-
-
-def _with_mask(network: str) -> str:
-    """A prefix without its mask has that of its class."""
-    if "/" in network or network == "0.0.0.0":
-        return network if "/" in network else "0.0.0.0/0"
-    first = ip_address(network).packed[0]
-    return f"{network}/{8 if first < 128 else 16 if first < 192 else 24}"
+    return prefixes(natural(row["network"]) for row in found if str(looped_as) not in row["as_path"].split())

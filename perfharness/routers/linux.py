@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from perfharness.routers import frr
-from perfharness.routers.state import Hop, Interface, Neighbour, RouterState
+from perfharness.routers import frr, sff
+from perfharness.routers.state import Hop, Interface, Neighbour, Optics, RouterState
 
 _DAMAGED = ("rx_crc_errors", "rx_frame_errors", "rx_length_errors")
 _DISCARDS = ("rx_dropped", "tx_dropped", "rx_missed_errors")
@@ -22,6 +22,7 @@ def parse(outputs: Mapping[str, str]) -> RouterState:
             known,
             interfaces=tuple(map(_interface, told["interfaces"])) if "interfaces" in told else None,
             neighbours=tuple(map(_neighbour, told["neighbours"])) if "neighbours" in told else None,
+            optics=_optics(told["optics"]) if "optics" in told else None,
             lookups={target: _hop(hop) for target, hop in told.get("lookups", {}).items()},
         )
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -45,6 +46,12 @@ def _interface(told: Mapping[str, Any]) -> Interface:
         frames_in=counters.get("rx_packets"),
         damaged=_sum(counters, _DAMAGED),
         discards=_sum(counters, _DISCARDS),
+    )
+
+
+def _optics(told: Mapping[str, Any]) -> Optics:
+    return (
+        sff.optics(told["kind"], bytes.fromhex(told["memory"])) if "memory" in told else Optics(reason=told["reason"])
     )
 
 

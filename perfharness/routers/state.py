@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
+DARK_DBM = -40.0
+"""0.1 µW: the least that a module can tell (SFF-8472, table 9-5), and what vendors print for no light at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -38,6 +41,35 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class Light:
+    """Optical power of one lane in one direction as the module itself measures it, and its own thresholds, in dBm."""
+
+    way: str
+    """``rx`` or ``tx``."""
+    lane: int
+    """From 1."""
+    dbm: float
+    """``DARK_DBM`` stands for that and for all that is darker."""
+    digit_db: float
+    """By how much the reading may be off for its last digit."""
+    low_alarm: float | None = None
+    low_warn: float | None = None
+    high_warn: float | None = None
+    high_alarm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Optics:
+    """The module in the port towards the circuit."""
+
+    module: str | None = None
+    """What it is, in its own words."""
+    lights: tuple[Light, ...] = ()
+    reason: str = ""
+    """Why it tells no power: a clause."""
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """An entry of the ARP table."""
 
@@ -45,6 +77,8 @@ class Neighbour:
     mac: str | None
     interface: str | None
     answered: bool | None = None
+    vlan: int | None = None
+    """The tag with which its answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +121,8 @@ class BgpSession:
     accepted_count: int | None = None
     prefix_limit: int | None = None
     """How many this router takes of the peer."""
+    filters: tuple[bool, bool] | None = None
+    """Whether a policy of ours stands before what comes, and before what goes."""
     md5: bool | None = None
     notification: str | None = None
     """The last one, in words; ``2/2`` is another AS number than expected (RFC 4271, section 4.5)."""
@@ -120,6 +156,8 @@ class RouterState:
     routes: tuple[Route, ...] | None = None
     bgp: tuple[BgpSession, ...] | None = None
     bfd: tuple[BfdPeer, ...] | None = None
+    optics: Optics | None = None
+    """Of the port towards the circuit."""
     lookups: Mapping[str, Hop | None] = field(default_factory=dict)
     """Where it sends packets to these addresses, as it answered itself; ``None``: it has no route."""
 
@@ -155,7 +193,7 @@ class Platform(NamedTuple):
     """How routers of one make are asked, and understood."""
 
     commands: Mapping[str, str]
-    """Output → read-only command; ``{peer}`` is the BGP neighbour's address."""
+    """Output → read-only command; ``{peer}`` is the BGP neighbour's address, ``{wan}`` the port towards the circuit."""
     parse: Callable[[Mapping[str, str]], RouterState]
     """Outputs by name, those that there are → state. Raises nothing for text that is not as expected."""
 
@@ -169,3 +207,13 @@ def prefixes(written: Iterable[str]) -> tuple[str, ...]:
         except ValueError:
             continue
     return tuple(str(net) for net in sorted(found, key=lambda net: (net.version, net)))
+
+
+def natural(network: str) -> str:
+    """Some routers print a prefix without its mask where that is the one of its class."""
+    if "/" in network:
+        return network
+    if network == "0.0.0.0":
+        return "0.0.0.0/0"
+    first = ip_address(network).packed[0]
+    return f"{network}/{8 if first < 128 else 16 if first < 192 else 24}"

@@ -10,19 +10,22 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from perfharness.errors import AgentError
+from perfharness.errors import AgentError, HostUnusable
 from perfharness.fleet.hosts import Fleet
 from perfharness.fleet.router import RouterSession
 from perfharness.fleet.terminal import ask
 from perfharness.model import Job, Role
-from perfharness.order.circuit import Appliance, Ssh
+from perfharness.order.circuit import Appliance
+from perfharness.order.endpoints import RouterSsh
 from perfharness.routers import parse
 from tests.unit.routers import outputs
 
 VBR = "172.16.100.1"
+WAN = "GigabitEthernet0/0/1"
 PROMPT = b"ce-hz-1#"
 COMMANDS = {
     "show interfaces": "interfaces",
+    f"show interfaces {WAN} transceiver detail": "optics",
     "show ip arp": "neighbours",
     "show ip route": "routes",
     "show ip bgp summary": "bgp-summary",
@@ -30,15 +33,23 @@ COMMANDS = {
     f"show ip bgp neighbors {VBR} advertised-routes": "bgp-advertised",
     f"show ip bgp neighbors {VBR} routes": "bgp-accepted",
 }
-JOB = Job("edge.read", "ce-hz-1", "router.show", {"platform": "cisco_ios", "peer": VBR}, Role.DRIVE, 40.0)
+JOB = Job("edge.read", "ce-hz-1", "router.show", {"platform": "cisco_ios", "peer": VBR, "wan": WAN}, Role.DRIVE, 40.0)
 
 
 class _Anybody(paramiko.ServerInterface):
+    """Any key does; or nothing but a password."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password = password
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        return paramiko.AUTH_SUCCESSFUL if password == self._password else paramiko.AUTH_FAILED
+
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        return paramiko.AUTH_SUCCESSFUL
+        return paramiko.AUTH_SUCCESSFUL if self._password is None else paramiko.AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
+        return "publickey" if self._password is None else "password"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return paramiko.OPEN_SUCCEEDED
@@ -53,8 +64,9 @@ class _Anybody(paramiko.ServerInterface):
 class FakeIos:
     """Answers each line; all that it was told is in ``heard``."""
 
-    def __init__(self, folder: Path, *, mute: bool = False) -> None:
+    def __init__(self, folder: Path, *, mute: bool = False, password: str | None = None) -> None:
         self.heard: list[str] = []
+        self._password = password
         self._mute = mute
         self._texts = outputs("cisco_ios")
         key = paramiko.ECDSAKey.generate()
@@ -70,8 +82,12 @@ class FakeIos:
         self.order = Appliance(
             name="ce-hz-1",
             platform="cisco_ios",
-            ssh=Ssh(host="ce-hz-1", config=folder / "ssh_config"),
-            wan="GigabitEthernet0/0/1",
+            ssh=RouterSsh(
+                host="ce-hz-1",
+                config=folder / "ssh_config",
+                password_file=None if password is None else folder / "password",
+            ),
+            wan=WAN,
         )
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -85,7 +101,7 @@ class FakeIos:
             return
         transport = paramiko.Transport(connection)
         transport.add_server_key(self._key)
-        transport.start_server(server=_Anybody())
+        transport.start_server(server=_Anybody(self._password))
         while (channel := transport.accept(20)) is not None:
             if not self._mute:
                 threading.Thread(target=self._talk, args=(channel,), daemon=True).start()
@@ -128,6 +144,31 @@ def test_a_router_is_asked_and_its_answers_are_files(router: FakeIos, tmp_path: 
     assert '"exit_code": 1' in (tmp_path / "out/result.json").read_text()  # what this router does not know
     assert all(line.startswith(("show ", "terminal ", "exit")) for line in router.heard), router.heard
     assert fleet.left_behind == {}
+
+
+def test_a_password_is_read_from_its_file_and_written_nowhere(tmp_path: Path) -> None:
+    """It opens the router in place of a key, and stands in none of the files that the answers leave."""
+    fake = FakeIos(tmp_path, password="s3cret words")
+    (tmp_path / "password").write_text("s3cret words\n")
+    (tmp_path / "password").chmod(0o600)
+    with Fleet([fake.order], "run-1", 30.0) as fleet:
+        fleet["ce-hz-1"].start(JOB)
+        assert fleet["ce-hz-1"].wait_done(JOB.id, 60.0)["state"] == "completed"
+        fleet["ce-hz-1"].fetch({JOB.id: tmp_path / "out"})
+    fake.close()
+    left = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert b"s3cret" not in left and b"Gi0/0/1" in left
+
+
+def test_a_wrong_password_is_one_sentence(tmp_path: Path) -> None:
+    """It names the file, and not what is in it."""
+    fake = FakeIos(tmp_path, password="right")
+    (tmp_path / "password").write_text("wrong one")
+    (tmp_path / "password").chmod(0o600)
+    with pytest.raises(HostUnusable, match="does not let looker in with the password of its password_file") as caught:
+        RouterSession(fake.order)
+    assert "wrong one" not in str(caught.value)
+    fake.close()
 
 
 def test_only_its_own_job(router: FakeIos) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,10 @@ class Router:
         self.outputs[output] = self.outputs[output].replace(old, new)
         return self
 
-    def leave(self, folder: evidence.RunFolder, task: Any, at_ns: int) -> None:
+    def leave(self, folder: evidence.RunFolder, task: Any, at_ns: int, absent: bool = False) -> None:
         for job in task.jobs:
+            if absent and job.optional:
+                continue
             where = f"raw/{task.id}/{job.endpoint}.{job.id}"
             fault = {"edge.read": self.fault, "router.show": self.fault, "link.tagged": self.untagged_fault}
             error = fault.get(job.method, "")
@@ -122,8 +124,14 @@ class Judged:
     """A run of the two steps, and what it says."""
 
     def __init__(
-        self, tmp_path: Path, first: Router | None = None, then: Router | None = None, circuit: Circuit | None = None
+        self,
+        tmp_path: Path,
+        first: Router | None = None,
+        then: Router | None = None,
+        circuit: Circuit | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        """``notes``: with any the router was absent, and these are the run's."""
         circuit = circuit or order(tmp_path)
         (tmp_path / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
         scenario = with_own_criteria(load_scenario(tmp_path / "scenario.yaml"), circuit)
@@ -132,7 +140,8 @@ class Judged:
         folder.write_json("plan.json", to_json(plan))
         first = first or Router()
         for number, (task, router) in enumerate(zip(plan.tasks, (first, then or first), strict=True)):
-            router.leave(folder, task, AT_NS + number * 60_000_000_000)
+            router.leave(folder, task, AT_NS + number * 60_000_000_000, absent=bool(notes))
+        folder.write_json("end.json", {"format_version": 1, "notes": list(notes)})
         context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
         kind = REGISTRY["edge"]
         self.measurements: tuple[Measurement, ...] = tuple(

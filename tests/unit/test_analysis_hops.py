@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfharness.analysis.hops import Link, symmetric, through_internet, way
+from perfharness.analysis.hops import Link, elsewhere, symmetric, through_internet, way
 
 A, B = (
     Link(ip_network(f"172.16.{n}.0/30"), ip_address(f"172.16.{n}.2"), ip_address(f"172.16.{n}.1")) for n in (100, 101)
@@ -85,3 +85,19 @@ def test_who_refuses_and_who_answered_last_are_told() -> None:
     assert filtered.refused == ("10.10.0.1", "port unreachable")
     nothing = way(None, there=True)
     assert (nothing.last, nothing.refused, nothing.reached) == ("", None, False)
+
+
+@pytest.mark.parametrize(
+    ("hops", "reached", "off"),
+    [
+        (("10.10.0.1", "10.200.0.1", "192.168.10.10"), True, True),
+        (THERE, True, False),
+        (("10.10.0.1", "172.16.101.1", "192.168.10.10"), True, False),
+        (("10.10.0.1", "", "192.168.10.10"), True, None),
+        (("10.10.0.1", "10.200.0.1"), False, None),
+    ],
+    ids=["tunnel", "link", "the other link", "silent hop", "not reached"],
+)
+def test_a_backup_is_off_every_ordered_link(hops: tuple[str, ...], reached: bool, off: bool | None) -> None:
+    """That no link answered proves it only where every hop did."""
+    assert elsewhere(way(flow(*hops, reached=reached), there=True), LINKS).value is off

@@ -71,8 +71,20 @@ def test_a_figure_of_which_nothing_was_required_is_measured_without_a_verdict() 
 
 def test_a_row_that_nothing_speaks_of_says_what_would_see_it() -> None:
     """A step to add, a router to ask, or what this version cannot do."""
-    assert row("EC-017").why == "Needs a step `edge` or the cloud API, which this version does not ask."
-    assert row("EC-007").why == "Needs the cloud API, which this version does not ask."
+    ask = "Needs a step `edge` (and a router that it can ask under `ce:` of the order)"
+    assert row("EC-017").why == f"{ask} or the cloud API, which this version does not ask."
+    assert "the later one with `stable: true`" in row("EC-048").why
+    assert row("EC-052").why == "Needs a step `failover`."
+    assert row("EC-005").why == "Needs the cloud API, which this version does not ask."
+    assert row("EC-007").why.startswith("No measurement sees it: look up the instance's public IP")
+    assert "scenario `failover`" in row("EC-056").why
+
+
+def test_a_figure_tells_of_its_own_row_alone() -> None:
+    """Where nothing is required of it: what is known of BFD says nothing of the prefixes."""
+    bfd = finding("", Verdict.NOT_APPLICABLE, "bgp", statistic="bfd", value=True, operator=None)
+    assert row("EC-051", bfd).standing == "measured"
+    assert row("EC-020", bfd).standing == "not measured"
     assert row("EC-036").why == "Needs a step `policing` or `service-configuration`."
     taken = run_builder.passing().measurements
     assert row("EC-043", measurements=taken).why.startswith("Step latency ran, and neither")

@@ -20,7 +20,7 @@ from perfharness.measurements.failover_timeline import carried
 from perfharness.model import Direction, Finding, Measurement, Task, Verdict
 from perfharness.order.circuit import Ce, Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
-from perfharness.order.vbr import Bfd, Bgp
+from perfharness.order.vbr import Bfd, Bgp, HealthCheck
 from perfharness.plan import make_plan, refuse_harm
 from tests.unit.job_files import CIRCUIT, CONTEXT, _leave, counters, find, task_of
 from tests.unit.probe_stream import START_UNIX_NS, Packet, files
@@ -293,6 +293,35 @@ def test_any_step_can_be_done_without_the_circuit(tmp_path: Path) -> None:
     assert (restore.ask, restore.around, restore.undoes) == ("Plug", True, True)
     with pytest.raises(BadInput, match="cut cuts the circuit itself"):
         make_plan(CIRCUIT, a_scenario(tmp_path, a_step(more=f", {without}")))
+
+
+def test_the_steps_for_a_vpn_stand_ready(tmp_path: Path) -> None:
+    """Uncommented, they look at the path and the path MTU while the circuit is cut, and answer EC-056."""
+    shipped = find_shipped("failover").read_text(encoding="utf-8")
+    head, _, ready = shipped.partition("  # A VPN that backs the circuit up")
+    steps = "".join(line.replace("  # ", "  ", 1) for line in ready.splitlines(keepends=True)[1:])
+    path = tmp_path / "scenario.yaml"
+    path.write_text(head[: head.index("steps:")] + "steps:\n" + steps, encoding="utf-8")
+    scenario = load_scenario(path)
+    tasks = make_plan(CIRCUIT, scenario).tasks
+    assert [(task.measurement, len(task.acts)) for task in tasks] == [("path", 2), ("pmtu", 2)]
+    assert {row for step in scenario.steps for spec in step.judge for row in spec.rows} == {"EC-056"}
+    assert CIRCUIT.ordered("objectives.vpn_pmtu", CIRCUIT.pairs[0]) is None  # then the scenario's default
+
+
+@pytest.mark.parametrize(
+    ("more", "allowed_ns"),
+    [
+        ({"health_check": HealthCheck()}, 17_000_000_000),
+        ({"health_check": HealthCheck(), "bgp": Bgp(customer_as=65010, bfd=Bfd())}, 4_000_000_000),
+    ],
+)
+def test_what_notices_first_bounds_an_outage(more: dict[str, Any], allowed_ns: int) -> None:
+    """2 s × 8 packets of a health check, or BFD's 1 s × 3 where there is one too; and a second to reroute."""
+    (vbr,) = CIRCUIT.vbrs
+    circuit = CIRCUIT.model_copy(update={"vbrs": (vbr.model_copy(update={"bgp": None, **more}),)})
+    ordered = circuit.ordered("objectives.outage", circuit.pairs[0])
+    assert ordered is not None and ordered.value == allowed_ns
 
 
 def test_a_circuit_in_service_is_cut_within_its_window_only(tmp_path: Path) -> None:

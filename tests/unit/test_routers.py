@@ -108,18 +108,114 @@ def test_ios_without_bgp() -> None:
 
 
 def test_huawei_is_read() -> None:
-    """As far as its templates go; what they pass over is untold, and the counters are ours."""
+    """Interfaces with counters, the tag with which ARP is answered, the session with both its tables, and BFD."""
     told = state("huawei_vrp")
     wan, session = told.interface("GigabitEthernet0/0/1"), told.session(VBR)
     assert wan is not None and session is not None
     assert (wan.carrier, wan.speed_bps, wan.duplex, wan.autoneg) == (True, 10**9, "full", False)
     assert (wan.frames_in, wan.damaged, wan.discards) == (5_000_000, 9, 2)
     assert (session.state, session.uptime_s, session.accepted_count) == ("Established", 94_320.0, 1)
-    assert session.sent is None
+    assert (session.sent, session.received, session.learned) == (
+        ("10.10.0.0/16",),
+        ("192.168.0.0/16",),
+        ("192.168.0.0/16",),
+    )
+    assert (session.established, session.prefix_limit, session.filters, session.md5) == (3, 100, (True, False), True)
+    assert session.notification == "4/0 Hold Timer Expired, Unspecific"
+    assert told.holder("172.16.100.2") == told.interface("GigabitEthernet0/0/1.100")
+    assert told.interface("GigabitEthernet0/0/1.100").vlan == 100
+    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 1000, 1000, 3, 5)
     assert told.ways_to("192.168.10.10") == (Hop(VBR, "GigabitEthernet0/0/1.100"),)
 
 
-@pytest.mark.parametrize("platform", ["cisco_ios", "huawei_vrp"])
+def test_junos_is_read() -> None:
+    """By its JSON: the port and its units with their tags, routes, both tables of the session, BFD in ms."""
+    told = state("juniper_junos")
+    wan, on_vlan, session = told.interface("xe-0/0/0"), told.holder("172.16.100.2"), told.session(VBR)
+    assert wan is not None and on_vlan is not None and session is not None
+    assert (wan.carrier, wan.speed_bps, wan.duplex, wan.autoneg, wan.mtu) == (True, 10**10, "full", False, None)
+    assert (wan.frames_in, wan.damaged, wan.discards, wan.carrier_changes) == (5_000_000, 9, 5, 5)
+    assert (on_vlan.name, on_vlan.vlan, on_vlan.mtu) == ("xe-0/0/0.100", 100, 1500)
+    assert (session.local_as, session.remote_as, session.state, session.uptime_s) == (
+        65010,
+        45104,
+        "Established",
+        93600.0,
+    )
+    assert (session.established, session.md5) == (3, True)
+    assert (session.sent, session.learned) == (("10.10.0.0/16",), ("192.168.0.0/16",))
+    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 1000, 1000, 3)
+    assert told.ways_to("192.168.10.10") == (Hop(VBR, "xe-0/0/0.100"),)
+    assert told.optics is not None
+    assert [(light.way, light.dbm, light.low_alarm, light.low_warn) for light in told.optics.lights] == [
+        ("rx", -6.9, -18.39, -14.4),
+        ("tx", -2.5, -12.2, -8.2),
+    ]
+
+
+def test_junos_in_the_dark_and_without_bgp() -> None:
+    """No light is written as a word; a router that runs no BGP has no session, and a garbled one tells of none."""
+    dark = outputs("juniper_junos")["optics"].replace('"-6.90"', '"- Inf"')
+    optics = state("juniper_junos", optics=dark).optics
+    assert optics is not None and optics.lights[0].dbm == -40.0
+    assert state("juniper_junos", bgp_summary="BGP is not running\n").bgp == ()
+    assert state("juniper_junos", bgp_summary='{"bgp-information": 3}').bgp is None
+    assert state("juniper_junos", bgp_summary="[1, 2").bgp is None
+
+
+def test_a_table_of_huawei_that_is_empty_is_not_one_that_is_untold() -> None:
+    """No line at all is an empty table; prose, or a count without its rows, tells nothing; a route that a policy
+    refused has no flag and does not count; old releases leave out the mask of a class."""
+    table = outputs("huawei_vrp")["bgp-received"]
+    cases = {
+        "": (),
+        "Error: The peer does not exist.\n": None,
+        " Total Number of Routes: 0\n": (),
+        " Total Number of Routes: 7\n": None,
+        table.replace(" *>  ", "     "): None,
+        table.replace("192.168.0.0/16 ", "10.0.0.0       "): ("10.0.0.0/8",),
+    }
+    for text, prefixes in cases.items():
+        session = state("huawei_vrp", bgp_received=text).session(VBR)
+        assert session is not None and session.received == prefixes, text
+
+
+def test_huawei_without_bfd() -> None:
+    """That there is none is said in prose, and is not the same as an answer that nobody understands."""
+    for text in ("Info: No session.\n", "Error: Please enable BFD in the global mode first.\n"):
+        assert state("huawei_vrp", bfd_peers=text).bfd == ()
+    assert state("huawei_vrp", bfd_peers="garbage").bfd is None
+
+
+def test_an_interface_that_no_template_knows_hides_no_other() -> None:
+    """Models print lines of their own; the port towards the circuit is still read."""
+    odd = "GigabitEthernet0/0/7 current state : UP\nSomething nobody has seen before\n"
+    told = state("huawei_vrp", interfaces=odd + outputs("huawei_vrp")["interfaces"])
+    assert told.interface("GigabitEthernet0/0/1") is not None
+
+
+def test_what_filters_a_session_has() -> None:
+    """IOS and VRP name those that there are; of FRR a policy's name is a key of its JSON."""
+    text = outputs("cisco_ios")["bgp-neighbor"].replace(
+        "  Maximum prefixes", "  Incoming update prefix filter list is FROM-VBR\n  Maximum prefixes"
+    )
+    told = outputs("frr")["bgp-neighbor"].replace(
+        '"prefixAllowedMax"', '"routeMapForOutgoingAdvertisements":"TO-CLOUD","prefixAllowedMax"'
+    )
+    for told_state, filters in (
+        (state("cisco_ios", bgp_neighbor=text), (True, False)),
+        (state("cisco_ios"), (False, False)),
+        (state("frr", bgp_neighbor=told), (False, True)),
+        (
+            state("huawei_vrp", bgp_neighbor="BGP Peer is 172.16.100.1,\n No routing policy is configured\n"),
+            (False, False),
+        ),
+    ):
+        session = told_state.session(VBR)
+        assert session is not None and session.filters == filters
+
+
+@pytest.mark.parametrize("platform", ["cisco_ios", "huawei_vrp", "juniper_junos"])
 def test_any_text_is_survived(platform: str) -> None:
     """What a router prints in place of an answer tells nothing."""
     for text in ("% Invalid input detected at '^' marker.", "\x00\xff", "a\n" * 1000):
@@ -131,7 +227,7 @@ def test_commands_only_look() -> None:
     """Every command of every platform, FRR's on the agent's side too, shows and does nothing else."""
     asked = [command for platform in PLATFORMS.values() for command in platform.commands.values()]
     for command in [*asked, *vtysh.COMMANDS.values()]:
-        assert re.fullmatch(r"(show|display) [\w {}-]+", command)
+        assert re.fullmatch(r"(show|display) [\w {}.-]+( \| display json)?", command)
         assert "config" not in command
 
 

@@ -35,13 +35,18 @@ def read(
     """Read it all once, and change nothing. Beside ``result.json``: ``netlink.txt`` and an output for each of
     ``vtysh.COMMANDS``, as they came.
 
-    ``interfaces`` come first; others follow, up to ``MOST``. ``targets``: addresses to which a route is looked up.
+    ``interfaces`` come first, of these the port towards the circuit, whose optical module is read as well; others
+    follow, up to ``MOST``. ``targets``: addresses to which a route is looked up.
     ``knock``: try TCP/179 of ``peer`` from ``source``, if FRR says that the session with it is not Established.
     ``{"t_ns", "outputs": {name: {command, exit_code, cut}}, "port": open | refused | rejected | silent | None}``
     """
     vtysh.words(vtysh_command)
     t_ns = time.time_ns()
-    told = {**_netlink(interfaces), "lookups": {target: _lookup(canonical(target)) for target in targets}}
+    told = {
+        **_netlink(interfaces),
+        "optics": _module(interfaces[0]),
+        "lookups": {target: _lookup(canonical(target)) for target in targets},
+    }
     (job.folder / "netlink.txt").write_text(json.dumps(told, indent=1), encoding="utf-8")
     deadline_s = min(time.monotonic() + 20.0, job.deadline_mono_ns / 1e9 - 6.0)
     outputs = vtysh.show(job.folder, vtysh_command, peer, deadline_s)
@@ -106,6 +111,11 @@ def _interface(link: Any, names: dict[int, str], addresses: list[str]) -> dict[s
         "addresses": addresses,
         "counters": _counters(link.get("stats64")),
     }
+
+
+def _module(interface: str) -> dict[str, Any]:
+    with closing(Card(interface)) as card:
+        return card.module()
 
 
 def _counters(counters: Any) -> dict[str, int]:

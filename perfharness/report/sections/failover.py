@@ -56,9 +56,10 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     expected = facts["expected"]
     said = f"{_EVENTS.get(facts['event'], 'An event')} was played, and put back.".capitalize()
     if expected["detection_ns"] is None:
-        return f"{said} The order names no BFD, which would say how soon a failure is noticed."
+        return f"{said} The order has no BFD and no health check that would say how soon a failure is noticed."
     noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
-    return f"{said} BFD as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+    by = "The health check" if expected.get("by") == "health check" else "BFD"
+    return f"{said} {by} as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
 
 
 def _shares(facts: Mapping[str, Any]) -> Iterator[str]:

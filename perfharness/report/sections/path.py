@@ -76,7 +76,8 @@ def _came(facts: Facts, dscp: str) -> str:
 
 def _title(dossier: Dossier, item: Measurement, way: Direction) -> str:
     pair = f", {item.task.scope.pair.replace(':', ' ↔ ')}" if dossier.several_pairs else ""
-    return words.direction(way) + pair
+    family = "" if item.task.scope.family == "ipv4" else ", IPv6"
+    return words.direction(way) + pair + family
 
 
 def _said(statistic: str) -> Callable[[Way], str]:
@@ -91,6 +92,8 @@ def _said(statistic: str) -> Callable[[Way], str]:
 
 def _next_hop(way: Way) -> str:
     """Who answers for the next hop: two stations are an address that was given twice."""
+    if way.item.task.scope.family != "ipv4":
+        return "IPv6 has no ARP"
     found = way.facts.get("next_hop") or {}
     stations = sorted({str(answer.get("mac")) for answer in found.get("answers") or ()})
     if not found:
