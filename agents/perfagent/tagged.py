@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from perfagent import peerfilter
 
@@ -20,13 +20,14 @@ LAST_VLAN = 2999
 PACE_S = 0.002
 """Between two questions: 500 a second, 340 kbit/s."""
 
-_ETH_P_ALL, _ETH_P_ARP, _ETH_P_8021Q = 0x0003, 0x0806, 0x8100
+_ETH_P_ALL, _ETH_P_IP, _ETH_P_ARP, _ETH_P_8021Q = 0x0003, 0x0800, 0x0806, 0x8100
 _SOL_PACKET, _PACKET_AUXDATA, _PACKET_OUTGOING = 263, 8, 4
 _AUXDATA = struct.Struct("=IIIHHHH")
 _VLAN_VALID = 1 << 4
 _VID = 0x0FFF
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
-_REPLY = 2
+_ETHER, _REQUEST, _REPLY = 1, 1, 2
+_EVERYBODY, _NOBODY = b"\xff" * 6, bytes(6)
 _ETHERNET = 14
 
 _ONLY_ARP = b"".join(
@@ -44,17 +45,14 @@ _ONLY_ARP = b"".join(
 
 
 class Probe:
-    """Asks on one port for one address; close it after use.
+    """Asks on one port for one address, as ``source``; close it after use."""
 
-    ``question(mac, vlan)`` makes the frame that asks on a VLAN, 0 = without a tag.
-    """
-
-    def __init__(self, interface: str, address: str, question: Callable[[str, int], bytes]) -> None:
-        """Raises OSError, PermissionError without CAP_NET_RAW."""
+    def __init__(self, interface: str, address: str, source: str) -> None:
+        """IPv4 addresses. Raises OSError, PermissionError without CAP_NET_RAW."""
         self.answers: set[tuple[int, str]] = set()
         """(VLAN, MAC) of each answer."""
-        self._question = question
         self._address = socket.inet_aton(address)
+        self._source = socket.inet_aton(source)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
             peerfilter.attach(self._socket, _ONLY_ARP)
@@ -63,15 +61,16 @@ class Probe:
         except OSError:
             self._socket.close()
             raise
-        self._mac = ":".join(f"{byte:02x}" for byte in self._socket.getsockname()[4])
+        self._mac: bytes = self._socket.getsockname()[4]
 
     def close(self) -> None:
         self._socket.close()
 
     def ask(self, vlans: Sequence[int], patience_s: float, stop_fd: int) -> None:
-        """Once on each, paced, and hear the answers until ``patience_s`` after the last. Raises OSError."""
+        """Once on each (0 = without a tag), paced, and hear the answers until ``patience_s`` after the last. Raises
+        OSError."""
         for vlan in vlans:
-            self._socket.send(self._question(self._mac, vlan))
+            self._socket.send(question(self._mac, self._source, self._address, vlan))
             if self._hear(PACE_S, stop_fd):
                 return
         self._hear(patience_s, stop_fd)
@@ -89,6 +88,13 @@ class Probe:
                     found = answer(data, _tag_of(beside), self._address)
                     self.answers |= {found} if found else set()
         return False
+
+
+def question(mac: bytes, source: bytes, address: bytes, vlan: int) -> bytes:
+    """The frame that asks who has the IPv4 address (RFC 826), on a VLAN (IEEE 802.1Q) or, 0, without a tag."""
+    tag = struct.pack("!HH", _ETH_P_8021Q, vlan) if vlan else b""
+    ask = _ARP.pack(_ETHER, _ETH_P_IP, 6, 4, _REQUEST, mac, source, _NOBODY, address)
+    return _EVERYBODY + mac + tag + struct.pack("!H", _ETH_P_ARP) + ask
 
 
 def answer(frame: bytes, tag: int | None, address: bytes) -> tuple[int, str] | None:

@@ -75,16 +75,8 @@ def tagged(
     Fault(ADDRESS) for an interface that there is not, or that is down.
     """
     address, source = canonical(address), canonical(source)
-    _scapy_at(job)
-    from scapy.layers.l2 import ARP, Dot1Q, Ether
-
-    def question(mac: str, tag: int) -> bytes:
-        ethernet = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
-        ask = ARP(op="who-has", hwsrc=mac, psrc=source, pdst=address)
-        return bytes(ethernet / Dot1Q(vlan=tag) / ask if tag else ethernet / ask)
-
     try:
-        probe = Probe(interface, address, question)
+        probe = Probe(interface, address, source)
     except PermissionError as error:
         raise Fault(Code.NOT_PERMITTED, "asking by ARP on a VLAN needs root or CAP_NET_RAW") from error
     except OSError as error:
