@@ -46,6 +46,8 @@ WAIT_NS = 300_000_000
 """Far beyond what a packet takes here. A run waits longer for those that are lost, which gives the CE's counters their
 rows after the stream."""
 ATTEMPTS = 3
+ON_THE_WAY = 2
+"""So many packets may be between two of a host's counters when these are read."""
 DROP = "udp dport != 0 numgen random mod 10 == 0 counter name lost drop"
 
 
@@ -104,14 +106,15 @@ def measure(
     return kind.analyse(task, folder.files("step"), here)
 
 
-def measure_fit(path: Path3, tmp_path: Path, hook: str, rule: str) -> tuple[Measurement, int]:
-    """The same behind a rule that drops, and how many it dropped; again where a host says that it was too busy for its
-    own part, which leaves open whose loss it was."""
+def measure_fit(path: Path3, tmp_path: Path, ce: Ce | None = None) -> tuple[Measurement, int]:
+    """The same behind a router that drops, and how many it dropped; again where a host says that it was too busy for
+    its own part, or a packet was on its way from one counter to the next: that leaves open whose loss it was."""
     for number in range(ATTEMPTS):
         path.reset()
-        path.rules(hook, rule, counters=("lost",))
-        found = measure(path, tmp_path / str(number))
-        if all(host.fit for host in found.fitness):
+        path.rules("forward", DROP, counters=("lost",))
+        found = measure(path, tmp_path / str(number), ce=ce)
+        uncertain = any(row.missing and 0 < row.packets_hi <= ON_THE_WAY for row in found.ledger)
+        if all(host.fit for host in found.fitness) and not uncertain:
             break
     return found, path.counted("lost")
 
@@ -142,7 +145,7 @@ def stop_for(seconds: float, times: int = 1) -> Callable[[Running], None]:
 
 def test_loss_on_the_way_is_not_the_hosts(path: Path3, tmp_path: Path) -> None:
     """A router that drops: no stage of a host is booked, all is left between them, and it fails."""
-    found, dropped = measure_fit(path, tmp_path, "forward", DROP)
+    found, dropped = measure_fit(path, tmp_path)
     there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
     assert set(there) == set(back) == {ledger.BETWEEN}
     total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
@@ -262,13 +265,12 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
 
 def test_the_firewall_of_the_ce_is_the_customers(path: Path3, tmp_path: Path) -> None:
     """What it does not forward is in no counter of its own, but its IP layer misses it."""
-    path.rules("forward", DROP, counters=("lost",))
-    found = measure(path, tmp_path, ce=CE)
+    found, dropped = measure_fit(path, tmp_path, CE)
     there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
     assert set(there) == set(back) == {ledger.CE_FIREWALL, ledger.BETWEEN}
     assert there[ledger.CE_FIREWALL].packets_hi == there[ledger.BETWEEN].packets_hi
     total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
-    assert total == path.counted("lost") > 0
+    assert total == dropped > 0
     assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.INCONCLUSIVE
 
 
