@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 RUN_PACKAGES := iperf3 openssh-client openssh-server iproute2 iputils-ping libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core python3-venv
 TEST_PACKAGES := nftables tshark frr
 BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
-# Tests whose time goes into waiting and whose figures no busy machine can spoil. Of the two groups one uses the lab.
-WAITING := $(addprefix tests/integration/test_,agent_iperf3.py agent_methods.py edge.py pmtu.py stamp_by_hand.py)
-WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py)
+# Tests whose time goes into waiting and whose figures no busy machine can spoil, the longest first. Those of the second
+# group use the lab, of which there is one.
+WAITING := $(addprefix tests/integration/test_,agent_methods.py agent_iperf3.py stamp_by_hand.py pmtu.py edge.py)
+WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py reach.py trouble.py)
 
 .PHONY: help demo test check bench prove fuzz lock clean
 
@@ -27,12 +28,11 @@ test: $(VENV)/.dev ## all tests, the lab and real SSH included (needs root)
 ifdef PYTEST_ARGS
 	@$(SUDO) $(BIN)/pytest $(PYTEST_ARGS)
 else
-	@# What mostly waits goes beside what computes; what measures is left alone.
+	@# What mostly waits goes beside what computes, three at a time, each told when it has ended; what measures is left alone.
 	@logs=$$(mktemp -d); failed=0; \
-	$(SUDO) $(BIN)/pytest tests/contract $(WAITING_LAB) >$$logs/contract 2>&1 & contract=$$!; \
-	$(SUDO) $(BIN)/pytest $(WAITING) >$$logs/waiting 2>&1 & waiting=$$!; \
-	$(SUDO) $(BIN)/pytest --ignore=tests/contract --ignore=tests/integration || failed=1; \
-	for stream in $$contract $$waiting; do wait $$stream || failed=1; done; cat $$logs/*; rm -r $$logs; [ $$failed = 0 ]
+	printf '%s\n' "--ignore=tests/contract --ignore=tests/integration" "$(WAITING_LAB)" tests/contract $(WAITING) \
+		| xargs -P 3 -I WORDS sh -c 'log='$$logs'/$$$$; $(SUDO) $(BIN)/pytest WORDS >$$log 2>&1; code=$$?; cat $$log; exit $$code' \
+		|| failed=1; rm -r $$logs; [ $$failed = 0 ]
 	@$(SUDO) $(BIN)/pytest tests/integration $(WAITING:%=--ignore=%) $(WAITING_LAB:%=--ignore=%)
 endif
 

@@ -48,6 +48,7 @@ KeyFile = Annotated[
 Ptp = Annotated[bool, typer.Option("--ptp/--ntp", help="Format of our timestamps.")]
 StampJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print findings.json and nothing else on standard output.")]
+Pdf = Annotated[bool, typer.Option("--pdf/--no-pdf", help="The report as PDF too; `report` makes it later.")]
 TYPERS_INTERRUPT = 130
 """What typer returns for a KeyboardInterrupt instead of letting it pass."""
 
@@ -154,7 +155,7 @@ def run(
     results: Results = Path("results"),
     only: Only = None,
     as_json: Json = False,
-    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="The report as PDF too; `report` makes it later.")] = True,
+    pdf: Pdf = True,
 ) -> None:
     """Collect, judge, report."""
     from perfharness.run import run as run_scenario
@@ -170,11 +171,12 @@ def report(
         typer.Option("--circuit", help="A corrected order: judge the same evidence again, beside the old."),
     ] = None,
     as_json: Json = False,
+    pdf: Pdf = True,
 ) -> None:
     """Make findings and report again from the evidence."""
     from perfharness.run import rebuild
 
-    _finish(rebuild(run_folder, circuit, _console()), as_json)
+    _finish(rebuild(run_folder, circuit, _console(), as_pdf=pdf), as_json)
 
 
 @app.command()

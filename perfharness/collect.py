@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Protocol
 
 from perfagent.wire import Code
@@ -180,11 +181,10 @@ def _end_load(task: Task, fleet: Fleet, outcome: Outcome) -> None:
     """Whatever ended the task: first the load, on all hosts at once, and without waiting for any of it to be over."""
 
     def end(host: str) -> None:
-        for job in loads:
-            if job.endpoint == host:
-                _quietly(job, outcome, fleet[host].stop, name(task, job))
+        for job in (job for job in loads if job.endpoint == host):
+            _quietly(job, outcome, fleet[host].stop, name(task, job))
 
-    loads = [job for job in task.jobs if job.load and _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED]
+    loads = [job for job in task.jobs if job.load and _goes_on(job, outcome)]
     hosts = dict.fromkeys(job.endpoint for job in loads)
     if outcome.status is not Status.COMPLETED and hosts:
         with ThreadPoolExecutor(max_workers=MAX_PARALLEL) as pool:
@@ -201,8 +201,8 @@ def _told(job: Job, said: Said) -> Job:
 def _drive_all(
     task: Task, fleet: Fleet, said: Said, keys: Mapping[str, bytes], outcome: Outcome, acting: Acting
 ) -> None:
-    """Start the drivers when each is due and wait for them; the last one first, since the probes outlive their load.
-    Raises Harm."""
+    """Start the drivers when each is due and wait for them, the last one first, since the probes outlive their load;
+    when one has failed no other is waited for, since nothing is made of it. Raises Harm."""
     began, asked_ns = time.monotonic(), {}
     for job in sorted(_of(task, Role.DRIVE, outcome), key=lambda job: job.after_s):
         time.sleep(max(0.0, began + job.after_s - time.monotonic()))
@@ -219,7 +219,7 @@ def _drive_all(
             with _spared(job, outcome):
                 _persist(fleet[job.endpoint], fleet[job.endpoint].stop, name(task, job))
 
-    for job in sorted(started, key=lambda job: -job.after_s):
+    for job in takewhile(lambda _: outcome.status is Status.COMPLETED, sorted(started, key=lambda job: -job.after_s)):
         with _spared(job, outcome):
             state = _wait_done(fleet[job.endpoint], task, job, job.deadline_s, look)
             _note(task, job, state, outcome)
@@ -238,11 +238,7 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
         yield
     finally:
         for role in (Role.DRIVE, Role.SERVE, Role.WATCH):
-            jobs = [
-                job
-                for job in _of(task, role, outcome)
-                if _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED
-            ]
+            jobs = [job for job in _of(task, role, outcome) if _goes_on(job, outcome)]
             asked_ns = {}
             for job in _reachable(jobs, outcome):
                 asked_ns[_key(job)] = time.time_ns()
@@ -261,6 +257,10 @@ def _fetched(task: Task, fleet: Fleet, folder: RunFolder, outcome: Outcome) -> I
 
 def _is_there(job: Job, outcome: Outcome) -> bool:
     return _key(job) in outcome.jobs and job.endpoint not in outcome.lost
+
+
+def _goes_on(job: Job, outcome: Outcome) -> bool:
+    return _is_there(job, outcome) and outcome.jobs[_key(job)] == STARTED
 
 
 def _quietly(job: Job, outcome: Outcome, call: Any, *args: Any) -> Any:

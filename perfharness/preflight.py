@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from perfharness.errors import AgentError, HostLost, HostUnusable, together
-from perfharness.fleet.hosts import Asked, Fleet
+from perfharness.fleet.hosts import MAX_PARALLEL, Asked, Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
 from perfharness.measurements.base import COARSE_MS
 from perfharness.model import Job, Role, Task
@@ -60,17 +61,21 @@ def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection
     for end in ends:
         args = {"interface": end.interface, "address": str(end.address), "iperf3": end.iperf3}
         fleet[end.name].start(Job(FACTS, end.name, "host.facts", args, Role.DRIVE, FACTS_S))
-    found, troubles = {}, []
-    for end in ends:
+
+    def ask(end: Endpoint) -> dict[str, Any] | HostUnusable:
         try:
-            found[end.name] = _facts(fleet[end.name], end, end.name in iperf3_on)
+            return _facts(fleet[end.name], end, end.name in iperf3_on)
         except HostLost:
             raise
         except HostUnusable as trouble:
-            troubles.append(trouble)
+            return trouble
+
+    with ThreadPoolExecutor(max_workers=MAX_PARALLEL) as pool:
+        answers = dict(zip((end.name for end in ends), pool.map(ask, ends), strict=True))
+    troubles = [answer for answer in answers.values() if isinstance(answer, HostUnusable)]
     if troubles:
         raise together(troubles)
-    return found
+    return {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
 
 
 def _facts(session: Asked, end: Endpoint, iperf3_needed: bool) -> dict[str, Any]:

@@ -110,9 +110,9 @@ def _write_end(folder: evidence.RunFolder, ending: Ending, fleet: Fleet) -> None
     )
 
 
-def rebuild(run_folder: Path, circuit_file: Path | None, console: Console) -> Run:
+def rebuild(run_folder: Path, circuit_file: Path | None, console: Console, *, as_pdf: bool = True) -> Run:
     """Findings and reports again from the evidence; with another order, beside the first ones."""
-    return _report(run_folder, circuit_file, console, True)
+    return _report(run_folder, circuit_file, console, as_pdf)
 
 
 def _report(path: Path, circuit_file: Path | None, console: Console, as_pdf: bool) -> Run:

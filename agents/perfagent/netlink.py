@@ -1,4 +1,5 @@
-"""Interface counters and routes by raw rtnetlink: small requests, cheap enough for ten a second.
+"""Interfaces, their counters and qdiscs, addresses and routes by raw rtnetlink: small requests, cheap enough for ten a
+second.
 
 pyroute2 knows all of this and more, but takes a second and 40 MB to load. /sys/class/net is no substitute: it
 shows the namespace that mounted it, netlink always the caller's own. Layouts: linux/rtnetlink.h, if_link.h,
@@ -13,19 +14,24 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from sys import byteorder
+from typing import Any, NamedTuple
 
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
 _NLM_F_DUMP = 0x300
+_RTM_GETLINK = 18
 _RTM_GETADDR = 22
 _RTM_GETROUTE = 26
 _RTM_GETQDISC = 38
 _RTM_GETSTATS = 94
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES, _IFLA_CARRIER = 31, 32, 33
 _IFLA_STATS_LINK_64 = 1
-_TCA_STATS2 = 7
+_TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
 _TCA_STATS_QUEUE = 3
-_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 2, 4, 5, 7
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_METRICS, _RTA_TABLE = 1, 2, 4, 5, 7, 8, 15
+_RTAX_MTU = 2
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _TYPE_MASK = 0x3FFF
 """The upper two bits of an attribute's type are flags."""
@@ -35,6 +41,7 @@ ROOT = 0xFFFFFFFF
 INGRESS = 0xFFFFFFF1
 
 _HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BBHiII")
 _STATS_REQUEST = struct.Struct("=BBHII")
 _QDISC = struct.Struct("=BBHiIII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -108,6 +115,47 @@ class _Netlink:
                 return answers
 
 
+class Link(NamedTuple):
+    """An interface; ``None`` what the kernel does not tell."""
+
+    name: str
+    mac: str | None
+    mtu: int | None
+    carrier: bool
+    rx_queues: int | None
+    tx_queues: int | None
+
+
+class Links(_Netlink):
+    """What ``ip link`` and ``tc qdisc`` say."""
+
+    def all(self) -> dict[int, Link]:
+        """By index."""
+        found = {}
+        for body in self._ask(_RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0, 0), _NLM_F_DUMP):
+            told = dict(attributes(body[_LINK.size :]))
+            found[_LINK.unpack_from(body)[3]] = Link(
+                told[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace"),
+                told[_IFLA_ADDRESS].hex(":") if _IFLA_ADDRESS in told else None,
+                _number(told, _IFLA_MTU),
+                bool(_number(told, _IFLA_CARRIER)),
+                _number(told, _IFLA_NUM_RX_QUEUES),
+                _number(told, _IFLA_NUM_TX_QUEUES),
+            )
+        return found
+
+    def qdiscs(self, index: int) -> list[dict[str, str | None]]:
+        """Kind, parent and, as the kernel has them, the options of each qdisc of an interface."""
+        found = []
+        for body in self._ask(_RTM_GETQDISC, _QDISC.pack(0, 0, 0, index, 0, 0, 0), _NLM_F_DUMP):
+            _family, _pad, _pad2, interface, _handle, parent, _info = _QDISC.unpack_from(body)
+            if interface == index:
+                told = dict(attributes(body[_QDISC.size :]))
+                kind, options = told[_TCA_KIND].rstrip(b"\0").decode(errors="replace"), told.get(_TCA_OPTIONS)
+                found.append({"kind": kind, "parent": f"{parent:#x}", "options": options.hex() if options else None})
+        return found
+
+
 class Counters(_Netlink):
     """Of one interface."""
 
@@ -141,6 +189,11 @@ class Routes(_Netlink):
 
     def to(self, address: str, source: str | None = None) -> dict[str, str | None]:
         """``{interface, gateway, source}`` that this host would use towards an IP address, from ``source`` if given."""
+        found = self.details(address, source)
+        return {"interface": str(found["interface"]), "gateway": found["gateway"], "source": found["source"]}
+
+    def details(self, address: str, source: str | None = None) -> dict[str, Any]:
+        """The same with ``mtu``, where the route has one of its own, and the ``table`` that it is in."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         ends = {_RTA_DST: socket.inet_pton(family, address)}
         if source is not None:
@@ -149,7 +202,10 @@ class Routes(_Netlink):
         request = _ROUTE.pack(family, *bits, 0, 0, 0, 0, 0, 0)
         for end, packed in ends.items():
             request += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), end) + packed
-        found = dict(attributes(self._ask(_RTM_GETROUTE, request)[0][_ROUTE.size :]))
+        answer = self._ask(_RTM_GETROUTE, request)[0]
+        found = dict(attributes(answer[_ROUTE.size :]))
+        metrics = dict(attributes(found.get(_RTA_METRICS, b"")))
+        table = _number(found, _RTA_TABLE)
 
         def named(attribute: int) -> str | None:
             return socket.inet_ntop(family, found[attribute]) if attribute in found else None
@@ -158,6 +214,8 @@ class Routes(_Netlink):
             "interface": socket.if_indextoname(int.from_bytes(found[_RTA_OIF], byteorder)),
             "gateway": named(_RTA_GATEWAY),
             "source": named(_RTA_PREFSRC),
+            "mtu": _number(metrics, _RTAX_MTU),
+            "table": _ROUTE.unpack_from(answer)[4] if table is None else table,
         }
 
 
@@ -176,6 +234,21 @@ class Addresses(_Netlink):
                 if told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS)) == packed:
                     found.add(_ADDRESS.unpack_from(body)[4])
         return socket.if_indextoname(found.pop()) if len(found) == 1 else None
+
+    def all(self) -> list[tuple[int, str]]:
+        """(index of the interface, address/bits) of each; on a point-to-point link the host's own end."""
+        held = []
+        for body in self._ask(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0), _NLM_F_DUMP):
+            family, bits, _flags, _scope, index = _ADDRESS.unpack_from(body)
+            told = dict(attributes(body[_ADDRESS.size :]))
+            packed = told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS))
+            if family in (socket.AF_INET, socket.AF_INET6) and packed is not None:
+                held.append((index, f"{socket.inet_ntop(family, packed)}/{bits}"))
+        return held
+
+
+def _number(told: dict[int, bytes], attribute: int) -> int | None:
+    return int.from_bytes(told[attribute], byteorder) if attribute in told else None
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -24,6 +24,7 @@ def write_reports(
 ) -> tuple[Path, ...]:
     """Write findings.json, report.html and (``as_pdf``) report.pdf; returns the paths of the reports.
 
+    Without the PDF an earlier one is removed: it may say something else than the page.
     With another order than the run's the first verdict is kept: the files, and that order, go to a folder
     ``rejudged-<hash of the order>``.
     """
@@ -37,6 +38,7 @@ def write_reports(
     _put(target / "findings.json", json_bytes(to_json(run)))
     _put(target / "report.html", page.encode())
     if not as_pdf:
+        (target / "report.pdf").unlink(missing_ok=True)
         return (target / "report.html",)
     _put(target / "report.pdf", pdf.render(page))
     return (target / "report.html", target / "report.pdf")

@@ -27,6 +27,13 @@ def path(whole_path: Path3, tmp_path: Path) -> Iterator[Path3]:
     whole_path.reset()
 
 
+@pytest.fixture
+def own_path(tmp_path: Path) -> Iterator[Path3]:
+    """One of the test's own, for what ``reset`` does not put back."""
+    with Path3(tmp_path, "own") as path:
+        yield path
+
+
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[dict[str, str]]:
     """The lab is up; the hosts' settings as they were before anybody measured."""

@@ -21,7 +21,7 @@ from perfharness.analysis.statistics import Ints
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.wire import DIRECTIONS
 from perfharness.measurements import REGISTRY, Context, probe
-from perfharness.model import Direction, Measurement, Observation, Role, Task
+from perfharness.model import Direction, Job, Measurement, Observation, Role, Task
 from perfharness.order.circuit import Endpoint, load_circuit
 from perfharness.order.scenario import find_shipped
 from perfharness.order.units import ports
@@ -157,23 +157,25 @@ class Streams:
     def _run(self, task: Task, context: Context, run: Path, during: Callable[[], None] | None) -> None:
         """The task's jobs; their folders go where a run has them."""
         ends = {context.a.name: "a", context.z.name: "z"}
+
+        def folder(job: Job) -> Path:
+            return self._spool / "jobs" / f"{run.name}-{job.endpoint}.{job.id}"
+
+        def start(job: Job, **more: Any) -> Running:
+            return Running(self._wire.names[ends[job.endpoint]], folder(job), job.method, {**job.args, **more})
+
         serving: list[Running] = []
         try:
-            for job in task.jobs:
-                folder = self._spool / "jobs" / f"{run.name}-{job.endpoint}.{job.id}"
-                args = {**job.args, **({"wait_ns": WAIT_NS} if job.role is Role.DRIVE else {})}
-                running = Running(self._wire.names[ends[job.endpoint]], folder, job.method, args)
-                if job.role is Role.DRIVE:
-                    _drive(running, during)
-                else:
-                    serving.append(running)
-                    running.wait_ready()
+            serving.extend(start(job) for job in task.jobs if job.role is not Role.DRIVE)
+            for running in serving:
+                running.wait_ready()
+            (driver,) = (job for job in task.jobs if job.role is Role.DRIVE)
+            _drive(start(driver, wait_ns=WAIT_NS), during)
         finally:
             results = [running.stop() for running in serving]
         assert all(result["status"] == "completed" for result in results), results
         for job in task.jobs:
-            folder = self._spool / "jobs" / f"{run.name}-{job.endpoint}.{job.id}"
-            shutil.copytree(folder, run / evidence.job_folder(task.id, job.endpoint, job.id))
+            shutil.copytree(folder(job), run / evidence.job_folder(task.id, job.endpoint, job.id))
 
 
 def _drive(running: Running, during: Callable[[], None] | None) -> None:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,6 @@ TEST: dict[str, Any] = {
 }
 SERVER: dict[str, Any] = {"iperf3": "iperf3", "address": Z, "port": 5201, "peer": A, "receive_buffer_bytes": None}
 UDP: dict[str, Any] = {"udp": True, "length": 1400}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path3]:
-    with Path3(tmp_path / "perfharness-test", "meth") as path:
-        yield path
 
 
 def pair(path: Path3, server: dict[str, Any], test: dict[str, Any]) -> tuple[Running, Running]:
@@ -122,13 +115,13 @@ def test_a_refused_test_fails_with_iperf3s_own_words(path: Path3) -> None:
     assert json.loads((job.folder / "account.json").read_bytes())["argv"][1] == "-c"
 
 
-def test_a_stranger_cannot_take_the_servers_only_test(path: Path3) -> None:
+def test_a_stranger_cannot_take_the_servers_only_test(own_path: Path3) -> None:
     """It finds silence, and the peer gets its test."""
-    path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
-    serve = path.serve("z", "serve", "iperf3.serve", **SERVER)
-    scan = path.start("a", "scan", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[]).data()
+    own_path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
+    serve = own_path.serve("z", "serve", "iperf3.serve", **SERVER)
+    scan = own_path.start("a", "scan", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[]).data()
     assert scan["tcp"] == {"5201": "silent"}
-    path.start("a", "drive", "iperf3.drive", **TEST).data()
+    own_path.start("a", "drive", "iperf3.drive", **TEST).data()
     assert serve.data()["exit_code"] == 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ A, Z = ADDRESSES[4]["a"], ADDRESSES[4]["z"]
 A6, Z6 = ADDRESSES[6]["a"], ADDRESSES[6]["z"]
 ROUTER = "10.1.0.1"
 STRANGER = "10.1.0.77"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path3]:
-    with Path3(tmp_path / "perfharness-test", "meth") as path:
-        yield path
 
 
 # --- host -------------------------------------------------------------------------------------
@@ -86,15 +79,16 @@ def test_counters_book_what_went_by(path: Path3) -> None:
     assert len(last["cpu"]["per_cpu"]) >= 1
 
 
-def test_counters_see_the_qdisc_drop(path: Path3) -> None:
+def test_counters_see_the_qdisc_drop(own_path: Path3) -> None:
     """What a full queue of this host drops is booked there, to the packet."""
-    path.run("a", "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "2kb", "limit", "3000")
-    watch = path.start("a", "watch", "host.counters", interface="eth0", period_ms=100)
+    queue = ("tbf", "rate", "1mbit", "burst", "2kb", "limit", "3000")
+    own_path.run("a", "tc", "qdisc", "add", "dev", "eth0", "root", *queue)
+    watch = own_path.start("a", "watch", "host.counters", interface="eth0", period_ms=100)
     wait_for(watch, "counters.jsonl", lines=2)
     fragments = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes(20000), ('10.2.0.2', 9))"
-    path.run("a", sys.executable, "-c", fragments)
+    own_path.run("a", sys.executable, "-c", fragments)
     watch.stop()
-    qdisc = json.loads(path.run("a", "tc", "-s", "-j", "qdisc", "show", "dev", "eth0"))[0]
+    qdisc = json.loads(own_path.run("a", "tc", "-s", "-j", "qdisc", "show", "dev", "eth0"))[0]
     assert rows(watch)[-1]["qdisc"]["drops"] == qdisc["drops"] > 0
 
 
@@ -118,10 +112,10 @@ def test_route_names_the_gateway(path: Path3) -> None:
     assert path.start("a", "r6", "path.route", peer=Z6, source=A6).data()["route"]["gateway"] == "fd01::1"
 
 
-def test_no_route_is_an_answer(path: Path3) -> None:
+def test_no_route_is_an_answer(own_path: Path3) -> None:
     """Not an error: it is what the person wants to know."""
-    path.ip("a", "route", "add", "unreachable", "10.9.0.0/16")
-    data = path.start("a", "route", "path.route", peer="10.9.1.1", source=A).data()
+    own_path.ip("a", "route", "add", "unreachable", "10.9.0.0/16")
+    data = own_path.start("a", "route", "path.route", peer="10.9.1.1", source=A).data()
     assert data["route"] is None
     assert "no route to 10.9.1.1" in data["reason"]
 
@@ -162,10 +156,10 @@ def test_a_silent_router_is_a_hop_without_answers(path: Path3) -> None:
     assert all(other["reached"] for other in data["others"])
 
 
-def test_a_router_that_refuses_ends_the_trace(path: Path3) -> None:
+def test_a_router_that_refuses_ends_the_trace(own_path: Path3) -> None:
     """What it says is the last hop's word, and nobody is asked beyond."""
-    path.ip("r", "route", "add", "unreachable", "10.2.0.0/25")
-    data = path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1).data()
+    own_path.ip("r", "route", "add", "unreachable", "10.2.0.0/25")
+    data = own_path.start("a", "hops", "path.hops", peer=Z, source=A, port=8620, max_ttl=8, tries=1).data()
     said = [{(answer["address"], answer["icmp"]) for answer in hop["answers"]} for hop in data["hops"]]
     assert (said, data["reached"]) == ([{(ROUTER, "host unreachable")}], False)
 
@@ -195,11 +189,11 @@ def test_ports_open_refused_silent_and_rejected_are_told_apart(path: Path3) -> N
     assert listener.stop()["data"]["seen"] == {"tcp": {"5201": 1}, "udp": {"8620": 1}, "foreign": 0}
 
 
-def test_the_listener_answers_nobody_but_the_peer(path: Path3) -> None:
+def test_the_listener_answers_nobody_but_the_peer(own_path: Path3) -> None:
     """To a stranger its ports are silent."""
-    path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
-    listener = path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[5201], udp=[8620])
-    answers = path.start("a", "ports", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[8620]).data()
+    own_path.ip("a", "addr", "add", f"{STRANGER}/24", "dev", "eth0")
+    listener = own_path.serve("z", "listen", "path.listen", address=Z, peer=A, tcp=[5201], udp=[8620])
+    answers = own_path.start("a", "ports", "path.ports", peer=Z, source=STRANGER, tcp=[5201], udp=[8620]).data()
     assert answers == {"tcp": {"5201": "silent"}, "udp": {"8620": "silent"}, "errors": {}}
     seen = listener.stop()["data"]
     assert seen["seen"]["foreign"] > 0
@@ -230,36 +224,37 @@ def test_marks_are_counted_as_they_come(path: Path3) -> None:
     assert listener.stop()["data"]["marks"] == {"46": {"0": 5}, "34": {"34": 5}}
 
 
-def test_without_a_route_nothing_is_sent_and_that_is_a_result(path: Path3) -> None:
+def test_without_a_route_nothing_is_sent_and_that_is_a_result(own_path: Path3) -> None:
     """Ports are unsent, echo requests unanswered, no hop is found: none of it breaks the job."""
-    path.ip("a", "route", "del", "default")
+    own_path.ip("a", "route", "del", "default")
     ends = {"peer": Z, "source": A}
-    answers = path.start("a", "ports", "path.ports", **ends, tcp=[5201], udp=[8620]).data()
+    answers = own_path.start("a", "ports", "path.ports", **ends, tcp=[5201], udp=[8620]).data()
     assert (answers["tcp"], answers["udp"]) == ({"5201": "unsent"}, {"8620": "unsent"})
-    pinged = path.start("a", "ping", "path.ping", **ends, count=2, interval_ms=10).data()
+    pinged = own_path.start("a", "ping", "path.ping", **ends, count=2, interval_ms=10).data()
     assert (pinged["received"], "Network is unreachable" in pinged["reason"]) == (0, True)
-    traced = path.start("a", "hops", "path.hops", **ends, port=8620, max_ttl=8, tries=1).data()
+    traced = own_path.start("a", "hops", "path.hops", **ends, port=8620, max_ttl=8, tries=1).data()
     assert (traced["reached"], any(hop["answers"] for hop in traced["hops"])) == (False, False)
 
 
 def test_a_neighbour_answers_with_its_mac(path: Path3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And scapy leaves nothing in the user's home."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(home))
     mac = json.loads(path.run("r", "ip", "-j", "link", "show", "to-a"))[0]["address"]
     job = path.start("a", "arp", "link.neighbour", interface="eth0", address=ROUTER)
     data = job.data()
     assert [answer["mac"] for answer in data["answers"]] == [mac]
     assert data["asked"] == 1
-    assert {file.name for file in tmp_path.iterdir()} == {"perfharness-test"}
+    assert not list(home.iterdir())
     assert {file.name for file in job.folder.iterdir()} == {"spec.json", "result.json"}
 
 
-def test_a_duplicate_address_has_two_macs(path: Path3) -> None:
+def test_a_duplicate_address_has_two_macs(own_path: Path3) -> None:
     """Two stations that both hold the address both answer."""
-    path.ip("r", "link", "add", "twin", "link", "to-a", "type", "macvlan", "mode", "bridge")
-    path.ip("r", "addr", "add", f"{ROUTER}/24", "dev", "twin")
-    path.ip("r", "link", "set", "twin", "up")
-    data = path.start("a", "arp", "link.neighbour", interface="eth0", address=ROUTER).data()
+    own_path.ip("r", "link", "add", "twin", "link", "to-a", "type", "macvlan", "mode", "bridge")
+    own_path.ip("r", "addr", "add", f"{ROUTER}/24", "dev", "twin")
+    own_path.ip("r", "link", "set", "twin", "up")
+    data = own_path.start("a", "arp", "link.neighbour", interface="eth0", address=ROUTER).data()
     assert len({answer["mac"] for answer in data["answers"]}) == 2
 
 

@@ -36,9 +36,9 @@ CONTEXT = Context(CIRCUIT, endpoint("onprem-a", "a"), endpoint("ecs-a", "z"))
 PORT = CONTEXT.probe_port()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path3]:
-    with Path3(tmp_path / "spool", "class") as path:
+@pytest.fixture(scope="module")
+def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
+    with Path3(tmp_path_factory.mktemp("spool"), "class") as path:
         yield path
 
 
@@ -85,7 +85,7 @@ def test_the_lossy_and_the_remarked_class_are_named(path: Path3, tmp_path: Path)
         f"{flow} ip dscp af41 ip dscp set cs0",
         counters=("dropped",),
     )
-    found, _ = measured(path, tmp_path, classes=list(CLASSES), interval="3ms", duration="6s", packet="imix")
+    found, _ = measured(path, tmp_path, classes=list(CLASSES), interval="3ms", duration="4s", packet="imix")
     dropped = path.counted("dropped")
     ef = figure(found, "loss", "ratio", A_Z, "EF")
     assert isinstance(ef.value, float) and round(ef.value * ef.n) == dropped > 0

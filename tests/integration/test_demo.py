@@ -21,8 +21,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, int, str]:
 
 
 def test_the_demo_never_blames_a_healthy_circuit(demo: tuple[Result, int, str]) -> None:
-    """It passes; where this machine cannot carry 1 Gbit/s beside its other work it is INCONCLUSIVE, and each open row
-    says why."""
+    """It passes, with both reports; where this machine cannot carry 1 Gbit/s beside its other work it is INCONCLUSIVE,
+    and each open row says why."""
     result, code, said = demo
     document = result.json()
     assert (code, document["verdict"]) in ((0, "PASS"), (3, "INCONCLUSIVE")), said
@@ -31,6 +31,8 @@ def test_the_demo_never_blames_a_healthy_circuit(demo: tuple[Result, int, str]) 
     assert [row for row in document["findings"] if row["verdict"] == "NOT_RUN" and row["mandatory"]] == []
     unclear = [row for row in document["findings"] if row["verdict"] == "INCONCLUSIVE"]
     assert all(row["reason"] for row in unclear) and (code == 0 or unclear), said
+    assert (result.path / "report.html").read_bytes().startswith(b"<!")
+    assert (result.path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_demo_fills_its_gigabit_with_two_processes_each_way(demo: tuple[Result, int, str]) -> None:

@@ -71,7 +71,7 @@ def test_both_edges_are_asked(tmp_path: Path) -> None:
     def attempt(folder: Path) -> tuple[int, str]:
         nonlocal truth
         with runs.filtered(topology.VBR, drop):
-            answer = perfharness(folder, *run_words(folder, scenario(folder, latency_step(5)), circuit(folder)))
+            answer = perfharness(folder, *run_words(folder, scenario(folder, latency_step(3)), circuit(folder)))
             truth = runs.hits(topology.VBR)
         return answer
 

@@ -42,6 +42,13 @@ def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path3]:
 CE = Ce(name="ce-1", ssh=Ssh(host="ce-1"), lan="to-a", wan="to-z")
 """The router of the path."""
 TBF = ("rate", "300kbit", "burst", "2000", "limit", "3000")
+WAIT_NS = 300_000_000
+"""Far beyond what a packet takes here. A run waits longer for those that are lost, which gives the CE's counters their
+rows after the stream."""
+ATTEMPTS = 3
+ON_THE_WAY = 2
+"""So many packets may be between two of a host's counters when these are read."""
+DROP = "udp dport != 0 numgen random mod 10 == 0 counter name lost drop"
 
 
 def context(ce: Ce | str | None = None) -> Context:
@@ -61,25 +68,29 @@ def measure(
     ce: Ce | None = None,
     **params: Any,
 ) -> Measurement:
-    """A latency task with real jobs at both ends, and at the router between them where it is the ``ce``; ``during`` is
-    given the reflector once the stream runs."""
+    """A latency task of two seconds with real jobs at both ends, and at the router between them where it is the ``ce``;
+    ``during`` is given the reflector once the stream runs."""
     here = context(ce)
+    path.spool = tmp_path
     names = {here.a.name: "a", here.z.name: "z", "ce-1": "r"}
     watched: dict[str, list[list[int]]] = {}
     kind = REGISTRY["latency"]
-    (task,) = kind.tasks(kind.parameters.model_validate(params), "step", here)
+    (task,) = kind.tasks(kind.parameters.model_validate({"duration": "2s", **params}), "step", here)
     running: dict[tuple[str, str], Running] = {}
     for role in (Role.WATCH, Role.SERVE, Role.DRIVE):
         for job in (job for job in task.jobs if job.role is role):
             end, asked_ns = names[job.endpoint], time.time_ns()
             more = {"program": program} if program and job.method == "stamp.reflect" else {}
-            started = path.start(end, f"{job.endpoint}.{job.id}", job.method, **more, **job.args)
+            more |= {"wait_ns": WAIT_NS} if role is Role.DRIVE and ce is None else {}
+            started = path.start(end, f"{job.endpoint}.{job.id}", job.method, **{**job.args, **more})
             running[job.endpoint, job.id] = started
             if role is not Role.DRIVE:
                 started.wait_ready()
             if role is Role.WATCH:
                 watched[f"{job.endpoint}.{job.id}"] = [[asked_ns, time.time_ns()]]
     sender, reflector = running[here.a.name, "probe"], running[here.z.name, "reflector"]
+    assert sender.process.stdout is not None
+    sender.process.stdout.readline()  # the first live figure: it sends
     during(reflector)
     sender.data()
     reflector.stop()
@@ -95,6 +106,19 @@ def measure(
     return kind.analyse(task, folder.files("step"), here)
 
 
+def measure_fit(path: Path3, tmp_path: Path, ce: Ce | None = None) -> tuple[Measurement, int]:
+    """The same behind a router that drops, and how many it dropped; again where a host says that it was too busy for
+    its own part, or a packet was on its way from one counter to the next: that leaves open whose loss it was."""
+    for number in range(ATTEMPTS):
+        path.reset()
+        path.rules("forward", DROP, counters=("lost",))
+        found = measure(path, tmp_path / str(number), ce=ce)
+        uncertain = any(row.missing and 0 < row.packets_hi <= ON_THE_WAY for row in found.ledger)
+        if all(host.fit for host in found.fitness) and not uncertain:
+            break
+    return found, path.counted("lost")
+
+
 def verdict(found: Measurement, way: Direction) -> tuple[Verdict, str]:
     loss = next(seen for seen in found.observations if (seen.metric, seen.scope.direction) == ("loss", way))
     return decide(loss, LOSS, found.fitness)
@@ -106,10 +130,10 @@ def booked(found: Measurement, way: Direction) -> dict[str, LedgerRow]:
 
 
 def stop_for(seconds: float, times: int = 1) -> Callable[[Running], None]:
-    """Takes the CPU from the reflector, beginning half a second after the stream."""
+    """Takes the CPU from the reflector, beginning a little after the stream."""
 
     def during(reflector: Running) -> None:
-        time.sleep(1.0)
+        time.sleep(0.3)
         for _ in range(times):
             os.kill(reflector.process.pid, signal.SIGSTOP)
             time.sleep(seconds)
@@ -121,12 +145,11 @@ def stop_for(seconds: float, times: int = 1) -> Callable[[Running], None]:
 
 def test_loss_on_the_way_is_not_the_hosts(path: Path3, tmp_path: Path) -> None:
     """A router that drops: no stage of a host is booked, all is left between them, and it fails."""
-    path.rules("forward", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",))
-    found = measure(path, tmp_path, duration="3s")
+    found, dropped = measure_fit(path, tmp_path)
     there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
     assert set(there) == set(back) == {ledger.BETWEEN}
     total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
-    assert total == path.counted("lost") > 0
+    assert total == dropped > 0
     assert there[ledger.BETWEEN].packets_lo == there[ledger.BETWEEN].packets_hi
     assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.FAIL
     assert sum(event["packets"] for event in found.facts["loss_events"]) == total
@@ -135,7 +158,7 @@ def test_loss_on_the_way_is_not_the_hosts(path: Path3, tmp_path: Path) -> None:
 
 def test_a_small_receive_buffer_is_the_receivers(path: Path3, tmp_path: Path) -> None:
     """Packets that found the reflector's buffer full are its socket's, to the packet."""
-    found = measure(path, tmp_path, stop_for(0.1, times=6), ("-c", SMALL_BUFFER), duration="4s")
+    found = measure(path, tmp_path, stop_for(0.1, times=4), ("-c", SMALL_BUFFER))
     there = booked(found, Direction.A_Z)
     assert set(there) == {ledger.RECEIVER_SOCKET}
     socket = there[ledger.RECEIVER_SOCKET]
@@ -150,7 +173,7 @@ def test_a_full_queue_is_the_senders(path: Path3, tmp_path: Path) -> None:
     """What a qdisc of the sender drops has no transmit stamp: booked to it, and nothing is said of the circuit."""
     path.run("a", "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", *TBF)
     try:
-        found = measure(path, tmp_path, duration="3s")
+        found = measure(path, tmp_path)
     finally:
         path.run("a", "tc", "qdisc", "del", "dev", "eth0", "root")
     there = booked(found, Direction.A_Z)
@@ -163,8 +186,8 @@ def test_a_full_queue_is_the_senders(path: Path3, tmp_path: Path) -> None:
 
 def test_the_firewall_of_the_receiver_is_the_receivers(path: Path3, tmp_path: Path) -> None:
     """A host's own netfilter has no counter of its drops, but IP misses them: the circuit is not blamed."""
-    path.rules("input", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",), end="z")
-    found = measure(path, tmp_path, duration="3s")
+    path.rules("input", DROP, counters=("lost",), end="z")
+    found = measure(path, tmp_path)
     there = booked(found, Direction.A_Z)
     assert set(there) == {ledger.RECEIVER_FIREWALL, ledger.BETWEEN}
     firewall = there[ledger.RECEIVER_FIREWALL]
@@ -174,7 +197,7 @@ def test_the_firewall_of_the_receiver_is_the_receivers(path: Path3, tmp_path: Pa
 
 def test_answers_of_a_reflector_without_a_cpu_are_the_reflectors(path: Path3, tmp_path: Path) -> None:
     """Stopped for longer than a packet may take, it answers too late: the way back has lost nothing."""
-    found = measure(path, tmp_path, stop_for(3.0), duration="6s")
+    found = measure(path, tmp_path, stop_for(1.0), duration="3s")
     back = booked(found, Direction.Z_A)
     held = back[ledger.SENDER_HELD]
     assert held.packets_lo == held.packets_hi > 500 and held.segment is Segment.HOST_Z
@@ -187,7 +210,7 @@ def test_what_a_reflector_never_read_is_the_reflectors(path: Path3, tmp_path: Pa
     stopped: list[Running] = []
 
     def during(reflector: Running) -> None:
-        time.sleep(1.5)
+        time.sleep(0.5)
         os.kill(reflector.process.pid, signal.SIGSTOP)
         stopped.append(reflector)
 
@@ -199,7 +222,7 @@ def test_what_a_reflector_never_read_is_the_reflectors(path: Path3, tmp_path: Pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Running, "stop", stop)
-        found = measure(path, tmp_path, during, duration="3s")
+        found = measure(path, tmp_path, during)
     there = booked(found, Direction.A_Z)
     unread = there[ledger.RECEIVER_APPLICATION]
     assert unread.packets_lo == unread.packets_hi > 500 and unread.segment is Segment.HOST_Z
@@ -221,7 +244,7 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
     lost none."""
     path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
     try:
-        found = measure(path, tmp_path, ce=CE, duration="3s")
+        found = measure(path, tmp_path, ce=CE)
         dropped = qdisc_drops(path, interface)
     finally:
         path.run("r", "tc", "qdisc", "del", "dev", interface, "root")
@@ -242,22 +265,19 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
 
 def test_the_firewall_of_the_ce_is_the_customers(path: Path3, tmp_path: Path) -> None:
     """What it does not forward is in no counter of its own, but its IP layer misses it."""
-    path.rules("forward", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",))
-    found = measure(path, tmp_path, ce=CE, duration="3s")
+    found, dropped = measure_fit(path, tmp_path, CE)
     there, back = (booked(found, way) for way in (Direction.A_Z, Direction.Z_A))
     assert set(there) == set(back) == {ledger.CE_FIREWALL, ledger.BETWEEN}
     assert there[ledger.CE_FIREWALL].packets_hi == there[ledger.BETWEEN].packets_hi
     total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
-    assert total == path.counted("lost") > 0
+    assert total == dropped > 0
     assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.INCONCLUSIVE
 
 
 def test_loss_behind_the_ce_is_not_the_ces(path: Path3, tmp_path: Path) -> None:
     """Packets that crossed it and were lost after it: it is booked none, and its WAN interface counted them."""
-    path.rules(
-        "prerouting", "udp dport != 0 numgen random mod 100 < 7 counter name lost drop", counters=("lost",), end="z"
-    )
-    found = measure(path, tmp_path, ce=CE, duration="3s")
+    path.rules("prerouting", DROP, counters=("lost",), end="z")
+    found = measure(path, tmp_path, ce=CE)
     there = booked(found, Direction.A_Z)
     assert ledger.CE_FIREWALL not in there and all(row.segment is not Segment.CE for row in there.values())
     told = found.facts["ce"]["a-z"]

@@ -20,7 +20,7 @@ CIRCUIT = HOME / "scenarios" / "circuits" / "lab-pairs.yaml"
 SPEC = replace(LabSpec.from_circuit(load_circuit(CIRCUIT)), rate_bps=RATE_BPS)
 CEILING = "{id: ceiling, measure: ceiling, duration: 2s, against: neighbour, protocol: udp}"
 TOGETHER = (
-    "{id: udp, measure: throughput, pairs: together, protocol: udp, direction: a-z, duration: 5s, omit: 1s, "
+    "{id: udp, measure: throughput, pairs: together, protocol: udp, direction: a-z, duration: 3s, omit: 1s, "
     f"judge: [{RATE}, {LOSS}]}}"
 )
 PAIR = "onprem-a+onprem-b:ecs-a+ecs-b"

@@ -31,6 +31,12 @@ KEY = "not to be seen anywhere"
 NTP_S = 2_208_988_800
 
 
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what a stream by hand keeps while it runs: beside these tests others see that nothing of ours is in /tmp."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "perfharness", "stamp", *words],

@@ -81,16 +81,31 @@ def test_a_port_that_is_none_in_the_ssh_configuration_names_the_endpoint(
     assert port in said
 
 
-def test_a_corrected_order_keeps_the_names_of_its_hosts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The evidence is filed by endpoint: an order that names others cannot be judged by it, and the file is told."""
+def cut_short(results: Path) -> evidence.RunFolder:
+    """What a run leaves that was killed before it measured anything."""
     about = {"started": "2027-01-01T00:00:00.000Z", "version": "0"}
-    run = evidence.create(tmp_path, "circuit", "run", about)
+    run = evidence.create(results, "circuit", "run", about)
     lab, smoke = find_shipped("circuits/lab"), find_shipped("smoke")
     run.write("order/circuit.yaml", lab.read_bytes())
     run.write("order/scenario.yaml", smoke.read_bytes())
     run.write_json("plan.json", to_json(make_plan(load_circuit(lab), load_scenario(smoke))))
+    return run
+
+
+def test_a_report_without_pdf_leaves_none_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`report --no-pdf` makes findings and page again, and removes a PDF that may say something else."""
+    folder = cut_short(tmp_path).path
+    (folder / "report.pdf").write_text("of before")
+    assert typed(monkeypatch, "report", folder, "--no-pdf") == Exit.INCONCLUSIVE
+    assert (folder / "findings.json").exists() and (folder / "report.html").exists()
+    assert not (folder / "report.pdf").exists()
+
+
+def test_a_corrected_order_keeps_the_names_of_its_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The evidence is filed by endpoint: an order that names others cannot be judged by it, and the file is told."""
+    run = cut_short(tmp_path)
     other = lab_with(tmp_path, ("  onprem-a:\n", "  onprem-b:\n"))
     assert typed(monkeypatch, "report", run.path, "--circuit", other) == Exit.BAD_INPUT
     assert "The run was measured from onprem-a, which this order does not name." in capsys.readouterr().err

@@ -165,6 +165,16 @@ def test_a_driver_that_fails_fails_its_task_and_nothing_is_left_running(tmp_path
     assert ending.notes == [f"t failed: {said}"]
 
 
+def test_when_a_driver_has_failed_no_other_is_waited_for(tmp_path: Path) -> None:
+    """The probes beside a load that died are stopped at once: nothing is made of them any more."""
+    whole = task()
+    loaded = replace(whole, jobs=(*whole.jobs, replace(whole.jobs[0], id="load", after_s=0.01)))
+    log, _, folder, _ = run(tmp_path, {"t.drive": "goes on", "t.load": "failed"}, loaded)
+    assert log[log.index("done t.load") + 1 :][:2] == ["stop t.drive", "done t.drive"]
+    outcome = folder.files("t").outcome()
+    assert outcome is not None and outcome["status"] == "failed" and outcome["jobs"]["a.drive"] == "completed"
+
+
 def test_a_server_that_failed_too_is_heard(tmp_path: Path) -> None:
     """A client's "control socket has closed" is what follows of its server's death: both ends' words are the reason."""
     _, _, folder, _ = run(tmp_path, {"t.drive": "failed", "t.serve": "failed"})

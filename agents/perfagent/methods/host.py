@@ -8,13 +8,14 @@ import select
 import socket
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from perfagent import clock, procfs
 from perfagent.ethtool import Card
 from perfagent.jobs import Job
-from perfagent.netlink import INGRESS, ROOT, Counters
+from perfagent.netlink import INGRESS, ROOT, Addresses, Counters, Link, Links
 from perfagent.program import inspect
 from perfagent.sockets import canonical
 from perfagent.wire import Code, Fault
@@ -107,21 +108,20 @@ def _virtual() -> str | None:
 
 def _interface(interface: str, address: str) -> dict[str, Any]:
     """Through netlink and ioctl: /sys/class/net may show another network namespace."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as route:
-        names = {link["index"]: link.get("ifname") for link in route.get_links()}
-        held = [(names.get(each["index"]), _cidr(each)) for each in route.get_addr()]
-        if interface not in names.values():
-            have = ", ".join(sorted(name for name in names.values() if name))
-            raise Fault(Code.ADDRESS, f"there is no interface {interface}; this host has {have}")
+    with closing(Links()) as links, closing(Addresses()) as addresses:
+        found = links.all()
+        names = {index: link.name for index, link in found.items()}
+        held = [(names.get(index), cidr) for index, cidr in addresses.all()]
+        index = next((index for index, name in names.items() if name == interface), None)
+        if index is None:
+            raise Fault(
+                Code.ADDRESS, f"there is no interface {interface}; this host has {', '.join(sorted(names.values()))}"
+            )
         if not any(name == interface and cidr.split("/")[0] == address for name, cidr in held):
             raise Fault(Code.ADDRESS, f"{interface} does not hold {address}; {_who_holds(address, interface, held)}")
-        index = socket.if_nametoindex(interface)
-        link = route.get_links(index)[0]
-        qdiscs = [_qdisc(each) for each in route.get_qdiscs(index)]
+        qdiscs = links.qdiscs(index)
     return {
-        "nic": _nic(interface, link),
+        "nic": _nic(found[index]),
         "addresses": [cidr for name, cidr in held if name == interface],
         "qdisc": qdiscs,
     }
@@ -134,37 +134,20 @@ def _who_holds(address: str, interface: str, held: list[tuple[str | None, str]])
     return f"it holds {', '.join(cidr for name, cidr in held if name == interface) or 'no address'}"
 
 
-def _nic(interface: str, link: Any) -> dict[str, Any]:
-    card = Card(interface)
-    try:
+def _nic(link: Link) -> dict[str, Any]:
+    with closing(Card(link.name)) as card:
         return {
-            "name": interface,
-            "mac": link.get("address"),
-            "mtu": link.get("mtu"),
-            "carrier": bool(link.get("carrier")),
+            "name": link.name,
+            "mac": link.mac,
+            "mtu": link.mtu,
+            "carrier": link.carrier,
             **card.link(),
             "driver": card.driver(),
             "offloads": card.offloads(),
             "stamping": card.stamping(),
             "rings": card.rings(),
-            "queues": card.queues() or {"rx": link.get("num_rx_queues"), "tx": link.get("num_tx_queues")},
+            "queues": card.queues() or {"rx": link.rx_queues, "tx": link.tx_queues},
         }
-    finally:
-        card.close()
-
-
-def _cidr(message: Any) -> str:
-    """IFA_LOCAL is the host's own address on a point-to-point link, where IFA_ADDRESS is the peer's."""
-    return f"{message.get('local') or message.get('address')}/{message['prefixlen']}"
-
-
-def _qdisc(message: Any) -> dict[str, Any]:
-    options = message.get("options")
-    return {
-        "kind": message.get("kind"),
-        "parent": f"{message['parent']:#x}",
-        "options": json.loads(json.dumps(options, default=str)),
-    }
 
 
 def _sysctl(name: str) -> int | str | None:

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import select
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from perfagent import ports as scanner
 from perfagent.hops import Trace
 from perfagent.icmp import Echo
 from perfagent.jobs import Job
-from perfagent.sockets import canonical, family_of
+from perfagent.netlink import Links, Routes
+from perfagent.sockets import canonical
 
 _LAST_WAIT_S = 1.0
 
 
 def route(job: Job, *, peer: str, source: str) -> dict[str, Any]:
     """How this host's kernel would send from ``source`` to ``peer``; ``route`` is ``None`` when it would not."""
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
     peer, source = canonical(peer), canonical(source)
-    with IPRoute() as netlink:
-        try:
-            found = netlink.route("get", family=int(family_of(peer)), dst=peer, src=source)[0]
-        except NetlinkError as error:
-            return {"route": None, "reason": f"the kernel has no route to {peer}: {error.args[-1]}"}
-        index = found.get("oif")
-        metrics = found.get("metrics")
-        link = netlink.get_links(index)[0]
-        return {
-            "route": {
-                "gateway": found.get("gateway"),
-                "interface": socket.if_indextoname(index),
-                "prefsrc": found.get("prefsrc") or source,
-                "mtu": metrics.get("mtu") if metrics else None,
-                "interface_mtu": link.get("mtu"),
-                "table": found.get("table"),
-            },
-            "reason": "",
-        }
+    try:
+        with closing(Routes()) as routes:
+            found = routes.details(peer, source)
+    except OSError as error:
+        return {"route": None, "reason": f"the kernel has no route to {peer}: {error.strerror}"}
+    with closing(Links()) as links:
+        mtu = next((link.mtu for link in links.all().values() if link.name == found["interface"]), None)
+    return {
+        "route": {
+            "gateway": found["gateway"],
+            "interface": found["interface"],
+            "prefsrc": found["source"] or source,
+            "mtu": found["mtu"],
+            "interface_mtu": mtu,
+            "table": found["table"],
+        },
+        "reason": "",
+    }
 
 
 def ping(job: Job, *, peer: str, source: str, count: int, interval_ms: int) -> dict[str, Any]:
