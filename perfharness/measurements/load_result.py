@@ -47,6 +47,8 @@ from perfharness.model import (
 LOADED_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 VARIED_QUANTILES = {"p50": 0.5, "p95": 0.95}
 WAYS = (Direction.A_Z, Direction.Z_A)
+EDGE_S = 0.01
+"""The two ends of iperf3 begin to count within this of one another, and the last packets are still on their way."""
 NOTHING_ELSE: Mapping[Direction, float] = {}
 
 
@@ -272,15 +274,17 @@ def _carried_all(flow: Carried, about: Beside) -> tuple[float, Interval] | None:
     Then its rate from interval to interval is the sender's doing, and no sample of what the circuit carries: that was
     all it was given. How much less another test had brought only the losses can tell.
     """
-    if not flow.udp or flow.loss_problem or flow.carried_bps < SHORT * flow.offered_bps:
+    if not flow.udp or flow.loss_problem:
         return None
+    if flow.carried_bps < (SHORT - EDGE_S / flow.received[0].seconds) * flow.offered_bps:
+        return None  # it was held up on the way
     missing, total, n_eff = _lost(flow, about)
     if not total or missing < 0:
         return None
     lost = loss_interval(missing, total, (0, 0), n_eff)
     mean = float(flow.rates_bps.mean())
     given = mean * total / (total - missing)
-    return mean, replace(lost, lo=given * (1 - lost.hi), hi=given * (1 - lost.lo))
+    return mean, replace(lost, lo=given * (1 - lost.hi), hi=max(given, flow.offered_bps) * (1 - lost.lo))
 
 
 def _drifting(intervals: int) -> str:
