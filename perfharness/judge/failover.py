@@ -59,11 +59,19 @@ def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     """The detection time that this outage looks like."""
     length_ns = float(finding.value or 0)
     reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
-    timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
+    timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *_set(facts), *TIMERS]
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
     if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."
     return f"A failure that is noticed by {' or '.join(fitting)} takes that long." if fitting else ""
+
+
+def _set(facts: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+    """What the routers that were read are set to."""
+    for who, timers in facts["expected"]["timers"].items():
+        for name, of in (("bfd_ns", "BFD"), ("hold_ns", "the BGP hold time")):
+            if timers[name]:
+                yield timers[name], f"{of} as {who} is set"
 
 
 def _outlasted(finding: Finding, facts: Mapping[str, Any]) -> bool:
@@ -79,18 +87,18 @@ def _outlasted(finding: Finding, facts: Mapping[str, Any]) -> bool:
 
 def _noticed(facts: Mapping[str, Any], act: str) -> tuple[str, str]:
     """What the first router that was read said after this act; and that none was, where none was."""
-    started_ns = next((row["started_ns"] for row in facts["acts"] if row["id"] == act), None)
-    rows = [row for row in facts["timeline"] if row["what"] in NOTICED]
-    if not rows:
+    if not any(row["what"] in NOTICED for row in facts["timeline"]):
         return "", "No router told of any change, so which side noticed late was not seen."
-    later = [row for row in rows if started_ns is not None and row["t_ns"] >= started_ns - row["open_ns"]]
-    if not later:
+    rows = [row for row in facts["noticed"] if row["act"] == act]
+    if not rows:
         return "", "The routers that were read told of no change after it."
-    first, after_s = later[0], (later[0]["t_ns"] - (started_ns or 0)) / 1e9
-    route = next((row for row in later if row["what"] == "route"), None)
+    first = rows[0]
+    since = "the first probe was lost" if first["since"] == "loss" else f"the {act} began"
     said = (
-        f"{first['who']} saw it {after_s:.1f} s after the {act} began ({first['what']} {first['of']}: {first['said']})"
+        f"{first['who']} saw it {first['after_ns'] / 1e9:.1f} s after {since}"
+        f" ({first['what']} {first['of']}: {first['said']})"
     )
+    route = next((row for row in rows if row["what"] == "route"), None)
     if route is not None and route is not first:
-        said += f", and its route changed after {(route['t_ns'] - (started_ns or 0)) / 1e9:.1f} s"
+        said += f", and the route of {route['who']} changed after {route['after_ns'] / 1e9:.1f} s"
     return f"{said}.", ""

@@ -13,9 +13,9 @@ from perfharness.analysis import ledger, outage
 from perfharness.analysis.outage import Bounds, Outage
 from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import failover_noticed, probe, probe_ledger
 from perfharness.measurements import failover_streams as streams
 from perfharness.measurements import failover_timeline as timeline
-from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import COUNTERS, Context, failed, fitness, window_of
 from perfharness.measurements.failover_streams import WAYS, Flow, Stream
 from perfharness.model import Fitness, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
@@ -95,7 +95,8 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
                 "flows": {side.stream.way.value: _flows(side) for side in sides},
                 "sides": {side.stream.way.value: _facts(side) for side in sides},
                 "timeline": events,
-                "expected": _expected(context),
+                "noticed": failover_noticed.noticed(events, outages, done),
+                "expected": _expected(task, files, context),
                 "carried": timeline.carried(task, files, int(done["cut"]["started_ns"])),
             },
             "prober": _prober(sides),
@@ -131,7 +132,7 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
     """``shown``: some flow was cut off, so that flows are known to take this circuit."""
     scope = replace(task.scope, direction=side.stream.way)
     if not shown:
-        why = f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
+        why = _unseen(side)
         units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
         return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]
     flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
@@ -153,6 +154,17 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
         ),
         _split(side, scope, context),
     ]
+
+
+def _unseen(side: Side) -> str:
+    """Why no outage was seen in either direction."""
+    least, interval_ns = side.least_run, side.stream.interval_ns
+    if least <= outage.MUCH_RUN:
+        return f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
+    return (
+        f"What was lost before the cut would hide an outage of fewer than {least} probes in a row "
+        f"({least * interval_ns / 1e6:g} ms), and no flow lost as many. Look why the path loses packets first."
+    )
 
 
 def _split(side: Side, scope: Scope, context: Context) -> Observation:
@@ -269,18 +281,25 @@ def _facts(side: Side) -> dict[str, Any]:
     }
 
 
-def _expected(context: Context) -> dict[str, Any]:
-    """What the order lets one expect: how soon BFD notices, and what is allowed for rerouting after that."""
-    bgp = context.circuit.vbr_of((context.a.name, context.z.name)).bgp
-    bfd = bgp.bfd if bgp else None
-    return {"detection_ns": bfd.detection_ns if bfd else None, "reroute_ns": REROUTE_NS}
+def _expected(task: Task, files: TaskFiles, context: Context) -> dict[str, Any]:
+    """How soon a failure should be noticed, by the order and by what routers are set to; and what is allowed for
+    rerouting after that."""
+    vbr = context.circuit.vbr_of((context.a.name, context.z.name))
+    bfd = vbr.bgp.bfd if vbr.bgp else None
+    peer = str(vbr.link.cloud.ip)
+    return {
+        "detection_ns": bfd.detection_ns if bfd else None,
+        "reroute_ns": REROUTE_NS,
+        "peer": peer,
+        "timers": failover_noticed.timers(task, files, peer),
+    }
 
 
 def _prober(sides: Sequence[Side]) -> Mapping[str, Any]:
     counts = {name: sum(int(side.stream.sent[name]) for side in sides) for name in ("sent", "missed", "send_errors")}
     worst = {name: max(side.stream.timer_error_ns[name] for side in sides) for name in probe.TIMER_QUANTILES}
-    replied = sum(int(side.stream.sent.get("received", 0)) for side in sides)
-    return {**counts, "replied": replied, "stamps": {}, "timer_error_ns": worst}
+    arrived = sum(int(side.stream.reflected.get("received", 0)) for side in sides)
+    return {**counts, "replied": arrived, "stamps": {}, "timer_error_ns": worst}
 
 
 def _fitness(task: Task, context: Context, sides: Sequence[Side]) -> tuple[Fitness, ...]:

@@ -213,11 +213,61 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     assert (cause.cause, cause.certainty, cause.segment.value, cause.owner) == ("failover-slow", "proven", "ce", "own")
     assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
     assert any(
-        "saw it 2.7 s after the cut began (bgp 172.16.100.1: Established → Active)" in said for said in cause.because
+        "saw it 2.7 s after the first probe was lost (bgp 172.16.100.1: Established → Active)" in said
+        for said in cause.because
     )
     lasting = measured(tmp_path / "lasting", between(3.0, 6.5))
     (cause,) = diagnose(findings(lasting, circuit), [lasting])
     assert "It ended only when the circuit was given back: nothing took over." in cause.because
+
+
+def of_link(circuit: Circuit) -> str:
+    """The VBR's address."""
+    return str(circuit.vbrs[0].link.cloud.ip)
+
+
+def test_detection_is_compared_with_what_the_router_is_set_to(tmp_path: Path) -> None:
+    """Counted from the first loss, each kind of change once, not before it was last seen otherwise; timers are no
+    event."""
+    peer = of_link(WITH_CE.circuit)
+    timers = {"bfd_ns": 600_000_000, "hold_ns": 2_500_000_000}
+    edge: list[dict[str, Any]] = [
+        {"t_ns": at_ns, "since_ns": at_ns - 250_000_000, "what": what, "of": peer, "state": state}
+        for at_ns, what, state in (
+            (START_UNIX_NS, "timers", timers),
+            (START_UNIX_NS, "bfd", "up"),
+            (START_UNIX_NS, "bgp", "Established"),
+            (START_UNIX_NS + 3610_000_000, "bfd", "down"),
+            (START_UNIX_NS + 3650_000_000, "bgp", "Idle"),
+            (START_UNIX_NS + 3700_000_000, "bfd", "init"),
+            (START_UNIX_NS + 6900_000_000, "bfd", "up"),
+        )
+    ]
+    seen = measured(tmp_path, between(3.1, 3.7), context=WITH_CE, edge=edge)
+    facts = seen.facts["failover"]
+    assert facts["expected"]["timers"] == {"ce-1": timers}
+    assert not [row for row in facts["timeline"] if row["what"] == "timers"]
+    told = [(row["act"], row["what"], row["since"], round(row["after_ns"] / 1e6)) for row in facts["noticed"]]
+    assert told == [("cut", "bfd", "loss", 510), ("cut", "bgp", "loss", 550), ("restore", "bfd", "act", 900)]
+    bfd = facts["noticed"][0]
+    assert 255e6 <= bfd["least_ns"] <= 260e6 and 510e6 <= bfd["most_ns"] <= 515e6
+    known = measured(tmp_path / "known", between(3.1, 5.9), context=WITH_CE, edge=edge[:3])
+    assert known.facts["failover"]["noticed"] == []
+    (cause,) = diagnose(findings(known, with_bfd(WITH_CE.circuit)), [known])
+    assert any("the BGP hold time as ce-1 is set" in said for said in cause.because)
+
+
+def test_a_router_that_knew_before_any_loss_is_counted_from_the_act(tmp_path: Path) -> None:
+    """A session that is shut down ends before traffic does; and nothing may be lost at all."""
+    row = {"mono_ns": 1, "what": "bgp", "of": of_link(WITH_CE.circuit)}
+    edge = [
+        {**row, "t_ns": START_UNIX_NS, "state": "Established"},
+        {**row, "t_ns": CUT_NS + 50_000_000, "since_ns": CUT_NS - 1, "state": "Idle"},
+    ]
+    for name, lost in (("late", between(3.1, 3.3)), ("none", nothing)):
+        seen = measured(tmp_path / name, lost, context=WITH_CE, edge=edge)
+        (told,) = seen.facts["failover"]["noticed"]
+        assert (told["since"], told["after_ns"], told["least_ns"]) == ("act", 50_000_000, 0)
 
 
 def test_the_timeline_has_one_axis(tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
         (14, 14, 12, 15, 15, 15, 15),
         caption="Each flow, with the bounds of its outages",
     )
+    if facts["noticed"]:
+        yield Table(
+            ("Router", "What", "Of", "Said", ">After", ">", "Its timers"),
+            tuple(_noticed(row, facts["expected"]) for row in facts["noticed"]),
+            (11, 9, 14, 26, 11, 17, 12),
+            caption="How soon routers noticed",
+            small=True,
+        )
     rows = facts["timeline"]
     yield Table(
         ("When (UTC)", ">±", "Who", "What", "Of", "Said"),
@@ -56,9 +64,15 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     expected = facts["expected"]
     said = f"{_EVENTS.get(facts['event'], 'An event')} was played, and put back.".capitalize()
     if expected["detection_ns"] is None:
-        return f"{said} The order names no BFD, which would say how soon a failure is noticed."
-    noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
-    return f"{said} BFD as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+        said += " The order names no BFD, which would say how soon a failure is noticed."
+    else:
+        noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
+        said += f" BFD as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+    for who, timers in expected["timers"].items():
+        bfd = f"BFD notices within {text.delay(timers['bfd_ns'])}" if timers["bfd_ns"] else "no BFD was up"
+        hold = f" and BGP's hold time is {text.delay(timers['hold_ns'])}" if timers["hold_ns"] else ""
+        said += f" As {who} was set, {bfd}{hold}."
+    return said
 
 
 def _shares(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -132,6 +146,32 @@ def _time(bounds: Sequence[float | None]) -> tuple[Cell, Cell]:
     most = "no end seen" if hi is None else f"to {text.delay(hi)}"
     within = f"at most {text.delay(hi)}" if not value and hi is not None else f"{text.delay(lo or 0)} {most}"
     return Cell(text.delay(value) if value else "none", kind="num"), Cell(within, kind="num")
+
+
+def _noticed(row: Mapping[str, Any], expected: Mapping[str, Any]) -> Row:
+    since = "the first loss" if row["since"] == "loss" else "its begin"
+    return Row(
+        (
+            Cell(row["who"]),
+            Cell(row["what"], kind="head"),
+            Cell(row["of"]),
+            Cell(row["said"]),
+            Cell(text.delay(row["after_ns"]), kind="num"),
+            Cell(f"{text.delay(row['least_ns'])} to {text.delay(row['most_ns'])}", kind="num"),
+            Cell(_held(row, expected)),
+        ),
+        group=f"The {row['act']}, counted from {since}",
+    )
+
+
+def _held(row: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Beside what the timer of this session allows."""
+    timers = expected["timers"].get(row["who"], {})
+    limit_ns = timers.get({"bfd": "bfd_ns", "bgp": "hold_ns"}.get(row["what"], ""))
+    if (row["act"], row["of"]) != ("cut", expected["peer"]) or not limit_ns:
+        return text.NONE
+    kept = "later than" if row["least_ns"] > limit_ns else "within" if row["most_ns"] <= limit_ns else "about"
+    return f"{kept} {text.delay(limit_ns)}"
 
 
 def _event(row: Mapping[str, Any]) -> Row:
