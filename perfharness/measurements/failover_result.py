@@ -24,6 +24,7 @@ from perfharness.order.circuit import REROUTE_NS
 METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
 BEFORE, CUT, BACK = "before", "cut", "failback"
 MOST_OUTAGES = 500
+MORE = "Send more flows, or cut the circuit that carries."
 UNSEEN = "No flow was cut off: none may have taken this circuit, or it was not cut."
 
 
@@ -80,11 +81,13 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     outages = [row for side in sides for row in _told(side)]
     events = timeline.told(task, files, outages)
     shown = any(row["phase"] != BEFORE for row in outages)
+    carried = timeline.carried(task, files, int(done["cut"]["started_ns"]))
+    unseen = "" if shown else _unseen(sides, carried, context)
     return Measurement(
         task,
         Status.COMPLETED,
         window=window_of(files.outcome()),
-        observations=tuple(seen for side in sides for seen in _observations(side, task, context, shown)),
+        observations=tuple(seen for side in sides for seen in _observations(side, task, context, unseen)),
         ledger=tuple(row for side in sides for row in side.rows),
         fitness=_fitness(task, context, sides),
         facts={
@@ -97,7 +100,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
                 "timeline": events,
                 "noticed": failover_noticed.noticed(events, outages, done),
                 "expected": _expected(task, files, context),
-                "carried": timeline.carried(task, files, int(done["cut"]["started_ns"])),
+                "carried": carried,
             },
             "prober": _prober(sides),
         },
@@ -128,13 +131,12 @@ def _utc(flow: Flow, t_ns: float) -> int:
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def _observations(side: Side, task: Task, context: Context, shown: bool) -> list[Observation]:
-    """``shown``: some flow was cut off, so that flows are known to take this circuit."""
+def _observations(side: Side, task: Task, context: Context, unseen: str) -> list[Observation]:
+    """``unseen``: why no flow of either direction is known to take this circuit; empty where some was cut off."""
     scope = replace(task.scope, direction=side.stream.way)
-    if not shown:
-        why = _unseen(side)
+    if unseen:
         units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
-        return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]
+        return [Observation("outage", name, scope, unit, None, 0, reason=unseen) for name, unit in units.items()]
     flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
     said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
     return [
@@ -156,15 +158,19 @@ def _observations(side: Side, task: Task, context: Context, shown: bool) -> list
     ]
 
 
-def _unseen(side: Side) -> str:
+def _unseen(sides: Sequence[Side], carried: Mapping[str, Mapping[str, int]], context: Context) -> str:
     """Why no outage was seen in either direction."""
-    least, interval_ns = side.least_run, side.stream.interval_ns
-    if least <= outage.MUCH_RUN:
-        return f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
-    return (
-        f"What was lost before the cut would hide an outage of fewer than {least} probes in a row "
-        f"({least * interval_ns / 1e6:g} ms), and no flow lost as many. Look why the path loses packets first."
-    )
+    least, interval_ns = max((side.least_run, side.stream.interval_ns) for side in sides)
+    if least > outage.MUCH_RUN:
+        return (
+            f"What was lost before the cut would hide an outage of fewer than {least} probes in a row "
+            f"({least * interval_ns / 1e6:g} ms), and no flow lost as many. Look why the path loses packets first."
+        )
+    ce = context.circuit.ce_host
+    total = sum(sum(told.values()) for told in carried.values())
+    if ce is not None and len(carried) > 1 and sum(carried.get(ce.name, {}).values()) < outage.IDLE_SHARE * total:
+        return f"No flow was cut off: {ce.name} carried none of them before it was cut. {MORE}"
+    return f"{UNSEEN} Look whether the hook cut this circuit. {MORE}"
 
 
 def _split(side: Side, scope: Scope, context: Context) -> Observation:

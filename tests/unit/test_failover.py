@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from perfharness.errors import BadInput, Refused
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements.failover_result import _unseen
 from perfharness.measurements.failover_timeline import carried
 from perfharness.model import Direction, Finding, Measurement, Task, Verdict
 from perfharness.order.circuit import Ce, Circuit, load_circuit
@@ -140,6 +142,18 @@ def test_how_two_routers_shared_the_traffic_before_is_told(tmp_path: Path) -> No
         )
     told = carried(replace(task, jobs=(*task.jobs, other)), folder.files(task.id), CUT_NS)
     assert told == {"ce-1": {"a-z": 600, "z-a": 2}, "ce-2": {"a-z": 200, "z-a": 2}}
+
+
+def test_why_no_outage_was_seen_is_told(tmp_path: Path) -> None:
+    """The circuit carried none of the flows; or the path was so bad before that an outage would be hidden."""
+    noisy = measured(tmp_path / "noisy", lambda _, at_s: at_s < 2 and at_s % 0.5 < 0.1)
+    found = find(noisy, "outage", "duration", A_Z)
+    assert found.value is None and "would hide an outage of fewer than 203 probes in a row (203 ms)" in found.reason
+    quiet = find(measured(tmp_path / "quiet"), "outage", "duration", A_Z)
+    assert quiet.value is None and "none may have taken this circuit, or it was not cut" in quiet.reason
+    sides: Any = [SimpleNamespace(least_run=3, stream=SimpleNamespace(interval_ns=INTERVAL_NS))]
+    shares = {"ce-1": {"a-z": 5, "z-a": 0}, "ce-2": {"a-z": 1000, "z-a": 0}}
+    assert "ce-1 carried none of them before it was cut" in _unseen(sides, shares, WITH_CE)
 
 
 def test_a_flap_is_counted(tmp_path: Path) -> None:

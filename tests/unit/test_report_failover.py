@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from perfharness.model import Measurement, Run, Verdict
 from perfharness.order.scenario import load_scenario
@@ -49,3 +52,19 @@ def test_without_a_cut_the_section_says_so() -> None:
     """One line, and no picture."""
     (block,) = section().blocks
     assert isinstance(block, Para) and block.text == "No circuit was cut in this run."
+
+
+@pytest.mark.parametrize(
+    ("carried", "said"),
+    [
+        ((1000, 1), "one circuit carried and the other stood by: ce-1 99.9 % and ce-2 0.100 % of all bytes."),
+        ((600, 400), "both circuits carried: ce-1 60.0 % and ce-2 40.0 % of all bytes."),
+    ],
+)
+def test_who_carried_before_the_cut_is_told(tmp_path: Path, carried: tuple[int, int], said: str) -> None:
+    """Active and standby, or both active."""
+    seen = measured(tmp_path, between(3.0, 3.8), context=WITH_CE)
+    routers = {host: {"a-z": bytes_, "z-a": 0} for host, bytes_ in zip(("ce-1", "ce-2"), carried, strict=True)}
+    facts = {**seen.facts["failover"], "carried": routers}
+    first = next(block for block in section(replace(seen, facts={"failover": facts})).blocks if isinstance(block, Para))
+    assert f"Before it, on-prem → cloud, {said}" in first.text

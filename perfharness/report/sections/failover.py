@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perfharness.analysis.outage import IDLE_SHARE
 from perfharness.model import Direction, Measurement
 from perfharness.report import outages, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
@@ -80,9 +81,12 @@ def _shares(facts: Mapping[str, Any]) -> Iterator[str]:
     routers: Mapping[str, Mapping[str, int]] = facts["carried"]
     for way in WAYS if len(routers) > 1 else ():
         total = sum(told[way.value] for told in routers.values())
-        if total:
-            each = [f"{host} {text.percent(told[way.value] / total)}" for host, told in routers.items()]
-            yield f"Before it, {words.direction(way)}, {' and '.join(each)} of all bytes."
+        shares = {host: told[way.value] / total for host, told in routers.items()} if total else {}
+        each = " and ".join(f"{host} {text.percent(share)}" for host, share in shares.items())
+        if shares and max(shares.values()) > 1 - IDLE_SHARE:
+            yield f"Before it, {words.direction(way)}, one circuit carried and the other stood by: {each} of all bytes."
+        elif shares:
+            yield f"Before it, {words.direction(way)}, both circuits carried: {each} of all bytes."
 
 
 def _chart(item: Measurement, facts: Mapping[str, Any]) -> Chart:
