@@ -40,16 +40,9 @@ class Clock:
         return t_ns + self.ahead_ns - self.open_ns
 
 
-def clock(files: TaskFiles, host: str, job: str) -> Clock:
-    """By the watcher ``job`` of a host; one that left nothing is taken to agree, give or take nobody knows what."""
-    brackets = (files.outcome() or {}).get("watched", {}).get(f"{host}.{job}", ())
-    first = last = None
-    for row in files.each_row(host, job, _FILES[job]):
-        first, last = first or row, row
-    seen = [int(row["t_ns"]) for row in (first, last) if row is not None]
-    if job == WATCH:
-        seen = seen[:1]  # its last row is when something last changed
-    bounds = [(at - int(after), at - int(before)) for at, (before, after) in zip(seen, brackets, strict=False)]
+def clock(files: TaskFiles, host: str, *jobs: str) -> Clock:
+    """By these watchers of a host; one that left nothing is taken to agree, give or take nobody knows what."""
+    bounds = [each for job in jobs for each in _ahead(files, host, job)]
     if not bounds:
         return Clock(0, 0)
     lo, hi = max(lo for lo, _ in bounds), min(hi for _, hi in bounds)
@@ -57,6 +50,18 @@ def clock(files: TaskFiles, host: str, job: str) -> Clock:
         lo, hi = min(lo for lo, _ in bounds), max(hi for _, hi in bounds)
     ahead = min(max(0, lo), hi)
     return Clock(ahead, max(ahead - lo, hi - ahead))
+
+
+def _ahead(files: TaskFiles, host: str, job: str) -> list[tuple[int, int]]:
+    """(least, most) by which this host's clock was ahead of ours when a watcher began, and when it ended."""
+    brackets = (files.outcome() or {}).get("watched", {}).get(f"{host}.{job}", ())
+    first = last = None
+    for row in files.each_row(host, job, _FILES[job]):
+        first, last = first or row, row
+    seen = [int(row["t_ns"]) for row in (first, last) if row is not None]
+    if job == WATCH:
+        seen = seen[:1]  # its last row is when something last changed
+    return [(at - int(after), at - int(before)) for at, (before, after) in zip(seen, brackets, strict=False)]
 
 
 def acts(files: TaskFiles) -> dict[str, Mapping[str, Any]]:
@@ -115,7 +120,7 @@ def changes(files: TaskFiles, host: str) -> Iterator[dict[str, Any]]:
 
 def _router(files: TaskFiles, host: str) -> list[dict[str, Any]]:
     """Its changes; how it was at the start is the state of what did not change, and is told as the first of each."""
-    by = clock(files, host, WATCH)
+    by = clock(files, host, WATCH, WAN_COUNTERS)
     was: dict[tuple[str, str], Any] = {}
     rows = []
     for row in changes(files, host):

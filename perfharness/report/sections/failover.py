@@ -19,7 +19,8 @@ LEGEND = (
     "Each flow is a probe stream with a source port of its own; routers that share flows among circuits put some on "
     "each. An outage is a run of lost probes that ordinary loss does not explain: its length is their number times the "
     "interval, and lies within an interval and the prober's own timing of that. Times are by the coordinator's clock; "
-    "± is how well a host's clock is tied to it, and for an outage the interval of its probes."
+    "± is how well a host's clock is tied to it, and for an outage the interval of its probes. Grey is from an act's "
+    "begin to its end. A router's daemon is asked five times a second, so what it says may be older than the row."
 )
 _EVENTS = {"cut": "a cut", "shutdown": "a BGP session shut down", "silent": "a failure that no carrier shows"}
 
@@ -38,14 +39,14 @@ def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     yield Para(" ".join((_in_words(facts), *_shares(facts))))
     yield _chart(item, facts)
     yield Table(
-        ("Source port", ">Probes", ">Lost", ">Outage", ">", ">Outage on return", ">"),
+        ("Source port", ">Probes", ">Lost", ">Outage", ">Bounds", ">On return", ">Bounds"),
         tuple(_flow(way, flow) for way in WAYS for flow in facts["flows"][way.value]),
-        (14, 14, 12, 15, 15, 15, 15),
+        (13, 10, 9, 13, 22, 13, 20),
         caption="Each flow, with the bounds of its outages",
     )
     if facts["noticed"]:
         yield Table(
-            ("Router", "What", "Of", "Said", ">After", ">", "Its timers"),
+            ("Router", "What", "Of", "Said", ">After", ">Bounds", "Its timer"),
             tuple(_noticed(row, facts["expected"]) for row in facts["noticed"]),
             (11, 9, 14, 26, 11, 17, 12),
             caption="How soon routers noticed",
@@ -77,16 +78,19 @@ def _in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _shares(facts: Mapping[str, Any]) -> Iterator[str]:
-    """How two routers shared all traffic before the cut."""
+    """How two routers shared all traffic before the cut; once for both directions where these agree."""
     routers: Mapping[str, Mapping[str, int]] = facts["carried"]
+    kinds: dict[str, list[str]] = {}
     for way in WAYS if len(routers) > 1 else ():
         total = sum(told[way.value] for told in routers.values())
         shares = {host: told[way.value] / total for host, told in routers.items()} if total else {}
-        each = " and ".join(f"{host} {text.percent(share)}" for host, share in shares.items())
-        if shares and max(shares.values()) > 1 - IDLE_SHARE:
-            yield f"Before it, {words.direction(way)}, one circuit carried and the other stood by: {each} of all bytes."
-        elif shares:
-            yield f"Before it, {words.direction(way)}, both circuits carried: {each} of all bytes."
+        if shares:
+            idle = max(shares.values()) > 1 - IDLE_SHARE
+            kind = "one circuit carried and the other stood by" if idle else "both circuits carried"
+            each = " and ".join(f"{host} {text.percent(share)}" for host, share in shares.items())
+            kinds.setdefault(kind, []).append(f"{words.direction(way)} {each}")
+    for kind, ways in kinds.items():
+        yield f"Before it {kind}: {'; '.join(ways)} of all bytes."
 
 
 def _chart(item: Measurement, facts: Mapping[str, Any]) -> Chart:
