@@ -174,19 +174,24 @@ def _unseen(sides: Sequence[Side], carried: Mapping[str, Mapping[str, int]], con
 
 
 def _split(side: Side, scope: Scope, context: Context) -> Observation:
-    """The share of flows that took the circuit which was cut: those that it cut off."""
+    """The share of flows on the circuit that took fewer of them: those that the cut hit, or the others.
+
+    Where it hit none of this direction nobody knows: the other direction alone may have been cut.
+    """
     flows, hit = len(side.found), sum(bool(outages[CUT]) for outages in side.found)
-    share = hit / flows
+    least, most = clopper_pearson(hit / flows, flows)
+    lo, hi = min(least, 1 - most), most if most < 0.5 else 1 - least if least > 0.5 else 0.5
+    said = f"{hit} of {flows} flows took the circuit that was cut." if hit else "No flow was cut off by the cut."
     return Observation(
         metric="outage",
         statistic="split",
         scope=scope,
         unit="1",
-        value=share if hit else None,
+        value=min(hit, flows - hit) / flows if hit else None,
         n=flows,
-        interval=Interval(*clopper_pearson(share, flows), CONFIDENCE, "one", "Clopper–Pearson over the flows", flows),
+        interval=Interval(lo, hi, CONFIDENCE, "one", "Clopper–Pearson over the flows", flows),
         evidence=side.stream.evidence,
-        reason=f"{hit} of {flows} flows took the circuit that was cut." if hit else "No flow was cut off by the cut.",
+        reason=said + (" None is known to take another one." if hit == flows else ""),
         hosts=context.hosts,
     )
 

@@ -122,12 +122,20 @@ def test_only_the_flows_of_the_cut_circuit_are_hit(tmp_path: Path) -> None:
     found = find(seen, "outage", "duration", A_Z)
     assert "1 of 2 flows were cut off" in found.reason
     split = find(seen, "outage", "split", A_Z)
-    assert split.value == 0.5 and split.interval is not None and split.interval.lo < 0.1 < 0.9 < split.interval.hi
+    assert split.value == 0.5 and split.interval is not None and split.interval.lo < 0.1 < split.interval.hi == 0.5
     assert find(seen, "outage", "split", Z_A).value is None
     first, second = seen.facts["failover"]["flows"]["a-z"]
     assert (first["lost"], first["outage_ns"][0]) == (0, 0)
     assert second["outage_ns"][0] == pytest.approx(1e9, abs=INTERVAL_NS)
     assert find(seen, "outage", "duration", Z_A).value == 0
+
+
+def test_flows_that_all_take_one_circuit_are_not_split(tmp_path: Path) -> None:
+    """What fails over from an active circuit to one that stood by is no pair that shares; few flows leave it open."""
+    split = find(measured(tmp_path, between(3.0, 4.0)), "outage", "split", A_Z)
+    assert (split.value, split.interval and split.interval.lo) == (0, 0)
+    assert split.interval is not None and split.interval.hi > 0.1
+    assert split.reason == "2 of 2 flows took the circuit that was cut. None is known to take another one."
 
 
 def test_how_two_routers_shared_the_traffic_before_is_told(tmp_path: Path) -> None:
