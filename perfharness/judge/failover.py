@@ -9,15 +9,15 @@ from perfharness.judge.material import where
 from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 SECOND_NS = 10**9
-TIMERS = (
+HEALTH_CHECK = (16 * SECOND_NS, "the provider's health check at its defaults (2 s × 8)")
+COMMON = (
     (3 * SECOND_NS, "BFD at its defaults (1000 ms × 3)"),
     (9 * SECOND_NS, "a BGP hold time of 9 s"),
-    (16 * SECOND_NS, "the provider's health check at its defaults (2 s × 8)"),
     (30 * SECOND_NS, "a BGP hold time of 30 s"),
     (90 * SECOND_NS, "a BGP hold time of 90 s"),
     (180 * SECOND_NS, "a BGP hold time of 180 s"),
 )
-"""What commonly ends an outage, and how long it takes at most."""
+"""What ends an outage where no router was read, and how long it takes at most."""
 EARLY = 0.3
 """A hold timer runs since the last keepalive: an outage may be shorter by about the share that lies between two."""
 NOTICED = ("route", "bgp", "bfd", "carrier")
@@ -59,7 +59,8 @@ def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     """The detection time that this outage looks like."""
     length_ns = float(finding.value or 0)
     reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
-    timers = [*((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None)), *_set(facts), *TIMERS]
+    ordered = ((ordered_ns, "BFD as ordered") for _ in range(ordered_ns is not None))
+    timers = [*ordered, *(list(_set(facts)) or COMMON), HEALTH_CHECK]
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
     if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."
