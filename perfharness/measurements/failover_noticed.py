@@ -13,7 +13,7 @@ from perfharness.evidence import TaskFiles
 from perfharness.measurements.failover_timeline import TIMERS, WATCH, WATCHED, changes
 from perfharness.model import Task
 
-ACTS = ("cut", "restore")
+Row = Mapping[str, Any]
 
 
 def timers(task: Task, files: TaskFiles, peer: str) -> dict[str, Mapping[str, int | None]]:
@@ -26,39 +26,42 @@ def timers(task: Task, files: TaskFiles, peer: str) -> dict[str, Mapping[str, in
     return found
 
 
-def noticed(
-    events: Sequence[Mapping[str, Any]], outages: Sequence[Mapping[str, Any]], done: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def noticed(events: Sequence[Row], outages: Sequence[Row], done: Mapping[str, Row]) -> list[dict[str, Any]]:
     """The first change of each kind at each router after each act, in the order of time.
 
     ``{act, who, what, of, said, since, after_ns, least_ns, most_ns}``; ``since`` = loss, or act. ``events``: the
     timeline; ``outages``: as they are told, of the phases ``cut`` and ``failback``; ``done``: the acts.
     """
-    found = []
-    restored_ns = int(done["restore"]["started_ns"])
-    for act in ACTS:
-        begin_ns = int(done[act]["started_ns"])
-        seen: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for row in events:
-            over = act == "cut" and row["t_ns"] >= restored_ns
-            if row["what"] in WATCHED and row["t_ns"] + row["open_ns"] >= begin_ns and not over:
-                seen.setdefault((row["who"], row["what"]), row)
-        lost = [row for row in outages if act == "cut" and row["phase"] == "cut"]
-        first = min(lost, key=lambda row: int(row["begin_ns"])) if lost else None
-        if first is None or any(row["t_ns"] < first["begin_ns"] for row in seen.values()):
-            since, since_ns, open_ns = "act", begin_ns, 0
-        else:
-            since, since_ns, open_ns = "loss", int(first["begin_ns"]), int(first["open_ns"])
-        for row in seen.values():
-            after_ns, around_ns = int(row["t_ns"]) - since_ns, int(row["open_ns"]) + open_ns
-            found.append(
-                {
-                    "act": act,
-                    **{name: row[name] for name in ("who", "what", "of", "said")},
-                    "since": since,
-                    "after_ns": after_ns,
-                    "least_ns": max(0, int(row["since_ns"]) - since_ns - around_ns),
-                    "most_ns": max(0, after_ns + around_ns),
-                }
-            )
-    return found
+    cut_ns, restore_ns = (int(done[act]["started_ns"]) for act in ("cut", "restore"))
+    told = [row for row in events if row["what"] in WATCHED]
+    cut = _first([row for row in told if row["t_ns"] < restore_ns], cut_ns)
+    restored = _first(told, restore_ns)
+    lost = [row for row in outages if row["phase"] == "cut"]
+    loss = min(lost, key=lambda row: int(row["begin_ns"]), default=None)
+    if loss is None or any(row["t_ns"] < loss["begin_ns"] for row in cut):
+        found = [_counted("cut", row, "act", cut_ns, 0) for row in cut]
+    else:
+        found = [_counted("cut", row, "loss", int(loss["begin_ns"]), int(loss["open_ns"])) for row in cut]
+    return found + [_counted("restore", row, "act", restore_ns, 0) for row in restored]
+
+
+def _first(told: Sequence[Row], begin_ns: int) -> list[Row]:
+    """Of each kind at each router, from this moment on as far as clocks can tell."""
+    seen: dict[tuple[str, str], Row] = {}
+    for row in told:
+        if row["t_ns"] + row["open_ns"] >= begin_ns:
+            seen.setdefault((row["who"], row["what"]), row)
+    return list(seen.values())
+
+
+def _counted(act: str, row: Row, since: str, since_ns: int, open_ns: int) -> dict[str, Any]:
+    """``since_ns``: from when on, ``open_ns``: give or take."""
+    after_ns, around_ns = int(row["t_ns"]) - since_ns, int(row["open_ns"]) + open_ns
+    return {
+        "act": act,
+        **{name: row[name] for name in ("who", "what", "of", "said")},
+        "since": since,
+        "after_ns": after_ns,
+        "least_ns": max(0, int(row["since_ns"]) - since_ns - around_ns),
+        "most_ns": max(0, after_ns + around_ns),
+    }
