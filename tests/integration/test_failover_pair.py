@@ -21,13 +21,17 @@ ROUTERS_PACKETS = 20
 """That the CE sends to the VBR until both have noticed: BFD five times a second, BGP and ARP."""
 
 
+UNROUTED_PACKETS = 100
+"""That the CE may drop besides: it has no route any more, and the LAN's router hears of that 50 ms later."""
+
+
 def hook(*words: str) -> str:
     return json.dumps({"command": [sys.executable, "-m", "perfharness", "lab", *words]})
 
 
 def test_a_silent_failure_one_way_is_told_to_the_packet(tmp_path: Path) -> None:
-    """BFD finds it, the standby takes over, and the circuit comes back: the outage is what the VBR dropped, the router
-    tells when it noticed, and the order's objective is kept."""
+    """BFD finds it, the standby takes over, and the circuit comes back: the outage is what the VBR dropped and what the
+    routers took to agree, the CE tells when it noticed, and the order's objective is kept."""
     phases = "event: silent, flows: 1, before: 2s, down: 2s, after: 4s"
     hooks = f"cut: {hook('fault', 'one-way-cut')}, restore: {hook('clear')}"
     judge = "judge: [{metric: outage, statistic: duration, at_most: objectives.outage, rows: [EC-052]}]"
@@ -42,7 +46,7 @@ def test_a_silent_failure_one_way_is_told_to_the_packet(tmp_path: Path) -> None:
     result = Result(tmp_path)
     there, back = (result.finding("outage", "duration", way) for way in ("a-z", "z-a"))
     lost_ns = there["interval"]["lo"], there["interval"]["hi"]
-    assert lost_ns[0] <= dropped * MS and (dropped - ROUTERS_PACKETS) * MS <= lost_ns[1], said
+    assert lost_ns[0] <= (dropped + UNROUTED_PACKETS) * MS and (dropped - ROUTERS_PACKETS) * MS <= lost_ns[1], said
     assert code == 0 and BFD_NS / 2 < there["value"] < there["threshold"] and back["value"] < there["value"], said
     page = (result.path / "report.html").read_text(encoding="utf-8")
     assert "How soon routers noticed" in page and "BFD notices within 600.0 ms" in page
