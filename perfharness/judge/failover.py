@@ -64,7 +64,20 @@ def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
     if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."
+    if not fitting and _other_way_ns(finding, facts) < length_ns / 2:
+        twice = [name for most_ns, name in _set(facts) if most_ns < length_ns <= 2 * most_ns + reroute_ns]
+        if twice:
+            return (
+                f"A failure in one direction that is noticed by {' or '.join(twice)} takes up to twice that time: the "
+                "far end goes on sending until its own timer has run out."
+            )
     return f"A failure that is noticed by {' or '.join(fitting)} takes that long." if fitting else ""
+
+
+def _other_way_ns(finding: Finding, facts: Mapping[str, Any]) -> float:
+    """The longest that a flow was cut off in the other direction."""
+    (other,) = (way.value for way in TWO_WAYS if way is not finding.scope.direction)
+    return max((float(flow["outage_ns"][0]) for flow in facts["flows"][other]), default=0.0)
 
 
 def _set(facts: Mapping[str, Any]) -> Iterable[tuple[int, str]]:

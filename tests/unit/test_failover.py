@@ -273,10 +273,26 @@ def test_detection_is_compared_with_what_the_router_is_set_to(tmp_path: Path) ->
     assert told == [("cut", "bfd", "loss", 510), ("cut", "bgp", "loss", 550), ("restore", "bfd", "act", 900)]
     bfd = facts["noticed"][0]
     assert 255e6 <= bfd["least_ns"] <= 260e6 and 510e6 <= bfd["most_ns"] <= 515e6
-    known = measured(tmp_path / "known", between(3.1, 5.9), context=WITH_CE, edge=edge[:3])
-    assert known.facts["failover"]["noticed"] == []
-    (cause,) = diagnose(findings(known, with_bfd(WITH_CE.circuit)), [known])
-    assert any("the BGP hold time as ce-1 is set" in said for said in cause.because)
+
+
+@pytest.mark.parametrize(
+    ("hold_ns", "said"),
+    [
+        (2_500_000_000, "A failure that is noticed by the BGP hold time as ce-1 is set takes that long."),
+        (
+            1_000_000_000,
+            "A failure in one direction that is noticed by the BGP hold time as ce-1 is set takes up to",
+        ),
+    ],
+)
+def test_an_outage_is_explained_by_the_timers_of_the_router(tmp_path: Path, hold_ns: int, said: str) -> None:
+    """Its own, where it was read; a failure in one direction may last for both ends' timers, one after the other."""
+    timers = {"bfd_ns": None, "hold_ns": hold_ns}
+    edge = [{"t_ns": START_UNIX_NS, "what": "timers", "of": of_link(WITH_CE.circuit), "state": timers}]
+    seen = measured(tmp_path, between(3.1, 5.6), context=WITH_CE, edge=edge)
+    assert seen.facts["failover"]["noticed"] == []
+    (cause,) = diagnose(findings(seen, with_bfd(WITH_CE.circuit)), [seen])
+    assert any(because.startswith(said) for because in cause.because), cause.because
 
 
 def test_a_router_that_knew_before_any_loss_is_counted_from_the_act(tmp_path: Path) -> None:
