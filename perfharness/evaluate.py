@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -12,7 +11,7 @@ from perfharness.evidence import RunFolder
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge, verdict_of
 from perfharness.measurements import measurable
-from perfharness.measurements.uncut import uncut
+from perfharness.measurements.without import held
 from perfharness.model import Finding, Measurement, Observation, Plan, Run, Status, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, load_scenario
@@ -139,11 +138,10 @@ def _analysed(task: Task, folder: RunFolder, circuit: Circuit) -> Measurement:
     if kind is None:
         said = f"This version knows no measurement {task.measurement!r} of such a pair."
         return Measurement(task, Status.SKIPPED, reason=said)
+    files = folder.files(task.id)
     try:
-        files = folder.files(task.id)
-        measured = kind.analyse(task, files, context)
-        unfit = uncut(task, files, context)
-        return replace(measured, fitness=(*measured.fitness, unfit)) if unfit else measured
+        measurement = kind.analyse(task, files, context)
+        return held(measurement, files, context) if any(act.around for act in task.acts) else measurement
     except EvidenceBroken as error:
         return Measurement(task, Status.FAILED, reason=error.message)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -19,7 +19,7 @@ from perfagent.jobs import Job
 from perfagent.marks import Marks
 from perfagent.realtime import clock_pair
 from perfagent.record_files import RecordsInOrder
-from perfagent.records import KERNEL, USER
+from perfagent.records import ABSENT, KERNEL, USER
 from perfagent.stamp.reflecting import Reflecting, Session
 from perfagent.timestamps import ANCILLARY_BYTES, Ancillary
 
@@ -44,10 +44,12 @@ class Reflector:
         mark: tuple[bytes, int],
         *,
         record: bool = True,
+        answer: bool = True,
         turns: Sequence[int] = (0,),
         error_word: Callable[[], int] | None = None,
     ) -> None:
-        """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept.
+        """``mark``: what all replies have in common (``Form.mark``). Without ``record`` only counts are kept;
+        without ``answer`` what comes is noted and nothing is sent.
 
         ``turns``: how packets were marked is counted by class, packet i in the one that stands here in its turn.
         ``error_word`` tells the error estimate of the replies to come, at no cost.
@@ -58,6 +60,7 @@ class Reflector:
         sockets.send_whole(sock)
         sockets.set_receive_timeout(sock, _POLL_S)
         self._job = job
+        self._answer = answer
         self._sock = sock
         self._rules = rules
         self._error_word = error_word
@@ -108,14 +111,15 @@ class Reflector:
             sockets.set_dscp(self._sock, session.dscp)
         t3_ns = time_ns()
         seq = self._rules.reply(self._packet, session, t2_ns, t3_ns, ttl)
-        flags = self._send(size, address)
+        flags = self._send(size, address) if self._answer else 0
         if flags == records.SENT:
             session.transmitted(seq, t3_ns)
             card_ns = self._card.unix_ns(timestamps.of_card(ancillary)) if self._card.on else 0
             self._unstamped[seq] = session, self.received, card_ns
             self._unread_bytes += _MOST_UNREAD_BYTES if session.follow_up else size + _OVERHEAD_BYTES
         if self._records:
-            self._records.append(session.sender_seq, source << 4, USER, flags, ttl, 0, t2_ns, t3_ns, 0)
+            left, t3_ns = (USER, t3_ns) if self._answer else (ABSENT, 0)
+            self._records.append(session.sender_seq, source << 4, left, flags, ttl, 0, t2_ns, t3_ns, 0)
         self.received += 1
         self.kernel_t2 += source == KERNEL
         self._marks.add(session.sender_seq, tos)

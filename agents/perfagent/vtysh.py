@@ -32,6 +32,7 @@ LIMIT_BYTES = 4 << 20
 """Of one output; a longer one is cut off and not believed."""
 PATIENCE_S = 5.0
 
+_SHOW = re.compile(r"show (?!.*config)[\w .:-]+")
 _WORDS = re.compile(r"(?:sudo -n )?(?:\S*/)?vtysh(?: (?:-N|--vty_socket) [\w./-]+)?")
 
 
@@ -40,6 +41,14 @@ def words(command: str) -> list[str]:
     if not _WORDS.fullmatch(command):
         raise Fault(Code.BAD_ARGUMENT, f"{command!r:.80} does not start vtysh")
     return shlex.split(command)
+
+
+def questions(*commands: str) -> list[str]:
+    """The words after the program's that ask these. Raises Fault(BAD_ARGUMENT) for whatever does more than show."""
+    for command in commands:
+        if not _SHOW.fullmatch(command):
+            raise Fault(Code.BAD_ARGUMENT, f"{command!r:.80} is no show command, and nothing else is asked here")
+    return [word for command in commands for word in ("-c", command)]
 
 
 def show(folder: Path, command: str, peer: str | None, deadline_s: float) -> dict[str, dict[str, Any]]:
@@ -57,7 +66,7 @@ def show(folder: Path, command: str, peer: str | None, deadline_s: float) -> dic
         if peer is None and "{peer}" in line:
             continue
         shown = line.format(peer=peer and canonical(peer))
-        told[name] = _ask([path, *options, "-c", shown], folder / f"{name}.txt", deadline_s)
+        told[name] = _ask([path, *options, *questions(shown)], folder / f"{name}.txt", deadline_s)
         told[name]["command"] = shown
     return told
 

@@ -22,6 +22,10 @@ from perfharness.analysis.statistics import Bools, Floats, Ints
 
 LEAST_RUN = 3
 """Fewer lost probes in a row are no outage, however seldom a path loses any."""
+MUCH_RUN = 10
+"""Where even more than this in a row are no outage, because a path loses so much, outages that matter are hidden."""
+IDLE_SHARE = 0.01
+"""Of a pair's bytes: a circuit that carries less carries nobody's traffic, only what its routers say to one another."""
 BY_CHANCE = 1e-3
 """With which independent loss would make a run in a whole stream that is taken for an outage."""
 

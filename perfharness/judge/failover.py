@@ -9,15 +9,15 @@ from perfharness.judge.material import where
 from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
 
 SECOND_NS = 10**9
-TIMERS = (
+HEALTH_CHECK = (16 * SECOND_NS, "the provider's health check at its defaults (2 s × 8)")
+COMMON = (
     (3 * SECOND_NS, "BFD at its defaults (1000 ms × 3)"),
     (9 * SECOND_NS, "a BGP hold time of 9 s"),
-    (16 * SECOND_NS, "the provider's health check at its defaults (2 s × 8)"),
     (30 * SECOND_NS, "a BGP hold time of 30 s"),
     (90 * SECOND_NS, "a BGP hold time of 90 s"),
     (180 * SECOND_NS, "a BGP hold time of 180 s"),
 )
-"""What commonly ends an outage, and how long it takes at most."""
+"""What ends an outage where no router was read, and how long it takes at most."""
 EARLY = 0.3
 """A hold timer runs since the last keepalive: an outage may be shorter by about the share that lies between two."""
 NOTICED = ("route", "bgp", "bfd", "carrier")
@@ -61,11 +61,33 @@ def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:
     length_ns = float(finding.value or 0)
     reroute_ns, ordered_ns = facts["expected"]["reroute_ns"], facts["expected"]["detection_ns"]
     by = facts["expected"].get("by") or "BFD"
-    timers = [*((ordered_ns, f"{by} as ordered") for _ in range(ordered_ns is not None)), *TIMERS]
+    ordered = ((ordered_ns, f"{by} as ordered") for _ in range(ordered_ns is not None))
+    timers = [*ordered, *(list(_set(facts)) or COMMON), HEALTH_CHECK]
     fitting = [name for most_ns, name in timers if (1 - EARLY) * most_ns <= length_ns <= most_ns + reroute_ns]
     if _outlasted(finding, facts):
         return "It ended only when the circuit was given back: nothing took over."
+    if not fitting and _other_way_ns(finding, facts) < length_ns / 2:
+        twice = [name for most_ns, name in _set(facts) if most_ns < length_ns <= 2 * most_ns + reroute_ns]
+        if twice:
+            return (
+                f"A failure in one direction that is noticed by {' or '.join(twice)} takes up to twice that time: the "
+                "far end goes on sending until its own timer has run out."
+            )
     return f"A failure that is noticed by {' or '.join(fitting)} takes that long." if fitting else ""
+
+
+def _other_way_ns(finding: Finding, facts: Mapping[str, Any]) -> float:
+    """The longest that a flow was cut off in the other direction."""
+    (other,) = (way.value for way in TWO_WAYS if way is not finding.scope.direction)
+    return max((float(flow["outage_ns"][0]) for flow in facts["flows"][other]), default=0.0)
+
+
+def _set(facts: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+    """What the routers that were read are set to."""
+    for who, timers in facts["expected"]["timers"].items():
+        for name, of in (("bfd_ns", "BFD"), ("hold_ns", "the BGP hold time")):
+            if timers[name]:
+                yield timers[name], f"{of} as {who} is set"
 
 
 def _outlasted(finding: Finding, facts: Mapping[str, Any]) -> bool:
@@ -81,18 +103,18 @@ def _outlasted(finding: Finding, facts: Mapping[str, Any]) -> bool:
 
 def _noticed(facts: Mapping[str, Any], act: str) -> tuple[str, str]:
     """What the first router that was read said after this act; and that none was, where none was."""
-    started_ns = next((row["started_ns"] for row in facts["acts"] if row["id"] == act), None)
-    rows = [row for row in facts["timeline"] if row["what"] in NOTICED]
-    if not rows:
+    if not any(row["what"] in NOTICED for row in facts["timeline"]):
         return "", "No router told of any change, so which side noticed late was not seen."
-    later = [row for row in rows if started_ns is not None and row["t_ns"] >= started_ns - row["open_ns"]]
-    if not later:
+    rows = [row for row in facts["noticed"] if row["act"] == act]
+    if not rows:
         return "", "The routers that were read told of no change after it."
-    first, after_s = later[0], (later[0]["t_ns"] - (started_ns or 0)) / 1e9
-    route = next((row for row in later if row["what"] == "route"), None)
+    first = rows[0]
+    since = "the first probe was lost" if first["since"] == "loss" else f"the {act} began"
     said = (
-        f"{first['who']} saw it {after_s:.1f} s after the {act} began ({first['what']} {first['of']}: {first['said']})"
+        f"{first['who']} saw it {first['after_ns'] / 1e9:.1f} s after {since}"
+        f" ({first['what']} {first['of']}: {first['said']})"
     )
+    route = next((row for row in rows if row["what"] == "route"), None)
     if route is not None and route is not first:
-        said += f", and its route changed after {(route['t_ns'] - (started_ns or 0)) / 1e9:.1f} s"
+        said += f", and the route of {route['who']} changed after {route['after_ns'] / 1e9:.1f} s"
     return f"{said}.", ""

@@ -128,7 +128,7 @@ def _what_decides(observation: Observation, value: float, interval: Interval, th
     needed = _needed(observation, value, interval, threshold)
     if needed is None or needed <= observation.n:
         return "it cannot be said how long a test would decide"
-    things = "intervals" if observation.unit == "bit/s" else "packets"
+    things = "intervals" if observation.unit == "bit/s" else "flows" if observation.metric == "outage" else "packets"
     return f"about {_round_up(needed):,} {things} would decide, {observation.n:,} were measured"
 
 

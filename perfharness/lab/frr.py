@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from perfharness.errors import LabFault
-from perfharness.lab import processes
+from perfharness.lab import processes, realtime
 from perfharness.lab.hosts import tool_path
 from perfharness.lab.routing import Router, configuration
 from perfharness.lab.spec import LabSpec
@@ -39,7 +39,11 @@ def check() -> None:
 
 
 def serve(state: State, routers: Mapping[str, Router], spec: LabSpec) -> None:
-    """Start them all; returns when all take commands, and before they have found each other."""
+    """Start them all; returns when all take commands, and before they have found each other.
+
+    A router has a processor of its own. Here it shares those of the hosts, whose probers go before all else: so it goes
+    before them, else BFD would fail while they send.
+    """
     ROUTERS.mkdir()
     for folder in (FOLDER, ROUTERS):
         folder.chmod(0o711)
@@ -52,6 +56,9 @@ def serve(state: State, routers: Mapping[str, Router], spec: LabSpec) -> None:
         for daemon in router.daemons:
             _start(state, router, daemon)
     _await_sockets(_run(router.name) / f"{daemon}.vty" for router in routers.values() for daemon in router.daemons)
+    for process in state.processes:
+        if process.name.split()[0] in DAEMONS:
+            realtime.prefer_router(process.pid)
 
 
 def await_routes(routers: Mapping[str, Router]) -> None:

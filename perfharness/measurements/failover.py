@@ -74,7 +74,7 @@ class Failover:
         hooks_s = params.cut.within_s + params.restore.within_s
         stream = _stream(params, phases_s + hooks_s + SETUP_S)
         deadline_s = stream.duration_s + probe.WAIT_NS / 1e9 + 15.0
-        rate_bps = 2 * stream.rate_bps(context.layer, context.tagged)  # a stream each way, and the replies of the other
+        rate_bps = stream.rate_bps(context.layer, context.tagged)
         return (
             Task(
                 id=step,
@@ -132,6 +132,7 @@ def _streams(
             "port": port,
             "ssid": single.args["ssid"],
             "stateless": True,
+            "answer": False,
         },
         role=Role.SERVE,
         deadline_s=deadline_s + SETUP_S,
@@ -169,5 +170,5 @@ def _port(end: Endpoint) -> int:
 
 def _port_use(context: Context, way: Direction, flows: int) -> PortUse:
     source, target = context.ends(way)
-    said = f"failover probes and their replies, {flows} source ports from {FIRST_PORT} on"
+    said = f"failover probes, {flows} source ports from {FIRST_PORT} on"
     return PortUse(source.name, target.name, "udp", _port(target), said)

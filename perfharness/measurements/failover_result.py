@@ -13,9 +13,9 @@ from perfharness.analysis import ledger, outage
 from perfharness.analysis.outage import Bounds, Outage
 from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import failover_noticed, probe, probe_ledger
 from perfharness.measurements import failover_streams as streams
 from perfharness.measurements import failover_timeline as timeline
-from perfharness.measurements import probe, probe_ledger
 from perfharness.measurements.base import COUNTERS, Context, failed, fitness, window_of
 from perfharness.measurements.failover_streams import WAYS, Flow, Stream
 from perfharness.model import Fitness, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
@@ -24,6 +24,7 @@ from perfharness.order.circuit import REROUTE_NS
 METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
 BEFORE, CUT, BACK = "before", "cut", "failback"
 MOST_OUTAGES = 500
+MORE = "Send more flows, or cut the circuit that carries."
 UNSEEN = "No flow of this direction was cut off: none may have taken this circuit, or it was not cut."
 
 
@@ -84,11 +85,15 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
         sides.append(side)
     outages = [row for side in sides for row in _told(side)]
     events = timeline.told(task, files, outages)
+    carried = timeline.carried(task, files, int(done["cut"]["started_ns"]))
+    unseen = ["" if side.shown else _unseen(side, carried, context) for side in sides]
     return Measurement(
         task,
         Status.COMPLETED,
         window=window_of(files.outcome()),
-        observations=tuple(seen for side in sides for seen in _observations(side, task, context)),
+        observations=tuple(
+            seen for side, why in zip(sides, unseen, strict=True) for seen in _observations(side, task, context, why)
+        ),
         ledger=tuple(row for side in sides for row in side.rows),
         fitness=_fitness(task, context, sides),
         facts={
@@ -99,8 +104,9 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
                 "flows": {side.stream.way.value: _flows(side) for side in sides},
                 "sides": {side.stream.way.value: _facts(side) for side in sides},
                 "timeline": events,
-                "expected": _expected(context),
-                "carried": timeline.carried(task, files, int(done["cut"]["started_ns"])),
+                "noticed": failover_noticed.noticed(events, outages, done),
+                "expected": _expected(task, files, context),
+                "carried": carried,
             },
             "prober": _prober(sides),
         },
@@ -133,12 +139,12 @@ def _utc(flow: Flow, t_ns: float) -> int:
 # --- figures ----------------------------------------------------------------------------------------
 
 
-def _observations(side: Side, task: Task, context: Context) -> list[Observation]:
+def _observations(side: Side, task: Task, context: Context, unseen: str) -> list[Observation]:
+    """``unseen``: why no flow of this direction is known to take this circuit; empty where some was cut off."""
     scope = replace(task.scope, direction=side.stream.way)
-    if not side.shown:
-        why = f"{UNSEEN} Look whether the hook cut this circuit, and send more flows."
+    if unseen:
         units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
-        return [Observation("outage", name, scope, unit, None, 0, reason=why) for name, unit in units.items()]
+        return [Observation("outage", name, scope, unit, None, 0, reason=unseen) for name, unit in units.items()]
     flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
     said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
     return [
@@ -160,20 +166,40 @@ def _observations(side: Side, task: Task, context: Context) -> list[Observation]
     ]
 
 
+def _unseen(side: Side, carried: Mapping[str, Mapping[str, int]], context: Context) -> str:
+    """Why no outage was seen in this direction."""
+    least, interval_ns = side.least_run, side.stream.interval_ns
+    if least > outage.MUCH_RUN:
+        return (
+            f"What was lost before the cut would hide an outage of fewer than {least} probes in a row "
+            f"({least * interval_ns / 1e6:g} ms), and no flow lost as many. Look why the path loses packets first."
+        )
+    ce = context.circuit.ce_host
+    total = sum(sum(told.values()) for told in carried.values())
+    if ce is not None and len(carried) > 1 and sum(carried.get(ce.name, {}).values()) < outage.IDLE_SHARE * total:
+        return f"No flow of this direction was cut off: {ce.name} carried none of them before it was cut. {MORE}"
+    return f"{UNSEEN} Look whether the hook cut this circuit. {MORE}"
+
+
 def _split(side: Side, scope: Scope, context: Context) -> Observation:
-    """The share of flows that took the circuit which was cut: those that it cut off."""
+    """The share of flows on the circuit that took fewer of them: those that the cut hit, or the others.
+
+    Where it hit none of this direction nobody knows: the other direction alone may have been cut.
+    """
     flows, hit = len(side.found), sum(bool(outages[CUT]) for outages in side.found)
-    share = hit / flows
+    least, most = clopper_pearson(hit / flows, flows)
+    lo, hi = min(least, 1 - most), most if most < 0.5 else 1 - least if least > 0.5 else 0.5
+    said = f"{hit} of {flows} flows took the circuit that was cut." if hit else "No flow was cut off by the cut."
     return Observation(
         metric="outage",
         statistic="split",
         scope=scope,
         unit="1",
-        value=share if hit else None,
+        value=min(hit, flows - hit) / flows if hit else None,
         n=flows,
-        interval=Interval(*clopper_pearson(share, flows), CONFIDENCE, "one", "Clopper–Pearson over the flows", flows),
+        interval=Interval(lo, hi, CONFIDENCE, "one", "Clopper–Pearson over the flows", flows),
         evidence=side.stream.evidence,
-        reason=f"{hit} of {flows} flows took the circuit that was cut." if hit else "No flow was cut off by the cut.",
+        reason=said + (" None is known to take another one." if hit == flows else ""),
         hosts=context.hosts,
     )
 
@@ -274,18 +300,26 @@ def _facts(side: Side) -> dict[str, Any]:
     }
 
 
-def _expected(context: Context) -> dict[str, Any]:
-    """What the order lets one expect: how soon BFD or the health check notices, and what is allowed for rerouting."""
-    noticed = context.circuit.vbr_of((context.a.name, context.z.name)).noticed_by
-    by, detection_ns = noticed or (None, None)
-    return {"by": by, "detection_ns": detection_ns, "reroute_ns": REROUTE_NS}
+def _expected(task: Task, files: TaskFiles, context: Context) -> dict[str, Any]:
+    """How soon BFD or the health check should notice a failure by the order, and by what routers are set to; and what
+    is allowed for rerouting after that."""
+    vbr = context.circuit.vbr_of((context.a.name, context.z.name))
+    by, detection_ns = vbr.noticed_by or (None, None)
+    peer = str(vbr.link.cloud.ip)
+    return {
+        "by": by,
+        "detection_ns": detection_ns,
+        "reroute_ns": REROUTE_NS,
+        "peer": peer,
+        "timers": failover_noticed.timers(task, files, peer),
+    }
 
 
 def _prober(sides: Sequence[Side]) -> Mapping[str, Any]:
     counts = {name: sum(int(side.stream.sent[name]) for side in sides) for name in ("sent", "missed", "send_errors")}
     worst = {name: max(side.stream.timer_error_ns[name] for side in sides) for name in probe.TIMER_QUANTILES}
-    replied = sum(int(side.stream.sent.get("received", 0)) for side in sides)
-    return {**counts, "replied": replied, "stamps": {}, "timer_error_ns": worst}
+    arrived = sum(int(side.stream.reflected.get("received", 0)) for side in sides)
+    return {**counts, "replied": arrived, "stamps": {}, "timer_error_ns": worst}
 
 
 def _fitness(task: Task, context: Context, sides: Sequence[Side]) -> tuple[Fitness, ...]:

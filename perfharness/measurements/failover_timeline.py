@@ -7,7 +7,7 @@ these allow that a clock agrees with ours it is taken as it is; how wide they ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from perfharness.model import Task
 
 WATCH = "edge"
 """Job id of the watcher of a router."""
+WATCHED = ("route", "bgp", "bfd", "carrier")
+"""What of a router changes."""
+TIMERS = "timers"
+"""What it says of its sessions at the start."""
 MOST_ROWS = 400
 _FILES = {COUNTERS: "counters.jsonl", WAN_COUNTERS: "counters.jsonl", WATCH: "edge.jsonl"}
 
@@ -36,16 +40,9 @@ class Clock:
         return t_ns + self.ahead_ns - self.open_ns
 
 
-def clock(files: TaskFiles, host: str, job: str) -> Clock:
-    """By the watcher ``job`` of a host; one that left nothing is taken to agree, give or take nobody knows what."""
-    brackets = (files.outcome() or {}).get("watched", {}).get(f"{host}.{job}", ())
-    first = last = None
-    for row in files.each_row(host, job, _FILES[job]):
-        first, last = first or row, row
-    seen = [int(row["t_ns"]) for row in (first, last) if row is not None]
-    if job == WATCH:
-        seen = seen[:1]  # its last row is when something last changed
-    bounds = [(at - int(after), at - int(before)) for at, (before, after) in zip(seen, brackets, strict=False)]
+def clock(files: TaskFiles, host: str, *jobs: str) -> Clock:
+    """By these watchers of a host; one that left nothing is taken to agree, give or take nobody knows what."""
+    bounds = [each for job in jobs for each in _ahead(files, host, job)]
     if not bounds:
         return Clock(0, 0)
     lo, hi = max(lo for lo, _ in bounds), min(hi for _, hi in bounds)
@@ -53,6 +50,18 @@ def clock(files: TaskFiles, host: str, job: str) -> Clock:
         lo, hi = min(lo for lo, _ in bounds), max(hi for _, hi in bounds)
     ahead = min(max(0, lo), hi)
     return Clock(ahead, max(ahead - lo, hi - ahead))
+
+
+def _ahead(files: TaskFiles, host: str, job: str) -> list[tuple[int, int]]:
+    """(least, most) by which this host's clock was ahead of ours when a watcher began, and when it ended."""
+    brackets = (files.outcome() or {}).get("watched", {}).get(f"{host}.{job}", ())
+    first = last = None
+    for row in files.each_row(host, job, _FILES[job]):
+        first, last = first or row, row
+    seen = [int(row["t_ns"]) for row in (first, last) if row is not None]
+    if job == WATCH:
+        seen = seen[:1]  # its last row is when something last changed
+    return [(at - int(after), at - int(before)) for at, (before, after) in zip(seen, brackets, strict=False)]
 
 
 def acts(files: TaskFiles) -> dict[str, Mapping[str, Any]]:
@@ -64,7 +73,8 @@ def acts(files: TaskFiles) -> dict[str, Mapping[str, Any]]:
 
 
 def told(task: Task, files: TaskFiles, outages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """All in the order of time: ``{t_ns, open_ns, who, what, of, said}``, ``t_ns`` by the coordinator's clock."""
+    """All in the order of time: ``{t_ns, open_ns, who, what, of, said}``, times by the coordinator's clock; of what a
+    router says ``since_ns`` too, when it was not so yet."""
     rows = [row for act in (files.outcome() or {}).get("acts", ()) for row in _act(act)]
     rows += _outages(list(outages))
     for job in task.jobs:
@@ -103,16 +113,22 @@ def _act(act: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [begun, _row(act["ended_ns"], 0, "coordinator", "act", act["id"], done)]
 
 
+def changes(files: TaskFiles, host: str) -> Iterator[dict[str, Any]]:
+    """What a router was like at the start, and each change, as ``edge.watch`` writes them."""
+    return files.each_row(host, WATCH, _FILES[WATCH])
+
+
 def _router(files: TaskFiles, host: str) -> list[dict[str, Any]]:
     """Its changes; how it was at the start is the state of what did not change, and is told as the first of each."""
-    by = clock(files, host, WATCH)
+    by = clock(files, host, WATCH, WAN_COUNTERS)
     was: dict[tuple[str, str], Any] = {}
     rows = []
-    for row in files.each_row(host, WATCH, _FILES[WATCH]):
+    for row in changes(files, host):
         key = str(row["what"]), str(row["of"])
         if key in was:
             said = f"{said_of(was[key])} → {said_of(row['state'])}"
-            rows.append(_row(by.ours(row["t_ns"]), by.open_ns, host, *key, said))
+            told = _row(by.ours(row["t_ns"]), by.open_ns, host, *key, said)
+            rows.append({**told, "since_ns": by.ours(row.get("since_ns", row["t_ns"]))})
         was[key] = row["state"]
     return rows
 

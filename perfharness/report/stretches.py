@@ -25,7 +25,7 @@ SEEN: Mapping[tuple[str, str], tuple[Segment | None, str]] = {
     ("portspec", "errors"): (Segment.CE, "damaged frames"),
     ("route", "to_cloud"): (Segment.CE, "route to the cloud"),
     ("vlan", "answers"): (Segment.CARRIER, "VLAN answers"),
-    ("vlan", "answers_elsewhere"): (Segment.CARRIER, "other VLAN answers"),
+    ("vlan", "answers_elsewhere"): (Segment.CARRIER, "no other VLAN answers"),
     ("bgp", "established"): (Segment.CARRIER, "BGP established"),
     ("bgp", "as_agree"): (Segment.CARRIER, "AS numbers agree"),
     ("bgp", "bfd"): (Segment.CARRIER, "BFD"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from perfharness.analysis.counters import Moments, Row, record
 from perfharness.judge.verdict import decide
 from perfharness.measurements import Context
 from perfharness.measurements.ce import CeCounters, read_ce
-from perfharness.measurements.uncut import uncut
-from perfharness.model import Act, Direction, LedgerRow, Scope, Segment, Task, Verdict, Window
+from perfharness.model import Direction, LedgerRow, Scope, Segment, Verdict, Window
 from perfharness.order.circuit import Ce, Ssh, load_circuit
 from perfharness.order.scenario import find_shipped
 from tests.unit.job_files import CONTEXT, LOSS, LOSSY, PROBES, counters, find, store, udp_task
@@ -157,27 +155,6 @@ def test_the_coordinator_bounds_the_difference_of_the_clocks(tmp_path: Path) -> 
     found = read_ce(files, context)
     assert found is not None and found.shift_ns == (5000 - 4 - 30, 5000 + 3 + 40)
     assert found.evidence == ("raw/t/ce-1.counters-lan/counters.jsonl", "raw/t/ce-1.counters-wan/counters.jsonl")
-
-
-@pytest.mark.parametrize(("crossed", "says"), [(40, ""), (990, "carried 1,980 packets meanwhile, of"), (None, "")])
-def test_a_circuit_that_carries_on_was_not_cut(tmp_path: Path, crossed: int | None, says: str) -> None:
-    """What was measured without it says nothing then; where its CE tells nothing, nothing shows it."""
-    folder = evidence.create(tmp_path, "c", "r", {})
-    for host, job, packets in (("onprem-a", "counters", 1000), ("ce-1", "counters-wan", crossed)):
-        if packets is not None:
-            told = [
-                {"t_ns": at * 10**9, "nic": {"tx_packets": at * packets, "rx_packets": at * packets}} for at in (0, 1)
-            ]
-            lines = [{"format_version": 1}, *told]
-            folder.write(
-                f"raw/t/{host}.{job}/counters.jsonl", "".join(json.dumps(row) + "\n" for row in lines).encode()
-            )
-    context = replace(CONTEXT, circuit=CONTEXT.circuit.model_copy(update={"ce": CE}))
-    whole = Task("t", "t", "throughput", context.scope(Direction.BOTH), (), 1.0)
-    task = replace(whole, acts=(Act("cut", 1.0, ("cut",), "", 60.0, around=True),))
-    found = uncut(task, folder.files("t"), context)
-    assert (says in found.reasons[0] and not found.fit) if found else not says
-    assert uncut(whole, folder.files("t"), context) is None, "nothing was to be cut"
 
 
 def test_a_run_that_noted_no_brackets_has_no_bound(tmp_path: Path) -> None:

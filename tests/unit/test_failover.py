@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from perfharness.errors import BadInput, Refused
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
 from perfharness.measurements import REGISTRY, Context
+from perfharness.measurements.failover_result import _unseen
 from perfharness.measurements.failover_timeline import carried
 from perfharness.model import Direction, Finding, Measurement, Task, Verdict
 from perfharness.order.circuit import Ce, Circuit, load_circuit
@@ -120,11 +122,19 @@ def test_only_the_flows_of_the_cut_circuit_are_hit(tmp_path: Path) -> None:
     found = find(seen, "outage", "duration", A_Z)
     assert "1 of 2 flows were cut off" in found.reason
     split = find(seen, "outage", "split", A_Z)
-    assert split.value == 0.5 and split.interval is not None and split.interval.lo < 0.1 < 0.9 < split.interval.hi
+    assert split.value == 0.5 and split.interval is not None and split.interval.lo < 0.1 < split.interval.hi == 0.5
     assert find(seen, "outage", "split", Z_A).value is None
     first, second = seen.facts["failover"]["flows"]["a-z"]
     assert (first["lost"], first["outage_ns"][0]) == (0, 0)
     assert second["outage_ns"][0] == pytest.approx(1e9, abs=INTERVAL_NS)
+
+
+def test_flows_that_all_take_one_circuit_are_not_split(tmp_path: Path) -> None:
+    """What fails over from an active circuit to one that stood by is no pair that shares; few flows leave it open."""
+    split = find(measured(tmp_path, between(3.0, 4.0)), "outage", "split", A_Z)
+    assert (split.value, split.interval and split.interval.lo) == (0, 0)
+    assert split.interval is not None and split.interval.hi > 0.1
+    assert split.reason == "2 of 2 flows took the circuit that was cut. None is known to take another one."
 
 
 def test_how_two_routers_shared_the_traffic_before_is_told(tmp_path: Path) -> None:
@@ -139,6 +149,18 @@ def test_how_two_routers_shared_the_traffic_before_is_told(tmp_path: Path) -> No
         )
     told = carried(replace(task, jobs=(*task.jobs, other)), folder.files(task.id), CUT_NS)
     assert told == {"ce-1": {"a-z": 600, "z-a": 2}, "ce-2": {"a-z": 200, "z-a": 2}}
+
+
+def test_why_no_outage_was_seen_is_told(tmp_path: Path) -> None:
+    """The circuit carried none of the flows; or the path was so bad before that an outage would be hidden."""
+    noisy = measured(tmp_path / "noisy", lambda _, at_s: at_s < 2 and at_s % 0.5 < 0.1)
+    found = find(noisy, "outage", "duration", A_Z)
+    assert found.value is None and "would hide an outage of fewer than 203 probes in a row (203 ms)" in found.reason
+    quiet = find(measured(tmp_path / "quiet"), "outage", "duration", A_Z)
+    assert quiet.value is None and "none may have taken this circuit, or it was not cut" in quiet.reason
+    side: Any = SimpleNamespace(least_run=3, stream=SimpleNamespace(interval_ns=INTERVAL_NS))
+    shares = {"ce-1": {"a-z": 5, "z-a": 0}, "ce-2": {"a-z": 1000, "z-a": 0}}
+    assert "ce-1 carried none of them before it was cut" in _unseen(side, shares, WITH_CE)
 
 
 def test_a_flap_is_counted(tmp_path: Path) -> None:
@@ -228,11 +250,77 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     assert cause.findings == tuple(row.id for row in rows if row.verdict is Verdict.FAIL)
     assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
     assert any(
-        "saw it 2.7 s after the cut began (bgp 172.16.100.1: Established → Active)" in said for said in cause.because
+        "saw it 2.7 s after the first probe was lost (bgp 172.16.100.1: Established → Active)" in said
+        for said in cause.because
     )
     lasting = measured(tmp_path / "lasting", between(3.0, 6.5))
     (cause,) = diagnose(findings(lasting, circuit), [lasting])
     assert "It ended only when the circuit was given back: nothing took over." in cause.because
+
+
+def of_link(circuit: Circuit) -> str:
+    """The VBR's address."""
+    return str(circuit.vbrs[0].link.cloud.ip)
+
+
+def test_detection_is_compared_with_what_the_router_is_set_to(tmp_path: Path) -> None:
+    """Counted from the first loss, each kind of change once, not before it was last seen otherwise; timers are no
+    event."""
+    peer = of_link(WITH_CE.circuit)
+    timers = {"bfd_ns": 600_000_000, "hold_ns": 2_500_000_000}
+    edge: list[dict[str, Any]] = [
+        {"t_ns": at_ns, "since_ns": at_ns - 250_000_000, "what": what, "of": peer, "state": state}
+        for at_ns, what, state in (
+            (START_UNIX_NS, "timers", timers),
+            (START_UNIX_NS, "bfd", "up"),
+            (START_UNIX_NS, "bgp", "Established"),
+            (START_UNIX_NS + 3610_000_000, "bfd", "down"),
+            (START_UNIX_NS + 3650_000_000, "bgp", "Idle"),
+            (START_UNIX_NS + 3700_000_000, "bfd", "init"),
+            (START_UNIX_NS + 6900_000_000, "bfd", "up"),
+        )
+    ]
+    seen = measured(tmp_path, between(3.1, 3.7), context=WITH_CE, edge=edge)
+    facts = seen.facts["failover"]
+    assert facts["expected"]["timers"] == {"ce-1": timers}
+    assert not [row for row in facts["timeline"] if row["what"] == "timers"]
+    told = [(row["act"], row["what"], row["since"], round(row["after_ns"] / 1e6)) for row in facts["noticed"]]
+    assert told == [("cut", "bfd", "loss", 510), ("cut", "bgp", "loss", 550), ("restore", "bfd", "act", 900)]
+    bfd = facts["noticed"][0]
+    assert 255e6 <= bfd["least_ns"] <= 260e6 and 510e6 <= bfd["most_ns"] <= 515e6
+
+
+@pytest.mark.parametrize(
+    ("hold_ns", "said"),
+    [
+        (2_500_000_000, "A failure that is noticed by the BGP hold time as ce-1 is set takes that long."),
+        (
+            1_000_000_000,
+            "A failure in one direction that is noticed by the BGP hold time as ce-1 is set takes up to",
+        ),
+    ],
+)
+def test_an_outage_is_explained_by_the_timers_of_the_router(tmp_path: Path, hold_ns: int, said: str) -> None:
+    """Its own, where it was read; a failure in one direction may last for both ends' timers, one after the other."""
+    timers = {"bfd_ns": None, "hold_ns": hold_ns}
+    edge = [{"t_ns": START_UNIX_NS, "what": "timers", "of": of_link(WITH_CE.circuit), "state": timers}]
+    seen = measured(tmp_path, between(3.1, 5.6), context=WITH_CE, edge=edge)
+    assert seen.facts["failover"]["noticed"] == []
+    (cause,) = diagnose(findings(seen, with_bfd(WITH_CE.circuit)), [seen])
+    assert any(because.startswith(said) for because in cause.because), cause.because
+
+
+def test_a_router_that_knew_before_any_loss_is_counted_from_the_act(tmp_path: Path) -> None:
+    """A session that is shut down ends before traffic does; and nothing may be lost at all."""
+    row = {"mono_ns": 1, "what": "bgp", "of": of_link(WITH_CE.circuit)}
+    edge = [
+        {**row, "t_ns": START_UNIX_NS, "state": "Established"},
+        {**row, "t_ns": CUT_NS + 50_000_000, "since_ns": CUT_NS - 1, "state": "Idle"},
+    ]
+    for name, lost in (("late", between(3.1, 3.3)), ("none", nothing)):
+        seen = measured(tmp_path / name, lost, context=WITH_CE, edge=edge)
+        (told,) = seen.facts["failover"]["noticed"]
+        assert (told["since"], told["after_ns"], told["least_ns"]) == ("act", 50_000_000, 0)
 
 
 def test_the_timeline_has_one_axis(tmp_path: Path) -> None:

@@ -38,3 +38,25 @@ def test_follow_up_tells_the_kernels_stamp_of_each_reply(job: Any) -> None:
     kept = list(records.read((job.folder / "reflector.rec").read_bytes()))
     assert all(record.sources34 & 15 == KERNEL for record in kept)
     assert told[1:] == [(seq, encode_time(record.t3)) for seq, record in enumerate(kept[:-1])]
+
+
+def test_what_is_not_to_be_answered_is_noted_all_the_same(job: Any) -> None:
+    """Each packet with the kernel's stamp of its arrival, and nothing sent."""
+    with sockets.bind_udp("127.0.0.1") as far, sockets.bind_udp("127.0.0.1") as near:
+        reflector = Reflector(job, far, Reflecting(OPEN, UNSYNCHRONISED, ssid=SSID), OPEN.mark(SSID), answer=False)
+        thread = threading.Thread(target=reflector.run)
+        thread.start()
+        for seq in range(6):
+            request = bytearray(44)
+            OPEN.write_request(request, seq, time.time_ns(), UNSYNCHRONISED, SSID)
+            near.sendto(request, far.getsockname())
+        deadline = time.monotonic() + 20
+        while reflector.received < 6 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        job.stop()
+        thread.join()
+    kept = list(records.read((job.folder / "reflector.rec").read_bytes()))
+    assert [(record.seq, record.sources12 >> 4, record.sources34, record.flags) for record in kept] == [
+        (seq, KERNEL, records.ABSENT, 0) for seq in range(6)
+    ]
+    assert (reflector.figures()["received"], reflector.figures()["sent"]) == (6, 0)

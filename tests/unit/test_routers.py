@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perfagent import vtysh
+from perfagent.methods import watch
 from perfagent.wire import Fault
 from perfharness import routers
 from perfharness.routers import PLATFORMS, frr
@@ -226,7 +227,7 @@ def test_any_text_is_survived(platform: str) -> None:
 def test_commands_only_look() -> None:
     """Every command of every platform, FRR's on the agent's side too, shows and does nothing else."""
     asked = [command for platform in PLATFORMS.values() for command in platform.commands.values()]
-    for command in [*asked, *vtysh.COMMANDS.values()]:
+    for command in [*asked, *vtysh.COMMANDS.values(), *watch.FIRST, *watch.ASK]:
         assert re.fullmatch(r"(show|display) [\w {}.-]+( \| display json)?", command)
         assert "config" not in command
 
@@ -247,6 +248,30 @@ def test_nothing_else_is_started(command: str) -> None:
     """No other program, no command of its own, no shell."""
     with pytest.raises(Fault):
         vtysh.words(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("configure terminal", "clear bgp *", "write memory", "debug bgp updates", "no router bgp", "", "show"),
+        *(" show ip route", "show ip route\nclear bgp *", "show bgp summary; clear bgp *", "show ip route | x"),
+        "show running-config",
+    ],
+)
+def test_nothing_but_show_is_asked_of_frr(command: str) -> None:
+    """Whoever asks: vtysh gets its words from one function, and that refuses all else."""
+    assert vtysh.questions(*watch.FIRST)[:2] == ["-c", watch.FIRST[0]]
+    with pytest.raises(Fault, match="is no show command"):
+        vtysh.questions("show bgp summary json", command)
+
+
+def test_vtysh_is_started_nowhere_else() -> None:
+    """Its questions are made in one module of the agent; who else names it takes them from there."""
+    agent = Path(vtysh.__file__).parent
+    others = {path.name: path.read_text() for path in agent.rglob("*.py") if path.name != "vtysh.py"}
+    naming = {name for name, text in others.items() if "vtysh" in text}
+    assert naming == {"edge.py", "watch.py"}
+    assert not [name for name in naming if '"-c"' in others[name]]
 
 
 def test_a_program_that_hangs_or_floods_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

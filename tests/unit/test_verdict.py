@@ -186,6 +186,14 @@ def test_what_the_observation_has_to_say_follows_the_reason():
     assert reason == "It is 1400 B, 1500 B required. Larger packets vanish: a black hole."
 
 
+def test_a_share_of_flows_is_decided_by_more_flows():
+    """What was counted is named as it is."""
+    share = Interval(0.06, 0.5, 0.95, "one", "over the flows", 6)
+    observation = figure(1 / 3, share, metric="outage", statistic="split", unit="1", n=6)
+    _, reason = decide(observation, limit(">=", 0.1, "1"), ())
+    assert "flows would decide, 6 were measured" in reason
+
+
 LOSS = limit("<=", 1e-4, "1")
 
 

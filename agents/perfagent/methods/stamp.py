@@ -150,6 +150,7 @@ def reflect(
     ptp: bool = False,
     stateless: bool = False,
     record: bool = True,
+    answer: bool = True,
     for_ns: int | None = None,
     classes: int = 1,
     every: list[int] | None = None,
@@ -157,7 +158,8 @@ def reflect(
     """Answer probes until asked to stop, or for ``for_ns``: those of ``peer``, its port and this session id, as far as
     they are given. How they were marked is counted in so many ``classes``, as ``send`` sends them with ``every``.
 
-    Writes ``reflector.rec``, if asked to ``record``. Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
+    Writes ``reflector.rec``, if asked to ``record``; without ``answer`` what comes is noted and nothing is sent.
+    Raises Fault(BAD_ARGUMENT, ADDRESS, PORT_IN_USE, NOT_PERMITTED).
     """
     _check(bind_port=port, ssid=ssid, peer_port=peer_port, for_ns=for_ns, classes=classes)
     turns = _turns(classes, every)
@@ -174,7 +176,7 @@ def reflect(
     )
     with told, sockets.bind_udp(address, port) as sock:
         mark = form.mark(ssid)
-        reflector = Reflector(job, sock, rules, mark, record=record, turns=turns, error_word=told.word)
+        reflector = Reflector(job, sock, rules, mark, record=record, answer=answer, turns=turns, error_word=told.word)
         got = realtime.enter(PRIORITY)
         job.ready({"address": address, "port": sock.getsockname()[1]})
         reflector.run(for_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perfharness.analysis.outage import IDLE_SHARE
 from perfharness.model import Direction, Measurement
 from perfharness.report import outages, text, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
@@ -18,7 +19,8 @@ LEGEND = (
     "Each flow is a probe stream with a source port of its own; routers that share flows among circuits put some on "
     "each. An outage is a run of lost probes that ordinary loss does not explain: its length is their number times the "
     "interval, and lies within an interval and the prober's own timing of that. Times are by the coordinator's clock; "
-    "± is how well a host's clock is tied to it, and for an outage the interval of its probes."
+    "± is how well a host's clock is tied to it, and for an outage the interval of its probes. Grey is from an act's "
+    "begin to its end. A router's daemon is asked five times a second, so what it says may be older than the row."
 )
 _EVENTS = {"cut": "a cut", "shutdown": "a BGP session shut down", "silent": "a failure that no carrier shows"}
 
@@ -37,11 +39,19 @@ def _blocks(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     yield Para(" ".join((_in_words(facts), *_shares(facts))))
     yield _chart(item, facts)
     yield Table(
-        ("Source port", ">Probes", ">Lost", ">Outage", ">", ">Outage on return", ">"),
+        ("Source port", ">Probes", ">Lost", ">Outage", ">Bounds", ">On return", ">Bounds"),
         tuple(_flow(way, flow) for way in WAYS for flow in facts["flows"][way.value]),
-        (14, 14, 12, 15, 15, 15, 15),
+        (13, 10, 9, 13, 22, 13, 20),
         caption="Each flow, with the bounds of its outages",
     )
+    if facts["noticed"]:
+        yield Table(
+            ("Router", "What", "Of", "Said", ">After", ">Bounds", "Its timer"),
+            tuple(_noticed(row, facts["expected"]) for row in facts["noticed"]),
+            (11, 9, 14, 26, 11, 17, 12),
+            caption="How soon routers noticed",
+            small=True,
+        )
     rows = facts["timeline"]
     yield Table(
         ("When (UTC)", ">±", "Who", "What", "Of", "Said"),
@@ -56,20 +66,32 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     expected = facts["expected"]
     said = f"{_EVENTS.get(facts['event'], 'An event')} was played, and put back.".capitalize()
     if expected["detection_ns"] is None:
-        return f"{said} The order has no BFD and no health check that would say how soon a failure is noticed."
-    noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
-    by = "The health check" if expected.get("by") == "health check" else "BFD"
-    return f"{said} {by} as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+        said += " The order has no BFD and no health check that would say how soon a failure is noticed."
+    else:
+        noticed, rerouted = (text.delay(expected[key]) for key in ("detection_ns", "reroute_ns"))
+        by = "The health check" if expected.get("by") == "health check" else "BFD"
+        said += f" {by} as ordered notices a failure within {noticed}; {rerouted} are allowed to reroute."
+    for who, timers in expected["timers"].items():
+        bfd = f"BFD notices within {text.delay(timers['bfd_ns'])}" if timers["bfd_ns"] else "no BFD was up"
+        hold = f" and BGP's hold time is {text.delay(timers['hold_ns'])}" if timers["hold_ns"] else ""
+        said += f" As {who} was set, {bfd}{hold}."
+    return said
 
 
 def _shares(facts: Mapping[str, Any]) -> Iterator[str]:
-    """How two routers shared all traffic before the cut."""
+    """How two routers shared all traffic before the cut; once for both directions where these agree."""
     routers: Mapping[str, Mapping[str, int]] = facts["carried"]
+    kinds: dict[str, list[str]] = {}
     for way in WAYS if len(routers) > 1 else ():
         total = sum(told[way.value] for told in routers.values())
-        if total:
-            each = [f"{host} {text.percent(told[way.value] / total)}" for host, told in routers.items()]
-            yield f"Before it, {words.direction(way)}, {' and '.join(each)} of all bytes."
+        shares = {host: told[way.value] / total for host, told in routers.items()} if total else {}
+        if shares:
+            idle = max(shares.values()) > 1 - IDLE_SHARE
+            kind = "one circuit carried and the other stood by" if idle else "both circuits carried"
+            each = " and ".join(f"{host} {text.percent(share)}" for host, share in shares.items())
+            kinds.setdefault(kind, []).append(f"{words.direction(way)} {each}")
+    for kind, ways in kinds.items():
+        yield f"Before it {kind}: {'; '.join(ways)} of all bytes."
 
 
 def _chart(item: Measurement, facts: Mapping[str, Any]) -> Chart:
@@ -133,6 +155,32 @@ def _time(bounds: Sequence[float | None]) -> tuple[Cell, Cell]:
     most = "no end seen" if hi is None else f"to {text.delay(hi)}"
     within = f"at most {text.delay(hi)}" if not value and hi is not None else f"{text.delay(lo or 0)} {most}"
     return Cell(text.delay(value) if value else "none", kind="num"), Cell(within, kind="num")
+
+
+def _noticed(row: Mapping[str, Any], expected: Mapping[str, Any]) -> Row:
+    since = "the first loss" if row["since"] == "loss" else "its begin"
+    return Row(
+        (
+            Cell(row["who"]),
+            Cell(row["what"], kind="head"),
+            Cell(row["of"]),
+            Cell(row["said"]),
+            Cell(text.delay(row["after_ns"]), kind="num"),
+            Cell(f"{text.delay(row['least_ns'])} to {text.delay(row['most_ns'])}", kind="num"),
+            Cell(_held(row, expected)),
+        ),
+        group=f"The {row['act']}, counted from {since}",
+    )
+
+
+def _held(row: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Beside what the timer of this session allows."""
+    timers = expected["timers"].get(row["who"], {})
+    limit_ns = timers.get({"bfd": "bfd_ns", "bgp": "hold_ns"}.get(row["what"], ""))
+    if (row["act"], row["of"]) != ("cut", expected["peer"]) or not limit_ns:
+        return text.NONE
+    kept = "later than" if row["least_ns"] > limit_ns else "within" if row["most_ns"] <= limit_ns else "about"
+    return f"{kept} {text.delay(limit_ns)}"
 
 
 def _event(row: Mapping[str, Any]) -> Row:
