@@ -106,17 +106,19 @@ def measure(
     return kind.analyse(task, folder.files("step"), here)
 
 
-def measure_fit(path: Path3, tmp_path: Path, ce: Ce | None = None) -> tuple[Measurement, int]:
-    """The same behind a router that drops, and how many it dropped; again where a host says that it was too busy for
-    its own part, or a packet was on its way from one counter to the next: that leaves open whose loss it was."""
+def measure_fit(
+    path: Path3, tmp_path: Path, ce: Ce | None = None, hook: str = "forward", end: str = "r"
+) -> tuple[Measurement, int]:
+    """The same where a router or an end drops, and how many it dropped; again where a host says that it was too busy
+    for its own part, or a packet was on its way from one counter to the next: that leaves open whose loss it was."""
     for number in range(ATTEMPTS):
         path.reset()
-        path.rules("forward", DROP, counters=("lost",))
+        path.rules(hook, DROP, counters=("lost",), end=end)
         found = measure(path, tmp_path / str(number), ce=ce)
         uncertain = any(row.missing and 0 < row.packets_hi <= ON_THE_WAY for row in found.ledger)
         if all(host.fit for host in found.fitness) and not uncertain:
             break
-    return found, path.counted("lost")
+    return found, path.counted("lost", end=end)
 
 
 def verdict(found: Measurement, way: Direction) -> tuple[Verdict, str]:
@@ -186,12 +188,11 @@ def test_a_full_queue_is_the_senders(path: Path3, tmp_path: Path) -> None:
 
 def test_the_firewall_of_the_receiver_is_the_receivers(path: Path3, tmp_path: Path) -> None:
     """A host's own netfilter has no counter of its drops, but IP misses them: the circuit is not blamed."""
-    path.rules("input", DROP, counters=("lost",), end="z")
-    found = measure(path, tmp_path)
+    found, dropped = measure_fit(path, tmp_path, hook="input", end="z")
     there = booked(found, Direction.A_Z)
     assert set(there) == {ledger.RECEIVER_FIREWALL, ledger.BETWEEN}
     firewall = there[ledger.RECEIVER_FIREWALL]
-    assert firewall.packets_hi == path.counted("lost", end="z") and firewall.segment is Segment.HOST_Z
+    assert firewall.packets_hi == dropped and firewall.segment is Segment.HOST_Z
     assert verdict(found, Direction.A_Z)[0] is Verdict.INCONCLUSIVE
 
 
@@ -276,10 +277,9 @@ def test_the_firewall_of_the_ce_is_the_customers(path: Path3, tmp_path: Path) ->
 
 def test_loss_behind_the_ce_is_not_the_ces(path: Path3, tmp_path: Path) -> None:
     """Packets that crossed it and were lost after it: it is booked none, and its WAN interface counted them."""
-    path.rules("prerouting", DROP, counters=("lost",), end="z")
-    found = measure(path, tmp_path, ce=CE)
+    found, dropped = measure_fit(path, tmp_path, CE, "prerouting", "z")
     there = booked(found, Direction.A_Z)
     assert ledger.CE_FIREWALL not in there and all(row.segment is not Segment.CE for row in there.values())
     told = found.facts["ce"]["a-z"]
     assert told["interface"] == "to-z of ce-1" and told["packets"] <= told["crossed"] <= told["packets"] + 20
-    assert told["missing"] == path.counted("lost", end="z") > 100
+    assert told["missing"] == dropped > 100
