@@ -82,8 +82,7 @@ def link_down(step: Step) -> Iterator[Diagnosis]:
 def link_flap(step: Step) -> Iterator[Diagnosis]:
     """The port or the session on it went down and came back between two readings."""
     changes = step.facts["link"].get("carrier_changes")
-    flaps = step.broken.get("bgp.flaps")
-    if not changes and flaps is None:
+    if not changes and "bgp.flaps" not in step.broken:
         return
     because = [f"The carrier of the port changed {changes} times between two readings."] if changes else []
     quiet = changes == 0
@@ -96,7 +95,7 @@ def link_flap(step: Step) -> Iterator[Diagnosis]:
         against=(FIRST_SEGMENT,) if changes else (("The router's own port kept its carrier.",) if quiet else ()),
         checklist=("EC-017",),
         next="Hand the times to the carrier and ask for the alarms of its equipment.",
-        findings=step.ids("bgp.flaps"),
+        findings=step.ids("portspec.flaps", "bgp.flaps"),
     )
 
 

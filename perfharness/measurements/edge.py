@@ -56,6 +56,7 @@ STATISTICS: Mapping[str, Collection[str]] = {
         "light",
         "light_warning",
         "module_fits",
+        "flaps",
         "errors",
         "discards",
     ),
@@ -97,6 +98,7 @@ class EdgeParams(NoParams):
         rows += _of_bgp(asked)
         if self.stable:
             rows += [
+                _spec("portspec", "flaps", "EC-011", probed, at_most="0"),
                 _spec("portspec", "errors", "EC-048", router is not None and real, at_most=f"{DAMAGED_SHARE:.6f}"),
                 _spec("portspec", "discards", "EC-048", False, at_most="0"),
                 _spec("route", "changed", "EC-023", False, at_most="0"),

@@ -19,6 +19,7 @@ from perfharness.routers.state import Interface
 VIRTUAL = ("veth", "tun", "bridge", "virtio_net", "vmxnet3", "vif", "hv_netvsc", "macvlan", "dummy")
 """Drivers whose speed is a name."""
 UNTOLD = "The router does not tell it: look at the port there."
+FIRST = "Counters tell by how they rise: this is the first step that reads them."
 LAST = "It speaks for the last segment before this router."
 WHY_DROPPED = "a queue was full (a load of this run fills it too), or nobody on the router wanted them."
 UNPROBED = "No agent sends probes from this router: have the VBR asked for on other VLANs from a Linux host on its port"
@@ -41,6 +42,8 @@ def link_figures(
     unreal = f"{wan.driver} is a virtual interface: it has no speed." if wan is not None and virtual else ""
     speed = wan.speed_bps if wan and not virtual else None
     mtus = [each.mtu for each in (wan, holder) if each is not None and each.mtu is not None]
+    first = before.state.interface(router.wan) if router and before else None
+    changes = _rise(wan.carrier_changes, first.carrier_changes) if wan and first else None
     figures = (
         told("carrier", wan.carrier if wan else None, _carrier(wan)),
         told("speed", None if speed is None else rate_text(speed), unreal),
@@ -48,16 +51,21 @@ def link_figures(
         told("autonegotiation", wan.autoneg if wan and not virtual else None, unreal or _autoneg(wan, context)),
         told("mtu", min(mtus) if wan and mtus else None),
         told("link_address", *_address(now, wan, holder, plan)),
+        told("flaps", changes, _flaps(changes, wan, first)),
         *_counted(context, now, before, why),
     )
-    first = before.state.interface(router.wan) if router and before else None
-    changes = _rise(wan.carrier_changes, first.carrier_changes) if wan and first else None
     interfaces = {"carrier_changes": changes, "wan": wan and asdict(wan), "holder": holder and asdict(holder)}
     return figures, {**interfaces, "ordered_address": str(plan.own_with_mask)}
 
 
 def _carrier(wan: Interface | None) -> str:
     return f"{wan.name} is switched off by its configuration." if wan is not None and wan.up is False else ""
+
+
+def _flaps(changes: int | None, wan: Interface | None, first: Interface | None) -> str:
+    if changes is None:
+        return "" if wan is None else UNTOLD if first else FIRST
+    return f"The carrier changed {changes} times since the first step of this kind." if changes else ""
 
 
 def _autoneg(wan: Interface | None, context: Context) -> str:
@@ -92,7 +100,7 @@ def _counted(context: Context, now: Reading, before: Reading | None, why: str) -
         return figure(context, "portspec", statistic, value, reason, now.evidence)
 
     if here is None or there is None:
-        reason = why if here is None else "Counters tell by how they rise: this is the first step that reads them."
+        reason = why if here is None else FIRST
         return told("errors", None, reason), told("discards", None, reason)
     frames, damaged = _rise(here.frames_in, there.frames_in), _rise(here.damaged, there.damaged)
     dropped = _rise(here.discards, there.discards)

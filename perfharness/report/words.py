@@ -96,6 +96,7 @@ FIGURES = {
     ("portspec", "light"): "Light, dB within the module's alarms",
     ("portspec", "light_warning"): "Light, dB within the module's warnings",
     ("portspec", "module_fits"): "Optical module of the ordered reach",
+    ("portspec", "flaps"): "Changes of the carrier at the CE's port",
     ("portspec", "errors"): "Damaged frames at the CE's port",
     ("portspec", "discards"): "Frames dropped at the CE's port",
     ("bgp", "guarded"): "BGP session with prefix limit and filters",

@@ -29,10 +29,8 @@ def test_a_healthy_router_passes_every_row(tmp_path: Path) -> None:
     """Nothing open, nothing wrong, no cause; what changes is told by the second step."""
     run = Judged(tmp_path)
     assert {name: run.verdict(name) for name in WELL} == dict.fromkeys(WELL, "PASS")
-    assert {name: run.verdict(name, "edge-after") for name in ("bgp.flaps", "route.changed")} == {
-        "bgp.flaps": "PASS",
-        "route.changed": "PASS",
-    }
+    after = ("bgp.flaps", "portspec.flaps", "route.changed")
+    assert {name: run.verdict(name, "edge-after") for name in after} == dict.fromkeys(after, "PASS")
     assert run.causes == {}
 
 
@@ -172,6 +170,7 @@ def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
     assert run.verdict("portspec.errors", "edge-after") == "WARN"  # of the lab; of a real port it fails
     assert run.verdict("portspec.errors") == "NOT_APPLICABLE"
     assert run.causes["link-flap"].certainty == "proven"
+    assert run.verdict("portspec.flaps", "edge-after") == "FAIL" and run.rests_on("link-flap") == {"portspec.flaps"}
 
 
 def test_one_damaged_frame_among_few_decides_nothing(tmp_path: Path) -> None:
