@@ -17,7 +17,7 @@ BETWEEN = (Segment.LAN, Segment.CE, Segment.CARRIER, Segment.CLOUD_EDGE, None)
 """What lies between the hosts; the VPC is no segment that anything is booked to by itself."""
 SEEN: Mapping[tuple[str, str], tuple[Segment | None, str]] = {
     ("portspec", "carrier"): (Segment.CE, "link up"),
-    ("portspec", "flaps"): (Segment.CE, "link stays up"),
+    ("portspec", "flaps"): (Segment.CE, "carrier changes"),
     ("portspec", "speed"): (Segment.CE, "speed"),
     ("portspec", "duplex"): (Segment.CE, "duplex"),
     ("portspec", "mtu"): (Segment.CE, "MTU"),
