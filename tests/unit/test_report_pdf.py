@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import zlib
 
@@ -26,6 +27,18 @@ def test_the_same_page_gives_the_same_bytes_on_a4() -> None:
     assert len(boxes) >= 5
     assert {(round(float(wide)), round(float(tall))) for wide, tall in boxes} == {(595, 842)}
     assert b"CreationDate" not in objects
+
+
+def test_the_fonts_of_a_system_without_harfbuzz_subset_have_no_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fontTools, which then makes the fonts small, stamps none of them with the time of the rendering."""
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setattr("weasyprint.pdf.fonts.harfbuzz_subset", None)
+    pages = []
+    for now in (1_700_000_000.0, 1_800_000_000.0):
+        monkeypatch.setattr("fontTools.misc.timeTools.time.time", lambda now=now: now)
+        pages.append(pdf.render("<p>page</p>"))
+    assert pages[0] == pages[1]
+    assert "SOURCE_DATE_EPOCH" not in os.environ
 
 
 def test_a_page_that_asks_for_something_outside_is_refused() -> None:
