@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perfharness.analysis.statistics import Floats, Ints, mean_rate
+from perfharness.analysis import special
+from perfharness.analysis.statistics import CONFIDENCE, Floats, Ints, mean_rate
 from perfharness.model import Interval
 
 BLOCKS = 20
@@ -29,6 +30,15 @@ ROUNDS = 6
 """Idle for a fifth of the time, it is known to 0.01 % after so many."""
 FLAT = 0.25
 """Before the knee at most so much is lost in a time, of what is lost in it afterwards."""
+PAUSE_NS = 1_000_000
+"""A shaper that let nothing out for so much longer than it usually does was late, and may have lost what its burst does
+not make up for."""
+AFTER_PAUSE_NS = 5_000_000
+"""Until its burst is over."""
+LEAST_RUN = 20
+"""Batches between two pauses that make a line."""
+PARTS = 10
+"""Of all of them, each left out in turn: how far the slope depends on any."""
 OVERLOADED = 1.02
 """Who was offered this much more than arrived, was given more than it carries."""
 
@@ -196,6 +206,34 @@ def kept_rate(batches: Batches, packet_bytes: int) -> tuple[float, float]:
     strays = abs(float(above[thirds[1]].max() - above[first])) if len(thirds) > 2 else math.inf
     span = float(t[last] - t[first])
     return rate, (strays + 16.0 * packet_bytes) / span if span > 0 else math.inf
+
+
+def shaped_rate(batches: Batches, packet_bytes: int) -> tuple[float, float] | None:
+    """(rate of a shaper whose queue is never empty, how far off that may be), bit/s; None where nothing is steady.
+
+    What it owes after a pause it sends in a burst, and what is more than its burst is lost for good: a step down, in
+    software whenever the timer is late. So the rate is the slope that all lines between pauses have in common, each at
+    its own height (least squares); how far it may be off, by the jackknife of its parts and a packet at each end.
+    """
+    t, arrived = (batches.t_ns - batches.t_ns[0]) / 1e9, (batches.arrived - batches.arrived[0]) * 8.0
+    gaps = np.diff(batches.t_ns)
+    pauses = np.flatnonzero(gaps > float(np.median(gaps)) + PAUSE_NS)
+    runs = np.split(np.arange(len(t)), pauses + 1)
+    whole = [run[t[run] >= t[run[0]] + AFTER_PAUSE_NS / 1e9] for run in runs]
+    lines = [run for run in whole if len(run) >= LEAST_RUN]
+    if not lines:
+        return None
+    since = np.concatenate([t[run] - t[run].mean() for run in lines])
+    came = np.concatenate([arrived[run] - arrived[run].mean() for run in lines])
+    along, across = since * came, since * since
+    slope = float(along.sum() / across.sum())
+    parts = np.array_split(np.arange(len(since)), PARTS)
+    others = np.array(
+        [(along.sum() - along[part].sum()) / (across.sum() - across[part].sum()) for part in parts], np.float64
+    )
+    error = float(np.sqrt((PARTS - 1) * np.mean((others - others.mean()) ** 2)))
+    surely = float(special.stdtrit(PARTS - 1, (1 + CONFIDENCE) / 2))
+    return slope, surely * error + 16.0 * packet_bytes / float(t[-1])
 
 
 def most_in(batches: Batches, seconds: float = 1.0) -> float | None:

@@ -35,6 +35,7 @@ from perfharness.analysis.overload import (
     idle_bps,
     kept_rate,
     most_in,
+    shaped_rate,
     steady,
 )
 from perfharness.analysis.statistics import FEW_RATES
@@ -112,7 +113,8 @@ class Overload:
 
     def of_meter(self, memory_bytes: float, packet_bytes: int) -> tuple[float, float, float]:
         """(rate, least, most) of a meter that keeps its rate and saves up so much."""
-        rate, spread = kept_rate(self.kept, packet_bytes)
+        shaped = shaped_rate(self.kept, packet_bytes) if self.queued_bytes else None
+        rate, spread = shaped or kept_rate(self.kept, packet_bytes)
         return rate, rate - spread, rate + spread + self._unseen_bps(memory_bytes)
 
     def _unseen_bps(self, memory_bytes: float) -> float:

@@ -25,6 +25,8 @@ class Meter:
     """What it counts beside the payload."""
     loses: float = 0.0
     """Share of the packets that the circuit loses at any rate."""
+    late: Sequence[tuple[float, float]] = ()
+    """(when, how long) a shaper let nothing out, seconds: what its burst does not make up for is gone for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +87,30 @@ def _pass(meter: Meter, due: np.ndarray, counted: int) -> np.ndarray:
     out = np.full(len(due), np.nan)
     tokens, at, rate = float(meter.bucket_bytes), 0.0, meter.rate_bps / 8e9
     most = meter.bucket_bytes
+    if meter.queue_ns is not None:
+        return _shape(meter, due, counted)
     for i, now in enumerate(due.tolist()):
-        if meter.queue_ns is None:
-            tokens, at = min(most, tokens + (now - at) * rate), now
-            if tokens >= counted:
-                tokens -= counted
-                out[i] = now
-            continue
-        # A shaper is a bucket whose tokens may be owed, for as long as its queue is.
         tokens, at = min(most, tokens + (now - at) * rate), now
-        wait = max(0.0, (counted - tokens) / rate)
-        if wait <= meter.queue_ns:
+        if tokens >= counted:
             tokens -= counted
-            out[i] = now + wait
+            out[i] = now
+    return out
+
+
+def _shape(meter: Meter, due: np.ndarray, counted: int) -> np.ndarray:
+    """A packet is due when those before it have been paid for; after a pause as much as the burst pays goes at once."""
+    out = np.full(len(due), np.nan)
+    each, burst, paid = counted * 8e9 / meter.rate_bps, meter.bucket_bytes * 8e9 / meter.rate_bps, -np.inf
+    late = [(at * 1e9, (at + length) * 1e9) for at, length in meter.late]
+    for i, now in enumerate(due.tolist()):
+        paid = max(paid, now - burst)
+        if paid - now > (meter.queue_ns or 0):
+            continue
+        leaves = max(now, paid + each)
+        while late and late[0][1] <= leaves:
+            late.pop(0)
+        if late and late[0][0] <= leaves:
+            leaves = late[0][1]
+        paid = max(paid + each, leaves - burst)
+        out[i] = leaves
     return out
