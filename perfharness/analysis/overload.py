@@ -30,15 +30,14 @@ ROUNDS = 6
 """Idle for a fifth of the time, it is known to 0.01 % after so many."""
 FLAT = 0.25
 """Before the knee at most so much is lost in a time, of what is lost in it afterwards."""
-PAUSE_NS = 1_000_000
-"""A shaper that let nothing out for so much longer than it usually does was late, and may have lost what its burst does
-not make up for."""
-AFTER_PAUSE_NS = 5_000_000
-"""Until its burst is over."""
-LEAST_RUN = 20
-"""Batches between two pauses that make a line."""
+TOUCH_NS = 20_000_000
+"""In each such stretch what arrived touches the line of its meter once, from below."""
+STEP_PACKETS, STEP_DEVIATIONS = 2.0, 4.0
+"""Of a step down between two touches: at least so many packets, and so many times what neighbours usually differ by."""
+DEVIATION = 1.4826
+"""Of a normal distribution, in median absolute ones."""
 PARTS = 10
-"""Of all of them, each left out in turn: how far the slope depends on any."""
+"""Of all touches, each left out in turn: how far the slope depends on any."""
 OVERLOADED = 1.02
 """Who was offered this much more than arrived, was given more than it carries."""
 
@@ -63,6 +62,10 @@ class Batches:
     @property
     def seconds(self) -> float:
         return float(self.t_ns[-1] - self.t_ns[0]) / 1e9 if len(self.t_ns) else 0.0
+
+    @property
+    def bits_per_second(self) -> float:
+        return float(self.arrived[-1] - self.arrived[0]) * 8 / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def steady(batches: Batches, settle_ns: int = SETTLE_NS) -> Steady | None:
     if count < LEAST_BLOCKS:
         return None
     rates = rates_of(kept, edges(kept.t_ns, count))
-    value = _slope(kept.t_ns, kept.arrived)
+    value = kept.bits_per_second
     mean, interval = mean_rate(rates)
     if interval is None:
         return None
@@ -209,31 +212,44 @@ def kept_rate(batches: Batches, packet_bytes: int) -> tuple[float, float]:
 
 
 def shaped_rate(batches: Batches, packet_bytes: int) -> tuple[float, float] | None:
-    """(rate of a shaper whose queue is never empty, how far off that may be), bit/s; None where nothing is steady.
+    """(rate of a shaper that keeps it, how far off that may be), bit/s; None where it is too short.
 
-    What it owes after a pause it sends in a burst, and what is more than its burst is lost for good: a step down, in
-    software whenever the timer is late. So the rate is the slope that all lines between pauses have in common, each at
-    its own height (least squares); how far it may be off, by the jackknife of its parts and a packet at each end.
+    A shaper in software is late now and then, or has nothing to send for a moment, and what its burst does not make up
+    for is lost for good: the line of what arrived steps down. So its rate is the slope that the lines between steps
+    have in common, each at its own height (least squares through their touches from above); how far that may be off
+    is told by the jackknife of its parts, by what neighbours differ by beyond a packet, and by a packet at each end.
     """
-    t, arrived = (batches.t_ns - batches.t_ns[0]) / 1e9, (batches.arrived - batches.arrived[0]) * 8.0
-    gaps = np.diff(batches.t_ns)
-    pauses = np.flatnonzero(gaps > float(np.median(gaps)) + PAUSE_NS)
-    runs = np.split(np.arange(len(t)), pauses + 1)
-    whole = [run[t[run] >= t[run[0]] + AFTER_PAUSE_NS / 1e9] for run in runs]
-    lines = [run for run in whole if len(run) >= LEAST_RUN]
-    if not lines:
-        return None
-    since = np.concatenate([t[run] - t[run].mean() for run in lines])
-    came = np.concatenate([arrived[run] - arrived[run].mean() for run in lines])
+    rate = batches.bits_per_second
+    for _ in range(ROUNDS):
+        t, bits = _touches(batches, rate)
+        if len(t) < 2 * PARTS:
+            return None
+        rate += float(np.median(np.diff(bits) / np.diff(t) - rate))
+    steps = np.diff(bits) - rate * np.diff(t)
+    usual = DEVIATION * float(np.median(np.abs(steps - np.median(steps))))
+    down = np.flatnonzero(steps < -max(STEP_PACKETS * 8 * packet_bytes, STEP_DEVIATIONS * usual))
+    lines = np.split(np.arange(len(t)), down + 1)
+    since = np.concatenate([t[line] - t[line].mean() for line in lines])
+    came = np.concatenate([bits[line] - bits[line].mean() for line in lines])
     along, across = since * came, since * since
-    slope = float(along.sum() / across.sum())
     parts = np.array_split(np.arange(len(since)), PARTS)
-    others = np.array(
-        [(along.sum() - along[part].sum()) / (across.sum() - across[part].sum()) for part in parts], np.float64
-    )
+    if any(across.sum() <= across[part].sum() for part in parts):
+        return None
+    others = np.array([(along.sum() - along[part].sum()) / (across.sum() - across[part].sum()) for part in parts])
     error = float(np.sqrt((PARTS - 1) * np.mean((others - others.mean()) ** 2)))
     surely = float(special.stdtrit(PARTS - 1, (1 + CONFIDENCE) / 2))
-    return slope, surely * error + 16.0 * packet_bytes / float(t[-1])
+    unseen = max(0.0, usual - 8 * packet_bytes) * 1e9 / TOUCH_NS + 16.0 * packet_bytes / batches.seconds
+    return float(along.sum() / across.sum()), surely * error + unseen
+
+
+def _touches(batches: Batches, rate_bps: float) -> tuple[Floats, Floats]:
+    """(seconds, bits) at which what arrived is highest above a line of this slope, once in each TOUCH_NS."""
+    since_ns = batches.t_ns - batches.t_ns[0]
+    bits = (batches.arrived - batches.arrived[0]) * 8.0
+    above = bits - rate_bps / 1e9 * since_ns
+    stretches = np.split(np.arange(len(bits)), np.flatnonzero(np.diff(since_ns // TOUCH_NS)) + 1)
+    at = np.array([int(stretch[np.argmax(above[stretch])]) for stretch in stretches])
+    return since_ns[at] / 1e9, bits[at]
 
 
 def most_in(batches: Batches, seconds: float = 1.0) -> float | None:

@@ -243,12 +243,15 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
     """All that was lost is booked to the CE, in its direction, and is what tc says that its queue dropped, but for a
     neighbour request or two: undecided, where it fails by an order that does not name the CE. The other direction
     lost none."""
-    path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
-    try:
-        found = measure(path, tmp_path, ce=CE)
-        dropped = qdisc_drops(path, interface)
-    finally:
-        path.run("r", "tc", "qdisc", "del", "dev", interface, "root")
+    for number in range(ATTEMPTS):
+        path.run("r", "tc", "qdisc", "add", "dev", interface, "root", "tbf", *TBF)
+        try:
+            found = measure(path, tmp_path / str(number), ce=CE)
+            dropped = qdisc_drops(path, interface)
+        finally:
+            path.run("r", "tc", "qdisc", "del", "dev", interface, "root")
+        if all(host.fit for host in found.fitness):  # a host that was too busy may have been the one
+            break
     lost = booked(found, way)
     assert set(lost) == {ledger.CE_QDISC, ledger.BETWEEN}
     queue, left = lost[ledger.CE_QDISC], lost[ledger.BETWEEN]
@@ -256,7 +259,7 @@ def test_a_full_queue_of_the_ce_is_the_customers(path: Path3, tmp_path: Path, in
     assert (queue.packets_lo, left.packets_lo) == (0, 0)
     assert dropped - 10 <= queue.packets_hi == left.packets_hi <= dropped and dropped > 100
     assert verdict(found, way)[0] is Verdict.INCONCLUSIVE
-    files = evidence.RunFolder(tmp_path / "c" / "r").files("step")
+    files = evidence.RunFolder(tmp_path / str(number) / "c" / "r").files("step")
     assert verdict(REGISTRY["latency"].analyse(found.task, files, context()), way)[0] is Verdict.FAIL
     loss = next(seen for seen in found.observations if (seen.metric, seen.scope.direction) == ("loss", way))
     assert "the hosts and the CE lost 0 to" in loss.reason
