@@ -34,6 +34,8 @@ TOUCH_NS = 20_000_000
 """In each such stretch what arrived touches the line of its meter once, from below."""
 STEP_PACKETS, STEP_DEVIATIONS = 2.0, 4.0
 """Of a step down between two touches: at least so many packets, and so many times what neighbours usually differ by."""
+MOST_STEPS = 0.5
+"""Share of all touches: with more there is no line between the steps."""
 DEVIATION = 1.4826
 """Of a normal distribution, in median absolute ones."""
 PARTS = 10
@@ -211,19 +213,20 @@ def kept_rate(batches: Batches, packet_bytes: int) -> tuple[float, float]:
     return rate, (strays + 16.0 * packet_bytes) / span if span > 0 else math.inf
 
 
-def shaped_rate(batches: Batches, packet_bytes: int) -> tuple[float, float] | None:
-    """(rate of a shaper that keeps it, how far off that may be), bit/s; None where it is too short.
+def shaped_rate(batches: Batches, packet_bytes: int) -> tuple[float, float]:
+    """(rate of a shaper that keeps it, how far off that may be), bit/s; infinitely far where there are too few touches,
+    or a step in most of them.
 
     A shaper in software is late now and then, or has nothing to send for a moment, and what its burst does not make up
     for is lost for good: the line of what arrived steps down. So its rate is the slope that the lines between steps
     have in common, each at its own height (least squares through their touches from above); how far that may be off
-    is told by the jackknife of its parts, by what neighbours differ by beyond a packet, and by a packet at each end.
+    is told by the jackknife of its parts and a packet at each end.
     """
     rate = batches.bits_per_second
     for _ in range(ROUNDS):
         t, bits = _touches(batches, rate)
         if len(t) < 2 * PARTS:
-            return None
+            return rate, math.inf
         rate += float(np.median(np.diff(bits) / np.diff(t) - rate))
     steps = np.diff(bits) - rate * np.diff(t)
     usual = DEVIATION * float(np.median(np.abs(steps - np.median(steps))))
@@ -233,13 +236,12 @@ def shaped_rate(batches: Batches, packet_bytes: int) -> tuple[float, float] | No
     came = np.concatenate([bits[line] - bits[line].mean() for line in lines])
     along, across = since * came, since * since
     parts = np.array_split(np.arange(len(since)), PARTS)
-    if any(across.sum() <= across[part].sum() for part in parts):
-        return None
+    if len(down) > MOST_STEPS * len(t) or any(across.sum() <= across[part].sum() for part in parts):
+        return rate, math.inf
     others = np.array([(along.sum() - along[part].sum()) / (across.sum() - across[part].sum()) for part in parts])
     error = float(np.sqrt((PARTS - 1) * np.mean((others - others.mean()) ** 2)))
     surely = float(special.stdtrit(PARTS - 1, (1 + CONFIDENCE) / 2))
-    unseen = max(0.0, usual - 8 * packet_bytes) * 1e9 / TOUCH_NS + 16.0 * packet_bytes / batches.seconds
-    return float(along.sum() / across.sum()), surely * error + unseen
+    return float(along.sum() / across.sum()), surely * error + 16.0 * packet_bytes / batches.seconds
 
 
 def _touches(batches: Batches, rate_bps: float) -> tuple[Floats, Floats]:

@@ -113,8 +113,8 @@ class Overload:
 
     def of_meter(self, memory_bytes: float, packet_bytes: int) -> tuple[float, float, float]:
         """(rate, least, most) of a meter that keeps its rate and saves up so much."""
-        shaped = shaped_rate(self.kept, packet_bytes) if self.queued_bytes else None
-        rate, spread = shaped or kept_rate(self.kept, packet_bytes)
+        line = shaped_rate if self.queued_bytes else kept_rate
+        rate, spread = line(self.kept, packet_bytes)
         return rate, rate - spread, rate + spread + self._unseen_bps(memory_bytes)
 
     def _unseen_bps(self, memory_bytes: float) -> float:
