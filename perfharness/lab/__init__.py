@@ -11,9 +11,9 @@ order that names a companion gets a second circuit, from ``ph-ce-b`` to ``ph-vbr
 
 ``control`` is the way in (up, down, status, truth, tune, fault, clear). ``spec`` says what to build, ``topology``
 builds it, ``hosts`` puts sshd into the end hosts and CEs. A circuit is a veth pair that the kernel meters
-(``shaping``), a user-space ``wire`` that plays a ``line`` model in each direction, or both, one behind the other;
-``circuits`` changes that while the lab is up, to what ``score`` says. ``truth`` tells what one circuit did,
-``account`` all of them and the faults. ``faults`` has what can be made wrong, in three tables; ``trouble``,
-``filters`` and ``link_flap`` are how.
+(``shaping``) and, where it can, tags (``tagging``), a user-space ``wire`` that plays a ``line`` model in each
+direction, or both, one behind the other; ``circuits`` changes that while the lab is up, to what ``score`` says.
+``truth`` tells what one circuit did, ``account`` all of them and the faults. ``faults`` has what can be made wrong,
+in three tables; ``trouble``, ``filters`` and ``link_flap`` are how.
 ``state`` remembers what was made, so that all of it can be removed.
 """

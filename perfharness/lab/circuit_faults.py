@@ -15,7 +15,7 @@ from perfharness.lab.fault_parts import LOSS, each_way, half
 from perfharness.lab.filters import FIRST, LAST, Chain, Filter, some_of
 from perfharness.lab.linespec import LineSpec, LinkSpec, Loss
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.topology import WAN
+from perfharness.lab.topology import WAN_RULE
 from perfharness.lab.trouble import Trouble, filtered
 from perfharness.lab.wish import Fault, Wish
 from perfharness.model import Direction
@@ -57,8 +57,8 @@ def _at_vbr(spec: LabSpec, wish: Wish, rule: Callable[[str], str]) -> Filter:
     """``rule``: what befalls a packet, after the name of its counter was put in."""
     way = places.crossing(wish.letter, spec)
     chains = {
-        Direction.A_Z: Chain("prerouting", (f'iifname "{WAN}" {rule("a_z")}',), FIRST),
-        Direction.Z_A: Chain("postrouting", (f'oifname "{WAN}" {rule("z_a")}',), LAST),
+        Direction.A_Z: Chain("prerouting", (f"iifname {WAN_RULE} {rule('a_z')}",), FIRST),
+        Direction.Z_A: Chain("postrouting", (f"oifname {WAN_RULE} {rule('z_a')}",), LAST),
     }
     return each_way(wish, way.vbr, (chains[each] for each in wish.ways()))
 
@@ -83,8 +83,8 @@ def _cut(spec: LabSpec, wish: Wish) -> Trouble:
     """IP and, so that nobody answers for an address, ARP."""
     packets = _at_vbr(spec, wish, lambda counter: f"counter name {counter} drop")
     chains = {
-        Direction.A_Z: Chain("input", (f'iifname "{WAN}" drop',), 0),
-        Direction.Z_A: Chain("output", (f'oifname "{WAN}" drop',), 0),
+        Direction.A_Z: Chain("input", (f"iifname {WAN_RULE} drop",), 0),
+        Direction.Z_A: Chain("output", (f"oifname {WAN_RULE} drop",), 0),
     }
     arp = Filter(packets.namespace, packets.name, tuple(chains[way] for way in wish.ways()), family="arp")
     return filtered(packets, arp)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from perfharness.errors import LabFault
 
@@ -52,6 +53,15 @@ def entered(name: str) -> Iterator[None]:
             _setns(home)
     finally:
         os.close(home)
+
+
+def netlink(name: str) -> Any:
+    """Opened in the namespace and not by ``IPRoute(netns=…)``: that forks, and ends its child with a SIGTERM that
+    would find the coordinator's handler there."""
+    from pyroute2 import IPRoute
+
+    with entered(name):
+        return IPRoute()
 
 
 def members(name: str) -> list[int]:

@@ -11,7 +11,7 @@ from perfharness.lab.fault_parts import LOSS, answer, counter_of, each_way
 from perfharness.lab.filters import FIRST, LAST, Chain, Filter, some_of
 from perfharness.lab.routing import Neighbor, Router, name_of, routers
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.topology import CORE, EVERYWHERE, VPC, WAN, Crossing
+from perfharness.lab.topology import CORE, EVERYWHERE, VPC, WAN_RULE, Crossing
 from perfharness.lab.trouble import Trouble, filtered, together
 from perfharness.lab.wish import Fault, Wish
 from perfharness.model import Direction
@@ -96,8 +96,8 @@ def _port_blocked(spec: LabSpec, wish: Wish) -> Trouble:
     """On the link, at the VBR; what is established breaks at once and not after the hold time."""
     way = places.crossing(wish.letter, spec)
     rules = (
-        f'iifname "{WAN}" tcp dport {BGP_PORT} counter name blocked {answer(wish, "port")}',
-        f'iifname "{WAN}" tcp sport {BGP_PORT} counter name blocked drop',
+        f"iifname {WAN_RULE} tcp dport {BGP_PORT} counter name blocked {answer(wish, 'port')}",
+        f"iifname {WAN_RULE} tcp sport {BGP_PORT} counter name blocked drop",
     )
     table = filtered(Filter(way.vbr, "ph_bgp_port_blocked", (Chain("input", rules),), ("blocked",)))
     clear = f"clear bgp {way.circuit[0].address.ip}"
@@ -133,7 +133,7 @@ def _prefix_leak(spec: LabSpec, wish: Wish) -> Trouble:
 
 def _ce_drops(spec: LabSpec, wish: Wish) -> Trouble:
     way = places.crossing(wish.letter, spec)
-    return _drops(wish, way.ce, {Direction.A_Z: f'oifname "{WAN}"', Direction.Z_A: f'iifname "{WAN}"'})
+    return _drops(wish, way.ce, {Direction.A_Z: f"oifname {WAN_RULE}", Direction.Z_A: f"iifname {WAN_RULE}"})
 
 
 def _lan_loses(spec: LabSpec, wish: Wish) -> Trouble:

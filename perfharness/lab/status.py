@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from perfharness.lab import circuits, frr, hosts, namespaces, places, shaping, topology
+from perfharness.lab import circuits, frr, hosts, namespaces, places, shaping, topology, truth
 from perfharness.lab.routing import Router, routers
-from perfharness.lab.score import played, spec_of, wishes_of
+from perfharness.lab.score import MODES, played, spec_of, wishes_of
 from perfharness.lab.spec import LabSpec
 from perfharness.lab.state import State
 
@@ -19,7 +19,7 @@ def of(current: State) -> dict[str, Any]:
         "up": True,
         "mode": current.recipe["mode"],
         "since": current.since,
-        "circuit": _circuit(spec),
+        "circuit": _circuit(current, spec, "a"),
         "hosts": {host.alias: host.address for host in places.doors(spec).values()},
         "ssh_config": str(hosts.SSH_CONFIG),
         "namespaces": [name for name in current.namespaces if namespaces.exists(name)],
@@ -28,7 +28,7 @@ def of(current: State) -> dict[str, Any]:
         "problems": problems(current),
     }
     if spec.second:
-        said["second"] = {**_circuit(spec.second), "standby": spec.standby}
+        said["second"] = {**_circuit(current, spec.second, "b"), "standby": spec.standby}
     if spec.bgp:
         said["routers"] = {name: {"vtysh": str(frr.vtysh(name))} for name in routed(current)}
     return said
@@ -49,9 +49,11 @@ def routed(current: State) -> dict[str, Router]:
     return routers(spec, topology.plan(spec))
 
 
-def _circuit(spec: LabSpec) -> dict[str, Any]:
+def _circuit(current: State, spec: LabSpec, letter: str) -> dict[str, Any]:
+    way, mode = places.crossing(letter, spec_of(current)), current.built.get(letter)
     return {
         "vlan": spec.vlan,
+        "tagged_by": truth.tagged_by(way, mode) if mode in MODES and namespaces.exists(way.ce) else None,
         "rate_bps": spec.rate_bps,
         "layer": spec.rate_layer,
         "policer_bytes": spec.policer_bytes,

@@ -9,7 +9,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from perfharness.lab import namespaces
+from perfharness.lab import namespaces, tagging
 from perfharness.lab.spec import Host, LabSpec
 
 ONPREM, CORE, CE, VBR, VPC, ECS = ("ph-onprem", "ph-core", "ph-ce-a", "ph-vbr-a", "ph-vpc", "ph-ecs")
@@ -20,6 +20,8 @@ CE_B, VBR_B = ("ph-ce-b", "ph-vbr-b")
 """Of the second circuit, where there is one."""
 ROUTERS = (CORE, CE, VBR, VPC, CE_B, VBR_B)
 WAN = "wan"
+WAN_RULE = f'"{WAN}*"'
+"""For the packet filter: the port, or the VLAN on it."""
 TAP_QUEUE = 4096
 """Frames that a TAP holds while the wire is busy: about 50 ms at 1 Gbit/s of full-size frames."""
 TCP_OFFLOADS = tuple(f"tx-tcp{kind}-segmentation" for kind in ("", "-ecn", "-mangleid", "6"))
@@ -43,6 +45,8 @@ class End:
     namespace: str
     interface: str
     address: IPv4Interface
+    vlan: int = 0
+    """Of a circuit's port; what has the address may stand on it, see ``tagging``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def _crossing(letter: str, spec: LabSpec) -> Crossing:
     return Crossing(
         letter,
         (End(CORE, f"ce-{letter}", core_up), End(ce, "core", ce_down)),
-        (End(ce, WAN, spec.customer), End(vbr, WAN, spec.cloud)),
+        (End(ce, WAN, spec.customer, spec.vlan), End(vbr, WAN, spec.cloud, spec.vlan)),
         (End(vbr, "vpc", vbr_down), End(VPC, f"vbr-{letter}", vpc_up)),
         spec.mtu,
     )
@@ -171,7 +175,7 @@ def _across(way: Crossing, spec: LabSpec) -> tuple[Route, ...]:
 
 def build(topology: Plan, *, taps: bool) -> None:
     """Into namespaces that exist and are empty; ``taps``: the circuits' ends are left to a wire."""
-    netlink = {name: _netlink(name) for name in topology.namespaces}
+    netlink = {name: namespaces.netlink(name) for name in topology.namespaces}
     try:
         for name in topology.namespaces:
             _configure(name)
@@ -194,7 +198,7 @@ def build(topology: Plan, *, taps: bool) -> None:
 
 def rebuild(topology: Plan, way: Crossing, *, taps: bool) -> None:
     """One circuit anew, as a veth pair or as two TAPs; what went by it is routed again."""
-    netlink = {name: _netlink(name) for name in (way.ce, way.vbr)}
+    netlink = {name: namespaces.netlink(name) for name in (way.ce, way.vbr)}
     try:
         for end in way.circuit:  # of a veth pair the second goes with the first
             for index in netlink[end.namespace].link_lookup(ifname=end.interface):
@@ -208,7 +212,7 @@ def rebuild(topology: Plan, way: Crossing, *, taps: bool) -> None:
 
 def reroute(topology: Plan, namespace: str) -> None:
     """The static routes of this namespace are there again."""
-    with _netlink(namespace) as netlink:
+    with namespaces.netlink(namespace) as netlink:
         _route({namespace: netlink}, (route for route in topology.routes if route.namespace == namespace))
 
 
@@ -216,7 +220,7 @@ def unroute(namespace: str, target: str) -> None:
     """This static route is there no more; none may have been."""
     from pyroute2.netlink.exceptions import NetlinkError
 
-    with _netlink(namespace) as netlink:
+    with namespaces.netlink(namespace) as netlink:
         try:
             netlink.route("del", dst=target)
         except NetlinkError as error:
@@ -226,14 +230,14 @@ def unroute(namespace: str, target: str) -> None:
 
 def resize(end: End, mtu: int) -> None:
     """The interface's MTU."""
-    with _netlink(end.namespace) as netlink:
-        (index,) = netlink.link_lookup(ifname=end.interface)
-        netlink.link("set", index=index, mtu=mtu)
+    with namespaces.netlink(end.namespace) as netlink:
+        for index in _stack(netlink, end):
+            netlink.link("set", index=index, mtu=mtu)
 
 
 def switch_on(end: End, on: bool) -> None:
     """The interface is up, or it is down and its routes are gone; a veth's other end then has no carrier."""
-    with _netlink(end.namespace) as netlink:
+    with namespaces.netlink(end.namespace) as netlink:
         (index,) = netlink.link_lookup(ifname=end.interface)
         netlink.link("set", index=index, state="up" if on else "down")
 
@@ -259,9 +263,15 @@ def site(plan: Plan, host: End) -> tuple[End, ...]:
     return (host, *ports, gateway, *uplinks)
 
 
+def tagged(end: End) -> bool:
+    """Whether the kernel tags what leaves this end of a circuit."""
+    with namespaces.netlink(end.namespace) as netlink:
+        return bool(tagging.found(netlink, end.interface, end.vlan))
+
+
 def counters(end: End) -> dict[str, int]:
     """The interface's 64-bit counters, in the kernel's names."""
-    with _netlink(end.namespace) as netlink:
+    with namespaces.netlink(end.namespace) as netlink:
         (link,) = netlink.link("get", ifname=end.interface)
         return {name: int(value) for name, value in link.get_attr("IFLA_STATS64").items()}
 
@@ -323,19 +333,8 @@ def _configure(name: str) -> None:
     with namespaces.entered(name):
         for key, value in (SYSCTLS | (ROUTING if name in ROUTERS else {})).items():
             path = Path("/proc/sys/net", key)
-            if (
-                path.exists()
-            ):  # a kernel without IPv6 has nothing to switch off, one without multipath nothing to spread
+            if path.exists():  # else there is no IPv6 to switch off, or no multipath to spread
                 path.write_text(value, encoding="ascii")
-
-
-def _netlink(namespace: str) -> Any:
-    """Opened in the namespace and not by ``IPRoute(netns=…)``: that forks, and ends its child with a SIGTERM that
-    would find the coordinator's handler there."""
-    from pyroute2 import IPRoute
-
-    with namespaces.entered(namespace):
-        return IPRoute()
 
 
 def _join(netlink: Mapping[str, Any], way: Crossing, taps: bool) -> None:
@@ -344,6 +343,8 @@ def _join(netlink: Mapping[str, Any], way: Crossing, taps: bool) -> None:
             _tap(end)
     else:
         _veth(netlink[way.ce], *way.circuit)
+        for end in way.circuit:
+            tagging.add(netlink[end.namespace], end.namespace, end.interface, end.vlan)
     for end in way.circuit:
         _address(netlink[end.namespace], end, way.mtu)
 
@@ -379,10 +380,18 @@ def _tap(end: End) -> None:
 
 
 def _address(netlink: Any, end: End, mtu: int) -> None:
-    (index,) = netlink.link_lookup(ifname=end.interface)
-    netlink.link("set", index=index, mtu=mtu)
-    netlink.addr("add", index=index, address=str(end.address.ip), prefixlen=end.address.network.prefixlen)
-    netlink.link("set", index=index, state="up")
+    stack = _stack(netlink, end)
+    for index in stack:
+        netlink.link("set", index=index, mtu=mtu)
+    netlink.addr("add", index=stack[-1], address=str(end.address.ip), prefixlen=end.address.network.prefixlen)
+    for index in stack:
+        netlink.link("set", index=index, state="up")
+
+
+def _stack(netlink: Any, end: End) -> list[int]:
+    """The port, and the VLAN on it if there is one: a VLAN's MTU may not exceed its port's, so that comes first."""
+    (port,) = netlink.link_lookup(ifname=end.interface)
+    return [port, *tagging.found(netlink, end.interface, end.vlan)]
 
 
 def _up(netlink: Any, interface: str) -> None:

@@ -1,7 +1,8 @@
 """What the circuit really did, told by who played it: the wire, or the kernel's counters at both ends.
 
 Both tell it in the same words: for each direction packets and bytes ``in`` and ``out``, and what was
-``dropped`` by cause. Bytes are of untagged Ethernet frames without FCS.
+``dropped`` by cause. Bytes are of Ethernet frames without FCS and without their VLAN tag; ``tagged_by`` says who puts
+that on.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from perfharness.errors import LabFault
 from perfharness.lab.linespec import LineSpec
 from perfharness.lab.shaping import discipline
 from perfharness.lab.spec import LabSpec
-from perfharness.lab.topology import Crossing, End, counters
+from perfharness.lab.topology import Crossing, End, counters, tagged
 from perfharness.model import Direction
 
 FORMAT_VERSION = 1
 PATIENCE_S = 5.0
-NO_TAG = "no VLAN tag is on the wire: its bytes are counted in the rate, but no end compares it"
+NOBODY = "nobody"
+NO_TAG = "no VLAN tag is on the wire (the kernel has no 8021q): the rate counts its bytes, but no end compares it"
 NO_DELAY = "no delay, jitter, duplication or reordering: the rate, the MTU and what faults drop are played"
 IN_PIECES = "TCP crosses in segments of up to 64 KiB: each counts as one packet, and its tag once"
 NO_DROPPED_BYTES = "of what the kernel's meter drops it counts the packets, not their bytes"
@@ -29,16 +31,17 @@ NO_DROPPED_BYTES = "of what the kernel's meter drops it counts the packets, not 
 
 def of_veth(way: Crossing, spec: LabSpec) -> dict[str, Any]:
     customer, cloud = way.circuit
-    policed = spec.policer_bytes is not None
-    cannot = ([NO_TAG] if spec.vlan else []) + [NO_DELAY, NO_DROPPED_BYTES] + ([] if policed else [IN_PIECES])
+    policed, tagger = spec.policer_bytes is not None, tagged_by(way, "veth")
+    untagged = [NO_TAG] if spec.vlan and tagger == NOBODY else []
     return {
         "format_version": FORMAT_VERSION,
         "mode": "veth",
+        "tagged_by": tagger,
         "directions": {
             str(Direction.A_Z): _kernel(customer, cloud, spec),
             str(Direction.Z_A): _kernel(cloud, customer, spec),
         },
-        "cannot": cannot,
+        "cannot": untagged + [NO_DELAY, NO_DROPPED_BYTES] + ([] if policed else [IN_PIECES]),
     }
 
 
@@ -61,7 +64,19 @@ def of_wire(way: Crossing, path: Path, spec: LabSpec, mode: str) -> dict[str, An
         if kernel_meters:
             here["meter"] = _meter(qdisc, spec)
         here["dropped"]["unread"] = counters(end)["tx_dropped"] + (0 if kernel_meters else qdisc.get("drops", 0))
-    return {**told, "mode": mode, "cannot": [NO_DROPPED_BYTES] if kernel_meters else []}
+    return {
+        **told,
+        "mode": mode,
+        "tagged_by": tagged_by(way, mode),
+        "cannot": [NO_DROPPED_BYTES] if kernel_meters else [],
+    }
+
+
+def tagged_by(way: Crossing, mode: str) -> str:
+    """Who puts the tag on what crosses this circuit: "kernel", "wire" or "nobody"."""
+    if mode != "veth":
+        return "wire" if way.circuit[0].vlan else NOBODY
+    return "kernel" if tagged(way.circuit[0]) else NOBODY
 
 
 def await_lines(path: Path, lines: Mapping[Direction, LineSpec]) -> None:

@@ -124,7 +124,7 @@ class Case:
         lets wait, and so many take the CPU that the sender needs."""
         frame = _payload(self.mtu) + FRAME_BYTES + (TAG_BYTES if self.tagged else 0)
         rate, burst = round(self.mbps * 1e6 / 8 / frame), round(self.bucket_bytes / frame)
-        rule = f'oifname "wan" limit rate over {rate}/second burst {burst} packets drop'
+        rule = f"oifname {topology.WAN_RULE} limit rate over {rate}/second burst {burst} packets drop"
         hook = "type filter hook forward priority 0; policy accept"
         table = f"table inet policer {{\nchain forward {{\n{hook}\n{rule}\n}}\n}}\n"
         for end in topology.plan(spec).circuit:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 
-from perfharness.lab import control
+from perfagent.tagged import Probe
+from perfharness.lab import control, namespaces, topology
 from perfharness.lab.faults import Wish
 from perfharness.lab.linespec import LineSpec, LinkSpec, Loss, Rate
 from perfharness.lab.spec import LabSpec
@@ -51,7 +55,26 @@ def test_the_kernel_counts_every_frame() -> None:
     for end in ("in", "out"):
         assert 1000 <= after[end]["packets"] - before[end]["packets"] <= 1005  # ping and ARP
     assert set(after["dropped"].values()) == {0}
-    assert any("VLAN" in sentence for sentence in control.truth()["cannot"])
+    truth = control.truth()
+    assert any("VLAN" in sentence for sentence in truth["cannot"]) == (truth["tagged_by"] == "nobody")
+
+
+def test_the_kernel_tags_where_it_says_so() -> None:
+    """Asked on the ordered VLAN, without a tag and on another one, the VBR answers as the truth says that it sends."""
+    assert control.up()["circuit"]["tagged_by"] == control.truth()["tagged_by"]
+    spec = LabSpec()
+
+    def question(mac: str, tag: int) -> bytes:
+        ask = ARP(op="who-has", hwsrc=mac, psrc=str(spec.customer.ip), pdst=str(spec.cloud.ip))
+        ethernet = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
+        return bytes(ethernet / Dot1Q(vlan=tag) / ask if tag else ethernet / ask)
+
+    with namespaces.entered(topology.CE):
+        probe = Probe(topology.WAN, str(spec.cloud.ip), question)
+    with closing(probe), socket.socket(type=socket.SOCK_DGRAM) as nobody:
+        probe.ask([spec.vlan, 0, spec.vlan + 1], 0.5, nobody.fileno())
+    expected = {"kernel": spec.vlan, "nobody": 0}[control.truth()["tagged_by"]]
+    assert [vlan for vlan, _ in probe.answers] == [expected]
 
 
 def test_the_kernel_tells_what_its_shaper_dropped() -> None:
