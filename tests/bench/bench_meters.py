@@ -2,7 +2,7 @@
 
 About a dozen cases, pairwise from rate, policer or shaper, tag, MTU and round trip. For each direction: the sustained
 rate within 0.3 %, policer told from shaper, bucket within 10 %, the layer right (above 500 Mbit/s right or unknown),
-and no verdict but PASS. Exit code 1 where one is missed.
+and never FAIL or WARN, for each circuit is what was ordered. Exit code 1 where one is missed.
 
     python tests/bench/bench_meters.py [NUMBER …]
 """
