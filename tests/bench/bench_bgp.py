@@ -1,9 +1,9 @@
 """BGP is only read: every shipped scenario, played whole on the lab, beside the sessions of all its routers.
 
-The production pair where the scenario has no order of its own, with real FRR routers: before and after each run they are
-asked for their sessions and their configuration. Nobody cuts anything: where a scenario has a person or a command do so,
-the command does nothing. BFD is slow here (see ``bgp_sessions.SLOW_BFD``). Exit code 1 where a session fell or was talked
-to, a router was set, or a task was not played. Needs root and what the lab needs, FRR among it.
+The production pair where the scenario has no order of its own, with real FRR routers: before and after each run they
+are asked for their sessions and their configuration. Nobody cuts anything: where a scenario has a person or a command
+do so, the command does nothing. BFD is slow here (see ``bgp_sessions.SLOW_BFD``). Exit code 1 where a session fell or
+was talked to, a router was set, or a task was not played. Needs root and what the lab needs, FRR among it.
 
     python tests/bench/bench_bgp.py [SCENARIO …]
 """
