@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## linter, types, and the invariants of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## ratios against iperf3, irtt and sockperf, in one run; coverage and width of intervals
+bench: $(VENV)/.dev ## ratios against iperf3, irtt and sockperf, in one run; intervals; outages against captures; BGP beside every scenario (an hour)
 	@$(call debian,$(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	@for bench in tests/bench/bench_*.py; do $(SUDO) $(BIN)/python $$bench || exit 1; done
 
