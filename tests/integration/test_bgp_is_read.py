@@ -1,7 +1,7 @@
 """Whatever is measured, BGP is only read: sessions and configurations of the lab's routers are as they were.
 
-All that agents do, in one short run; ``tests/bench/bench_bgp.py`` plays every scenario whole. Needs root and what the lab
-needs, FRR among it.
+All that agents do, in one short run; ``tests/bench/bench_bgp.py`` plays every scenario whole. Needs root and what
+the lab needs, FRR among it.
 """
 
 from __future__ import annotations
