@@ -35,6 +35,7 @@ OTHERS = {"big-port": "lab-pairs", "prove": "lab-prove-bgp"}
 HOOK = re.compile(r"^( +)(?:ask|command): .*$", re.MULTILINE)
 NOTHING = r'\1command: ["true"]'
 TASKS = "results/*/*/raw/*/task.json"
+LESS = ("FAIL", "INCONCLUSIVE", "NOT_RUN")
 RUN_S = 1800
 
 
@@ -46,6 +47,8 @@ class Played(NamedTuple):
     unplayed: list[str]
     sessions: int
     touched: list[str]
+    open: list[str]
+    """Why the verdict is no PASS."""
 
     @property
     def good(self) -> bool:
@@ -76,8 +79,14 @@ def play(name: str, folder: Path) -> Played:
     assert done.stdout, done.stderr
     tasks = {path.parent.name: json.loads(path.read_bytes())["status"] for path in folder.glob(TASKS)}
     unplayed = [f"{task} {status}" for task, status in sorted(tasks.items()) if status != "completed"]
-    verdict = json.loads(done.stdout)["verdict"]
-    return Played(name, seconds, verdict, len(tasks), unplayed, len(before.sessions), touched(before, after))
+    findings = json.loads(done.stdout)
+    undone = [
+        f"{row['metric']} {row['statistic']} {row['direction']}: {row['verdict']}. {row['reason']}"
+        for row in findings["findings"]
+        if row["verdict"] in LESS and row["mandatory"]
+    ]
+    stood = len(before.sessions), touched(before, after)
+    return Played(name, seconds, findings["verdict"], len(tasks), unplayed, *stood, undone)
 
 
 def main() -> int:
@@ -96,6 +105,8 @@ def main() -> int:
             stood = "; ".join(played.touched) or f"all {played.sessions}"
             tasks = f"all but {', '.join(played.unplayed)}" if played.unplayed else f"all {played.tasks}"
             print(f"{name:12s} {played.seconds:6.0f} s  {played.verdict:12s}  {stood:22s}  {tasks}", flush=True)
+            for why in played.open:
+                print(f"  {why}", flush=True)
     finally:
         control.down()
     print("ok" if good else "MISSED")
