@@ -51,12 +51,6 @@ def test_phases_that_make_no_sense_are_refused(change: dict[str, Any], says: str
         phases.read([{**STEADY, **change}])
 
 
-def test_the_longest_silence_that_is_planned_is_known() -> None:
-    """Rests in a row add up."""
-    rest = {**STEADY, "rate_bps": 0}
-    assert phases.longest_idle_s(phases.read([STEADY, rest, rest, STEADY, rest])) == 3.0
-
-
 def test_copies_and_stragglers_are_told_apart() -> None:
     """A gap is neither; a number that comes again is a duplicate, one that was overtaken is reordered."""
     seen = Seen()

@@ -1,4 +1,7 @@
-"""The sending end of a load: phase after phase, paced, as long as the receiver goes on reporting.
+"""The sending end of a load: phase after phase, paced.
+
+A phase whose rate the receiver steers goes on as long as that reports. One of a rate that is ordered goes through an
+outage to its end, as that is what it is there to see; its plan, the change window, the guard and the lease bound it.
 
 Packets that are due go out together, as many as a quarter of a millisecond holds; what could not be sent within two
 milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``).
@@ -24,7 +27,7 @@ from perfagent.wire import Code, Fault
 
 COLUMNS = ("t_ns", "phase", "packets", "rate_bps")
 SILENCE_NS = 500_000_000
-"""Without a report for so long nobody is there, or the way back is cut: the load ends."""
+"""Without a report for so long nobody is there, or the way back is cut: a load that is steered ends."""
 _WAKE_NS = 250_000
 _PATIENCE_NS = 2_000_000
 _ROW_NS = 10_000_000
@@ -63,16 +66,20 @@ class Sender:
         self._number = 0
         """Of the next packet."""
         self._heard_ns = monotonic_ns()
+        self._unheard_ns = 0
+        """The longest time without a report, where that was longer than SILENCE_NS."""
+        self._refused = False
+        """Since the last report the peer's host said that nobody has the port open."""
         self._listen_ns = 0
         self.rtt_ns: int | None = None
         self.ended = "by itself"
         self.told: list[dict[str, Any]] = []
 
     def play(self) -> None:
-        """All phases, or until the job is stopped or nobody reports any more."""
+        """All phases, or until the job is stopped, or nobody reports any more to one that is steered."""
         with self._rows:
             for index, phase in enumerate(self._phases):
-                if not self._goes_on():
+                if not self._goes_on(phase):
                     break
                 self._play(index, phase)
         for _ in range(_ENDS):
@@ -110,7 +117,7 @@ class Sender:
 
     def _rest(self, phase: Phase) -> None:
         end_ns = monotonic_ns() + round(phase.seconds * 1e9)
-        while self._goes_on() and monotonic_ns() < end_ns:
+        while self._goes_on(phase) and monotonic_ns() < end_ns:
             time.sleep(max(0.0, min(end_ns - monotonic_ns(), _ROW_NS)) / 1e9)
             self._listen()
 
@@ -121,7 +128,7 @@ class Sender:
         rate_bps, since_ns, done = 0, now_ns, 0
         """``done``: packets of this rate that were sent or shed."""
         packets_per_ns, most_late = 0.0, 0
-        while now_ns < end_ns and self._goes_on():
+        while now_ns < end_ns and self._goes_on(phase):
             if (wanted := self._rate(phase)) != rate_bps:
                 rate_bps, since_ns, done = wanted, now_ns, 0
                 packets_per_ns = rate_bps / 8e9 / (phase.packet_bytes + self._overhead_bytes)
@@ -155,6 +162,7 @@ class Sender:
         while left:
             count = min(left, volley.most)
             if not volley.send(self._number, count):
+                self._refused |= volley.refused
                 told["blocked"] += 1
                 select.select([], [self._sock], [], 0.001)
                 break
@@ -183,25 +191,30 @@ class Sender:
                 data = self._sock.recv(packet.REPORT_BYTES + 1)
             except BlockingIOError:
                 return found
-            except OSError:
-                continue  # an ICMP error that was pending
+            except OSError as error:  # an ICMP error that was pending
+                self._refused |= isinstance(error, ConnectionRefusedError)
+                continue
             report = packet.read_report(data, self._token)
             if report is None:
                 continue
-            found, self._heard_ns = True, now_ns
+            found, self._heard_ns, self._refused = True, now_ns, False
             if report.highest:
                 rtt_ns = time_ns() - report.sent_ns - report.ago_ns
                 self.rtt_ns = rtt_ns if self.rtt_ns is None else min(self.rtt_ns, rtt_ns)
             if self._searching and self._search is not None:
                 self._search.heard(report, self._number)
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, phase: Phase) -> bool:
         if self._job.stopping:
             self.ended = "stopped"
-        elif monotonic_ns() - self._heard_ns > SILENCE_NS and not self._listen():
-            self.ended = f"the receiver reported nothing for {SILENCE_NS / 1e9:g} s"
-        else:
+            return False
+        silent_ns = monotonic_ns() - self._heard_ns
+        if silent_ns <= SILENCE_NS or self._listen():
             return True
+        self._unheard_ns = max(self._unheard_ns, silent_ns)
+        if phase.rate_bps is not None and not self._refused:
+            return True
+        self.ended = f"the receiver reported nothing for {SILENCE_NS / 1e9:g} s"
         return False
 
     def _tell(self, kind: int) -> None:
@@ -218,6 +231,7 @@ class Sender:
             "phases": self.told,
             "search": None if self._search is None else self._search.figures(),
             "rtt_ns": self.rtt_ns,
+            "unheard_ns": self._unheard_ns,
             "cpu_ns": time.process_time_ns(),
             "ended": self.ended,
         }
