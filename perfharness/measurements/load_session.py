@@ -103,6 +103,8 @@ class Phase:
     """Packets that it did not offer since their time was past."""
     blocked: int
     """Times that its socket took no more."""
+    burst_ns: int | None = None
+    """How long its bursts took together, each from its first packet to its last; None: it has none."""
 
     @property
     def lost(self) -> int:
@@ -332,6 +334,7 @@ def _phase(name: str, sent: Mapping[str, Any], came: Mapping[str, Any], sender: 
         late_ns=load_files.count(sent, "late_ns", sender),
         shed=load_files.count(sent, "shed", sender),
         blocked=load_files.count(sent, "blocked", sender),
+        burst_ns=load_files.optional(sent, "burst_ns", sender),
     )
     if not 0 <= found.received <= found.sent:
         raise ToolFailed(f"{receiver.endpoint} counts more packets of phase {name} than {sender.endpoint} sent.")

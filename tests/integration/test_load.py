@@ -96,7 +96,7 @@ def test_the_rows_tell_when_what_came(path: Path3) -> None:
 
 
 def test_a_sender_stops_when_nobody_reports(path: Path3) -> None:
-    """The receiver is killed, and its host says so: within a second nothing is sent any more, and the sender says why."""
+    """The receiver is killed, its host says so, and within a second nothing is sent any more; the sender says why."""
     phases = [{"name": "long", "seconds": 30.0, "rate_bps": 10_000_000, **PACKET}]
     both = {**COMMON, "phases": phases}
     serve = path.start("z", "silent-serve", "load.serve", key=KEY, address=Z, peer=A, sends=False, **both)

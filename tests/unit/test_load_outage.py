@@ -186,6 +186,17 @@ def test_a_load_ends_where_nobody_receives(tmp_path: Path) -> None:
     assert told["ended_ns"] - told["started_ns"] < 20e9
 
 
+def test_bursts_are_so_many_packets_however_busy_the_host(tmp_path: Path) -> None:
+    """Each to its last packet, and none faster than its rate: no bucket must hold more than was ordered."""
+    packets, times, rate_bps = 11, 10, 20_000_000
+    bursts = {"packets": packets, "times": times, "rest_s": 0.02, "refill_bps": 5_000_000}
+    plan = [{"name": "CBS", "seconds": 20.0, "packet_bytes": 1000, "rate_bps": rate_bps, "bursts": bursts}]
+    sent, came = played(tmp_path, plan, NEVER, NEVER)
+    assert sent["ended"] == came["ended"] == "by itself"
+    assert sent["phases"][0]["packets"] == came["phases"][0]["packets"] == packets * times
+    assert sent["phases"][0]["burst_ns"] >= times * (packets - 1) * (1000 + 42) * 8e9 / rate_bps - times
+
+
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sender: Any, receiver: Any) -> tuple[Any, Any]:
     """A task and its files, with something changed in what the ends tell."""
     made = service_files.session

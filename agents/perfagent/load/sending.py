@@ -4,7 +4,8 @@ A phase whose rate the receiver steers goes on as long as that reports. One of a
 outage to its end, as that is what it is there to see; its plan, the change window, the guard and the lease bound it.
 
 Packets that are due go out together, as many as a quarter of a millisecond holds; what could not be sent within two
-milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``).
+milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``). A burst that is ordered is a
+number of packets: what is late in it moves the rest of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from perfagent.jobs import Job
 from perfagent.load import packet
-from perfagent.load.phases import Phase
+from perfagent.load.phases import Bursts, Phase
 from perfagent.load.rows import Rows
 from perfagent.load.search import Search
 from perfagent.load.volley import Volley
@@ -106,7 +107,9 @@ class Sender:
         self._listen()
         self._row(index, phase)
         if phase.idle:
-            self._rest(phase)
+            self._rest(phase, monotonic_ns() + round(phase.seconds * 1e9))
+        elif phase.bursts is not None:
+            self._bursts(index, phase, phase.bursts, told)
         else:
             self._load(index, phase, told)
         if self._searching and self._search is not None:
@@ -115,8 +118,7 @@ class Sender:
         told.update(rate_bps=self._rate(phase), packets=self._number - first, ended_ns=time_ns())
         self._row(index, phase)
 
-    def _rest(self, phase: Phase) -> None:
-        end_ns = monotonic_ns() + round(phase.seconds * 1e9)
+    def _rest(self, phase: Phase, end_ns: int) -> None:
         while self._goes_on(phase) and monotonic_ns() < end_ns:
             time.sleep(max(0.0, min(end_ns - monotonic_ns(), _ROW_NS)) / 1e9)
             self._listen()
@@ -155,6 +157,43 @@ class Sender:
             if next_ns > now_ns:
                 time.sleep(min(next_ns - now_ns, _ROW_NS) / 1e9)
                 now_ns = monotonic_ns()
+
+    def _bursts(self, index: int, phase: Phase, bursts: Bursts, told: dict[str, Any]) -> None:
+        volley = Volley(self._sock, self._token, index, phase.packet_bytes)
+        end_ns = monotonic_ns() + round(phase.seconds * 1e9)
+        told["burst_ns"] = 0
+        for _ in range(bursts.times):
+            told["burst_ns"] += self._burst(volley, phase, bursts.packets, end_ns, told)
+            self._row(index, phase)
+            self._rest(phase, min(end_ns, monotonic_ns() + round(bursts.rest_s * 1e9)))
+
+    def _burst(self, volley: Volley, phase: Phase, packets: int, end_ns: int, told: dict[str, Any]) -> int:
+        """How long it took from its first packet to its last. It is never ahead of its rate, reckoned from the first
+        packet: no bucket has to hold more than was ordered."""
+        packets_per_ns = self._rate(phase) / 8e9 / (phase.packet_bytes + self._overhead_bytes)
+        together = max(1, int(packets_per_ns * _WAKE_NS))
+        most_late = max(together * 2, int(packets_per_ns * _PATIENCE_NS))
+        first_ns = since_ns = last_ns = now_ns = monotonic_ns()
+        sent = 0
+        while sent < packets and now_ns < end_ns and self._goes_on(phase):
+            if not sent:
+                first_ns = since_ns = last_ns = now_ns
+            due = min(packets, 1 + int((now_ns - since_ns) * packets_per_ns)) - sent
+            if due > most_late:
+                late_ns = int((due - most_late) / packets_per_ns)
+                told["late_ns"] = max(told["late_ns"], late_ns)
+                since_ns, due = since_ns + late_ns, most_late
+            if not sent or due >= min(together, packets - sent):
+                took = self._send(volley, due, told)
+                sent, last_ns = sent + took, now_ns if took else last_ns
+            now_ns = monotonic_ns()
+            if now_ns >= self._listen_ns:
+                self._listen()
+            next_ns = since_ns + int((min(packets, sent + together) - 1) / packets_per_ns)
+            if sent < packets and next_ns > now_ns:
+                time.sleep(min(next_ns - now_ns, _ROW_NS) / 1e9)
+                now_ns = monotonic_ns()
+        return last_ns - first_ns
 
     def _send(self, volley: Volley, due: int, told: dict[str, Any]) -> int:
         """How many of ``due`` the socket took."""
