@@ -105,8 +105,8 @@ def _overloads(step: Step) -> bool:
 
 
 def _given(step: Step) -> tuple[float, Interval] | None:
-    """The mean rate of bursts, or of a step of which (nearly) all arrived: how evenly it came is the sender's doing, and
-    how much less another one had brought only the losses can tell. Else None."""
+    """The mean rate of bursts, or of a step of which (nearly) all arrived: how evenly it came is the sender's doing,
+    and how much less another one had brought only the losses can tell. Else None."""
     lost, sent = step.phase.lost, step.phase.sent
     if not sent or (lost > (1 - SHORT) * sent and step.bursts is None):
         return None
