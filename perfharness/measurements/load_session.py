@@ -103,6 +103,8 @@ class Phase:
     """Packets that it did not offer since their time was past."""
     blocked: int
     """Times that its socket took no more."""
+    burst_ns: int | None = None
+    """How long its bursts took together, each from its first packet to its last; None: it has none."""
 
     @property
     def lost(self) -> int:
@@ -232,14 +234,16 @@ def jobs(
 # --- after the run ----------------------------------------------------------------------------------
 
 
-def sessions(task: Task, files: TaskFiles) -> tuple[Session, ...]:
-    """All sessions of a task, in the order of its jobs. Raises ToolFailed, EvidenceBroken."""
+def sessions(task: Task, files: TaskFiles, *, outages: bool = False) -> tuple[Session, ...]:
+    """All sessions of a task, in the order of its jobs; ``outages``: what fell into one counts as what the circuit did.
+    Else such a session cannot be used, since a rate or a meter would be told from it. Raises ToolFailed,
+    EvidenceBroken."""
     loads = [job for job in task.jobs if job.method in (SERVE, DRIVE)]
     names = dict.fromkeys(job.secret for job in loads)
-    return tuple(read([job for job in loads if job.secret == name], files) for name in names)
+    return tuple(read([job for job in loads if job.secret == name], files, outages=outages) for name in names)
 
 
-def read(pair: Sequence[Job], files: TaskFiles) -> Session:
+def read(pair: Sequence[Job], files: TaskFiles, *, outages: bool = False) -> Session:
     """What the two jobs of one session left. Raises ToolFailed with one sentence where it cannot be used."""
     sender = next(job for job in pair if job.args["sends"])
     receiver = next(job for job in pair if not job.args["sends"])
@@ -247,8 +251,12 @@ def read(pair: Sequence[Job], files: TaskFiles) -> Session:
     ended = told.get("ended")
     if ended != OF_ITSELF:
         raise ToolFailed(f"The load of {sender.endpoint} ended early: {ended if isinstance(ended, str) else 'why?'}.")
+    unheard_ns = load_files.optional(told, "unheard_ns", sender) or 0
+    if unheard_ns and not outages:
+        raise ToolFailed(f"{sender.endpoint} heard nothing from {receiver.endpoint} for {unheard_ns / 1e9:.1f} s.")
     arrivals, departures = _arrivals(receiver, files), _departures(sender, files)
     phases = _phases(sender, receiver, told, heard)
+    _must_have_stayed(receiver, heard, arrivals, phases)
     _within(arrivals.phase, phases, receiver)
     _within(departures.phase, phases, sender)
     return Session(
@@ -271,6 +279,16 @@ def read(pair: Sequence[Job], files: TaskFiles) -> Session:
             files.path(receiver.endpoint, receiver.id, ARRIVALS),
         ),
     )
+
+
+def _must_have_stayed(job: Job, heard: Mapping[str, Any], arrivals: Arrivals, phases: Sequence[Phase]) -> None:
+    """A receiver that was told of no end must have waited for the last packet, by the sender's clock as its packets
+    told it: what came to nobody is no loss of the circuit's."""
+    if heard.get("ended") == OF_ITSELF:
+        return
+    until_ns = load_files.count(heard, "ended_ns", job) - int(arrivals.delay_ns.max())
+    if until_ns < phases[-1].ended_ns:
+        raise ToolFailed(f"{job.endpoint} left the load before it was over.")
 
 
 def _data(job: Job, role: str, files: TaskFiles) -> Mapping[str, Any]:
@@ -316,6 +334,7 @@ def _phase(name: str, sent: Mapping[str, Any], came: Mapping[str, Any], sender: 
         late_ns=load_files.count(sent, "late_ns", sender),
         shed=load_files.count(sent, "shed", sender),
         blocked=load_files.count(sent, "blocked", sender),
+        burst_ns=load_files.optional(sent, "burst_ns", sender),
     )
     if not 0 <= found.received <= found.sent:
         raise ToolFailed(f"{receiver.endpoint} counts more packets of phase {name} than {sender.endpoint} sent.")

@@ -7,12 +7,13 @@ class, and not from the load's own frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from perfharness.analysis.capacity import convert, headers_bytes
+from perfharness.analysis.capacity import convert, headers_bytes, overhead_bytes
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import service_result, service_tasks
 from perfharness.measurements.base import Context, not_completed
@@ -38,6 +39,12 @@ CLEAR = 1.05
 """A policer is tested by offering at least so many times what it may let through."""
 BURST = 0.05
 """Share of a burst that may be lost: a policer counts in packets and ticks, and a hundred packets prove no less."""
+TELLING, LEAST_PACKETS = 100, 2
+"""A burst comes again until so many packets tell of it; one packet is none."""
+BURST_REST_S = 0.2
+"""Between two of them at least."""
+BURST_SLACK_S = 1.0
+"""For bursts whose sender is late."""
 
 
 def _distinct(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -159,26 +166,43 @@ def _phases(
 ) -> list[dict[str, Any]]:
     """Each load for its time, with a rest before the next one. Raises ``wrong``."""
     order = context.committed_bps
-    port = port_bps(service, context.circuit)
     policed = policed_bps(service, context.circuit, order) or 0
     rates: dict[str, Portion] = {EXCESS: service.cir + service.eir, POLICING: Portion(bps=policed)}
     phases: list[dict[str, Any]] = []
     for load in loads:
-        seconds, rest, rate = params.step_ns / 1e9, params.rest_ns / 1e9, 0
+        rest = params.rest_ns / 1e9
+        packet = {"packet_bytes": service.packet_bytes}
         if load in (COMMITTED_BURST, EXCESS_BURST):
-            burst_bytes = (service.cbs_bytes or 0) + ((service.ebs_bytes or 0) if load == EXCESS_BURST else 0)
-            cir = service.cir.of(order)
-            rate = round(min(port, BURST_TIMES * cir))
-            if rate < BEYOND * cir:
-                said = f"A burst of {name} cannot be told from its CIR of {rate_text(cir)} on this port."
-                raise wrong(said, "Leave out its `cbs` and `ebs`.", at=("services", name, "cbs"))
-            seconds = burst_bytes * 8 / (rate - cir)  # what the CIR fills meanwhile goes beside it
-            rest = max(rest, BEYOND * burst_bytes * 8 / cir)
+            phase = {"name": load, **packet, **_bursts(name, service, load, context, beside)}
+            rest = max(rest, phase["bursts"]["rest_s"])
         else:
             asked = rates.get(load) or Portion(bps=round(service.cir.of(order) * int(load.split("%")[0]) / 100))
             rate = service_tasks.less_probes(asked.of(order), beside, name, context)
-        packet = {"packet_bytes": service.packet_bytes}
+            phase = {"name": load, "seconds": params.step_ns / 1e9, "rate_bps": rate, **packet}
         if phases:
             phases.append({"name": REST, "seconds": rest, "rate_bps": 0, **packet})
-        phases.append({"name": load, "seconds": seconds, "rate_bps": rate, **packet})
+        phases.append(phase)
     return phases
+
+
+def _bursts(name: str, service: Service, load: str, context: Context, beside: Stream) -> dict[str, Any]:
+    """Whole packets that a full bucket of tokens holds, with what the CIR fills meanwhile and less the probes that fall
+    into them; after a rest in which it fills again, as often as it takes to be sure of them. Raises ``wrong``."""
+    cir = service.cir.of(context.committed_bps)
+    rate = round(min(port_bps(service, context.circuit), BURST_TIMES * cir))
+    if rate < BEYOND * cir:
+        said = f"A burst of {name} cannot be told from its CIR of {rate_text(cir)} on this port."
+        raise wrong(said, "Leave out its `cbs` and `ebs`.", at=("services", name, "cbs"))
+    burst_bits = ((service.cbs_bytes or 0) + ((service.ebs_bytes or 0) if load == EXCESS_BURST else 0)) * 8
+    packet_bits = 8 * (service.packet_bytes + overhead_bytes(context.layer, tagged=context.tagged))
+    probes_bps = beside.rate_bps(context.layer, context.tagged)
+    probe_bits = probes_bps * beside.mean_interval_ns / 1e9
+    seconds = burst_bits / (rate - cir)
+    packets = int((seconds * (rate - probes_bps) - probe_bits) / packet_bits)
+    if packets < LEAST_PACKETS:
+        said = f"The burst of {name} is less than {LEAST_PACKETS} of its packets."
+        raise wrong(said, "Raise its `cbs`, or make its `packet` smaller.", at=("services", name, "cbs"))
+    times = math.ceil(TELLING / packets)
+    rest = max(BURST_REST_S, BEYOND * burst_bits / (cir - probes_bps))
+    bursts = {"packets": packets, "times": times, "rest_s": rest, "refill_bps": cir}
+    return {"seconds": times * (seconds + rest) + BURST_SLACK_S, "rate_bps": rate, "bursts": bursts}

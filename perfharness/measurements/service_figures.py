@@ -23,7 +23,7 @@ from perfharness.model import Interval, LedgerRow, Observation
 SETTLED = 0.5
 """Share of a phase after which a token bucket of usual size is empty: what overloads is judged by what comes then."""
 LEAST_BURST = 0.95
-"""Share of a burst of milliseconds that a sender must have offered for its loss to be told, with how much it was."""
+"""Share of a burst that a sender must have offered for its loss to be told, with how much it was."""
 BLOCK_S, LEAST_BLOCKS = 1.0, 10
 """Losses are counted in blocks of a second; of a short phase in so many."""
 
@@ -105,10 +105,10 @@ def _overloads(step: Step) -> bool:
 
 
 def _given(step: Step) -> tuple[float, Interval] | None:
-    """The mean rate of a step of which (nearly) all arrived: how evenly it came is then the sender's doing, and how
-    much less another one had brought only the losses can tell. Else None."""
+    """The mean rate of bursts, or of a step of which (nearly) all arrived: how evenly it came is the sender's doing,
+    and how much less another one had brought only the losses can tell. Else None."""
     lost, sent = step.phase.lost, step.phase.sent
-    if not sent or lost > (1 - SHORT) * sent:
+    if not sent or (lost > (1 - SHORT) * sent and step.bursts is None):
         return None
     found = loss_interval(lost, sent, (0, 0), independent(step))
     offered = step.offered_bps
@@ -118,7 +118,7 @@ def _given(step: Step) -> tuple[float, Interval] | None:
 def independent(step: Step) -> float:
     """As how many packets those of a step count; a burst is cut where the tokens end, so that blocks of it say nothing
     of chance."""
-    if step.seconds < 1:
+    if step.is_burst:
         return float(step.phase.sent)
     return effective_n(*step.loss_blocks(min(BLOCK_S, step.seconds / LEAST_BLOCKS)))
 
@@ -144,8 +144,9 @@ def _loss(step: Step, rows: Rows, context: Context) -> Observation:
         interval = replace(interval, hi=loss_interval(lost, sent, (0, 0), n_eff).hi, n_eff=None)
         short = f"{receiver}: {kept[0]}"
         said += f"; {receiver} was not fit to receive this step"
-    share = step.offered_bps / step.intended_bps
-    withheld = 1 - share if share < (LEAST_OFFERED if step.seconds >= 1 else LEAST_BURST) else 0.0
+    share = step.offered
+    least = LEAST_BURST if step.is_burst else LEAST_OFFERED
+    withheld = 1 - share if share < least else 0.0
     if withheld:
         interval = replace(interval, hi=withheld + (1 - withheld) * interval.hi, n_eff=None)
     return Observation(
@@ -154,20 +155,20 @@ def _loss(step: Step, rows: Rows, context: Context) -> Observation:
         n=sent,
         interval=interval,
         evidence=step.session.evidence,
-        reason=f"{said}. {_offered_text(step) if share < LEAST_OFFERED else ''}".strip(),
+        reason=f"{said}. {_offered_text(step) if withheld else ''}".strip(),
         hosts=context.hosts,
         short=short,
     )
 
 
 def _offered_text(step: Step) -> str:
-    share = step.offered_bps / step.intended_bps
-    return f"The sender offered only {math.floor(share * 1e4) / 1e2:.2f} % of the intended load."
+    what = "load" if step.bursts is None else "bursts"
+    return f"The sender offered only {math.floor(step.offered * 1e4) / 1e2:.2f} % of the intended {what}."
 
 
 def _shortfall(step: Step, context: Context | None = None) -> str:
     """What the sender did of its part; empty where it lacks a trifle, which it would every time."""
-    if step.offered_bps >= SHORT * step.intended_bps:
+    if step.offered >= (SHORT if step.bursts is None else LEAST_BURST):
         return ""
-    share = f"{step.offered_bps / step.intended_bps:.2%} of the load ({step.session.way.value}, {step.scope.load})"
+    share = f"{step.offered:.2%} of the load ({step.session.way.value}, {step.scope.load})"
     return f"{context.ends(step.session.way)[0].name if context else 'the sender'} offered {share}"

@@ -97,7 +97,7 @@ def _read(task: Task, files: TaskFiles, context: Context) -> _Read | str:
     if isinstance(found, str):
         return found
     try:
-        sessions = load_session.sessions(task, files)
+        sessions = load_session.sessions(task, files, outages=True)
     except ToolFailed as error:
         return str(error)
     counted = probe_ledger.counters(files, context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,21 @@ class Step:
         return dict(self.session.args["phases"][self.number])
 
     @property
+    def bursts(self) -> Mapping[str, float] | None:
+        """``packets``, ``times`` and ``refill_bps`` of its bursts, where it is made of them."""
+        return self.asked.get("bursts")
+
+    @property
+    def is_burst(self) -> bool:
+        """Of bursts, or so short that it is one."""
+        return self.bursts is not None or self.seconds < 1
+
+    @property
     def seconds(self) -> float:
+        """How long it sent; between bursts it did not."""
+        if self.bursts is not None:
+            planned = self.bursts["packets"] * self.bursts["times"] * self.packet_bits / self.intended_bps
+            return max(planned, (self.phase.burst_ns or 0) / 1e9)
         return max(float(self.asked["seconds"]), (self.phase.ended_ns - self.phase.started_ns) / 1e9)
 
     @property
@@ -64,6 +78,17 @@ class Step:
     @property
     def offered_bps(self) -> float:
         return self.phase.sent * self.packet_bits / self.seconds
+
+    @property
+    def offered(self) -> float:
+        """Share of what was to be offered. Of bursts: of the tokens that they were to take, less what came back while
+        their sender was late."""
+        if self.bursts is None:
+            return self.offered_bps / self.intended_bps
+        packets, times, refill_bps = (self.bursts[key] for key in ("packets", "times", "refill_bps"))
+        planned_s = times * (packets - 1) * self.packet_bits / self.intended_bps
+        taken = self.phase.sent * self.packet_bits - refill_bps * max(planned_s, (self.phase.burst_ns or 0) / 1e9)
+        return max(0.0, taken / (times * packets * self.packet_bits - refill_bps * planned_s))
 
     @property
     def first(self) -> int:

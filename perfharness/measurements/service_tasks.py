@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perfharness.analysis.capacity import overhead_bytes
 from perfharness.errors import BadInput
 from perfharness.measurements import latency_oneway, load_session, probe
 from perfharness.measurements.base import SETUP_S, Context, counters, probe_port_use
@@ -66,8 +67,15 @@ def seconds_of(phases: Sequence[Phase]) -> float:
     return sum(float(phase["seconds"]) for phase in phases)
 
 
-def bytes_of(phases: Sequence[Phase]) -> float:
-    return sum(float(phase["seconds"]) * float(phase["rate_bps"]) / 8 for phase in phases)
+def bytes_of(phases: Sequence[Phase], overhead_bytes: int) -> float:
+    return sum(_bytes_of(phase, overhead_bytes) for phase in phases)
+
+
+def _bytes_of(phase: Phase, overhead_bytes: int) -> float:
+    bursts = phase.get("bursts")
+    if bursts is None:
+        return float(phase["seconds"]) * float(phase["rate_bps"]) / 8
+    return float(bursts["packets"] * bursts["times"] * (phase["packet_bytes"] + overhead_bytes))
 
 
 def sessions(
@@ -119,6 +127,7 @@ def task(
     deadline = probes.duration_s + probe.WAIT_NS / 1e9 + 20.0
     jobs = sessions(params, context, direction, services, deadline, row_ns)
     beside = probes.rate_bps(context.layer, context.tagged)
+    overhead = overhead_bytes(context.layer, tagged=context.tagged)
     classes = tuple(params.scope_name(service) for service, _ in services.values())
     return Task(
         id=name,
@@ -133,7 +142,7 @@ def task(
         ),
         duration_s=probes.duration_s + probe.WAIT_NS / 1e9,
         load_bps=max(map(sum, zip(*(_rates(phases) for _, phases in services.values()), strict=True))) + beside,
-        load_bytes=round(sum(bytes_of(phases) for _, phases in services.values())) * len(ways)
+        load_bytes=round(sum(bytes_of(phases, overhead) for _, phases in services.values())) * len(ways)
         + round(beside / 8 * probes.duration_s) * 2,
         ports=(*_port_uses(jobs, context), probe_port_use(context)),
         privileges=(probe.PRIVILEGE, BUFFER_PRIVILEGE),

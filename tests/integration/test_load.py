@@ -95,8 +95,27 @@ def test_the_rows_tell_when_what_came(path: Path3) -> None:
     assert json.loads((sender.folder / "sent.jsonl").read_text().splitlines()[-1])[2] == rows[-1][2]
 
 
+@pytest.mark.parametrize(("bucket_bytes", "least", "most"), [(12_000, 0.0, 0.02), (6_000, 0.2, 0.6)])
+def test_small_bursts_pass_a_bucket_of_their_size(path: Path3, bucket_bytes: int, least: float, most: float) -> None:
+    """Ten packets that a bucket of 12 kB holds beside its rate, ten times: it takes them all, and one of half its size
+    cuts each."""
+    bursts = {"packets": 10, "times": 10, "rest_s": 0.05, "refill_bps": 20_000_000}
+    phases = [
+        {"name": "rest", "seconds": 0.2, "rate_bps": 0, **PACKET},
+        {"name": "CBS", "seconds": 20.0, "rate_bps": 80_000_000, "bursts": bursts, **PACKET},
+    ]
+    meter(path, f"tbf rate 20000000 burst {bucket_bytes} limit 1600")
+    try:
+        sender, receiver = session(path, phases, forward=True)
+    finally:
+        for end in "az":
+            path.run("r", "tc", "qdisc", "del", "dev", f"to-{end}", "root")
+    assert sender.data()["phases"][1]["packets"] == 100
+    assert least <= 1 - receiver.data()["phases"][1]["packets"] / 100 <= most
+
+
 def test_a_sender_stops_when_nobody_reports(path: Path3) -> None:
-    """The receiver is killed: within a second nothing is sent any more, and the sender says why."""
+    """The receiver is killed, its host says so, and within a second nothing is sent any more; the sender says why."""
     phases = [{"name": "long", "seconds": 30.0, "rate_bps": 10_000_000, **PACKET}]
     both = {**COMMON, "phases": phases}
     serve = path.start("z", "silent-serve", "load.serve", key=KEY, address=Z, peer=A, sends=False, **both)

@@ -36,6 +36,8 @@ class Fate:
     """The circuit lets no more through, at the ordered layer."""
     bucket_bytes: int = 0
     """... but so much at once."""
+    slower: float = 1.0
+    """Times as long as it should take its bursts to leave."""
     silent_s: tuple[float, float] | None = None
     """Nothing crosses from here to there, s since the phase began."""
 
@@ -123,14 +125,14 @@ def session(
     for number, phase in enumerate(job.args["phases"]):
         how = fate(job, phase["name"])
         counted = phase["packet_bytes"] + job.args["overhead_bytes"]
-        count = max(1, round(phase["seconds"] * 1e9 / ROW_NS))
-        per_row = phase["rate_bps"] * phase["seconds"] * how.offered / 8 / counted / count
+        paces = _paces(phase, counted)
         first, before, dropped, began, level = sent, came, drops, now, float(how.bucket_bytes)
         times: list[int] = []
-        crossed = arrived = 0.0
-        for row in range(count):
+        crossed = arrived = due = 0.0
+        for row, pace in enumerate(paces):
             sent_rows.append([now + here, number, sent, phase["rate_bps"]])
-            goes = (first + round(per_row * (row + 1))) - sent
+            due += pace * how.offered
+            goes = first + round(due) - sent
             passes = goes * how.through
             if how.most_bps is not None:
                 level = min(level + how.most_bps / 8 * ROW_NS / 1e9, how.bucket_bytes + how.most_bps / 8 * ROW_NS / 1e9)
@@ -149,6 +151,9 @@ def session(
                 rows.append([at, number, came, came * phase["packet_bytes"], sent, PASSAGE_NS + there - here, drops])
         sent_rows.append([now + here, number, sent, phase["rate_bps"]])
         told.append(_as_sent(phase, first, sent, began + here, now + here))
+        if "bursts" in phase:
+            each_ns = round((phase["bursts"]["packets"] - 1) * counted * 8e9 / phase["rate_bps"] * how.slower)
+            told[-1]["burst_ns"] = each_ns * phase["bursts"]["times"]
         ends = {"first_ns": times[0], "last_ns": times[-1]} if times else {"first_ns": None, "last_ns": None}
         heard.append(
             {
@@ -167,6 +172,15 @@ def session(
         {**receiver, "ended": "by itself"},
         _lines(ARRIVAL_COLUMNS, rows),
     )
+
+
+def _paces(phase: dict[str, Any], counted: int) -> list[float]:
+    """Packets in each row."""
+    bursts = phase.get("bursts")
+    seconds = bursts["packets"] * counted * 8 / phase["rate_bps"] if bursts else phase["seconds"]
+    count = max(1, round(seconds * 1e9 / ROW_NS))
+    steady = [phase["rate_bps"] * seconds / 8 / counted / count] * count
+    return (steady + [0.0] * round(bursts["rest_s"] * 1e9 / ROW_NS)) * bursts["times"] if bursts else steady
 
 
 def _as_sent(phase: dict[str, Any], first: int, upto: int, began_ns: int, ended_ns: int) -> dict[str, Any]:

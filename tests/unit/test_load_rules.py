@@ -16,6 +16,7 @@ from perfagent.wire import Fault
 
 TOKEN = packet.token_of(b"k" * 32)
 STEADY = {"name": "hold", "seconds": 1.5, "packet_bytes": 1400, "rate_bps": 1_000_000}
+BURSTS = {"packets": 8, "times": 13, "rest_s": 0.01, "refill_bps": 1_000_000}
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
@@ -43,18 +44,15 @@ def test_a_report_is_read_as_it_was_written() -> None:
         ({"colour": 1}, "and nothing else"),
         ({"name": ""}, "a name of up to 40 letters"),
         ({"rate_bps": True}, "rate_bps of phase 'hold' is True"),
+        ({"bursts": {"packets": 3}}, "the bursts of phase 'hold' have packets, times, rest_s, refill_bps"),
+        ({"bursts": BURSTS, "rate_bps": 0}, "has bursts without a rate_bps"),
+        ({"bursts": {**BURSTS, "times": 0}}, "times of phase 'hold' is 0"),
     ],
 )
 def test_phases_that_make_no_sense_are_refused(change: dict[str, Any], says: str) -> None:
     """One sentence names the phase and what is wrong with it."""
     with pytest.raises(Fault, match=says):
         phases.read([{**STEADY, **change}])
-
-
-def test_the_longest_silence_that_is_planned_is_known() -> None:
-    """Rests in a row add up."""
-    rest = {**STEADY, "rate_bps": 0}
-    assert phases.longest_idle_s(phases.read([STEADY, rest, rest, STEADY, rest])) == 3.0
 
 
 def test_copies_and_stragglers_are_told_apart() -> None:

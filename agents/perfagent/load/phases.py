@@ -11,7 +11,7 @@ from perfagent.wire import Code, Fault
 MOST_PHASES = 1000
 MOST_SECONDS = 100 * 365 * 24 * 3600
 MOST_BPS = 1_000_000_000_000
-_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search"}
+_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search", "bursts"}
 
 
 class Limits(NamedTuple):
@@ -19,6 +19,16 @@ class Limits(NamedTuple):
 
     from_bps: int
     most_bps: int
+
+
+class Bursts(NamedTuple):
+    """So many packets at the phase's rate, then a rest, and again."""
+
+    packets: int
+    times: int
+    rest_s: float
+    refill_bps: int
+    """What fills the bucket of tokens meanwhile; for who judges how fast they went."""
 
 
 class Phase(NamedTuple):
@@ -35,6 +45,8 @@ class Phase(NamedTuple):
     most_bps: int | None = None
     """... but no more than this."""
     search: Limits | None = None
+    bursts: Bursts | None = None
+    """Then ``seconds`` is what they may take at most."""
 
     @property
     def idle(self) -> bool:
@@ -54,13 +66,9 @@ def read(given: Sequence[Any]) -> tuple[Phase, ...]:
     return phases
 
 
-def longest_idle_s(phases: Sequence[Phase]) -> float:
-    """For how long nothing may come though all is well."""
-    longest = idle = 0.0
-    for phase in phases:
-        idle = idle + phase.seconds if phase.idle else 0.0
-        longest = max(longest, idle)
-    return longest
+def seconds_of(phases: Sequence[Phase]) -> float:
+    """How long all of them take at most."""
+    return sum(phase.seconds for phase in phases)
 
 
 def _phase(given: Any) -> Phase:
@@ -75,6 +83,9 @@ def _phase(given: Any) -> Phase:
     most = given.get("most_bps")
     if most is not None and times is None:
         raise _wrong(f"phase {name!r} has most_bps without times_found")
+    bursts = given.get("bursts")
+    if bursts is not None and not rate:
+        raise _wrong(f"phase {name!r} has bursts without a rate_bps")
     return Phase(
         name=name,
         seconds=_number(given, "seconds", 0.001, MOST_SECONDS, name),
@@ -83,6 +94,18 @@ def _phase(given: Any) -> Phase:
         times_found=None if times is None else _number(given, "times_found", 0.01, 100, name),
         most_bps=None if most is None else int(_number(given, "most_bps", 1, MOST_BPS, name)),
         search=None if search is None else _limits(search, name),
+        bursts=None if bursts is None else _bursts(bursts, name),
+    )
+
+
+def _bursts(given: Any, name: str) -> Bursts:
+    if not isinstance(given, dict) or set(given) != set(Bursts._fields):
+        raise _wrong(f"the bursts of phase {name!r} have {', '.join(Bursts._fields)}, and nothing else")
+    return Bursts(
+        packets=int(_number(given, "packets", 1, 1 << 32, name)),
+        times=int(_number(given, "times", 1, 10_000, name)),
+        rest_s=_number(given, "rest_s", 0, MOST_SECONDS, name),
+        refill_bps=int(_number(given, "refill_bps", 0, MOST_BPS, name)),
     )
 
 

@@ -16,7 +16,7 @@ from perfagent.jobs import Job
 from perfagent.load import packet
 from perfagent.load.batches import MOST, Batch, Batches
 from perfagent.load.packet import Report
-from perfagent.load.phases import MOST_PHASES, Phase, longest_idle_s
+from perfagent.load.phases import MOST_PHASES, Phase, seconds_of
 from perfagent.load.rows import Rows
 from perfagent.load.seen import Seen
 
@@ -26,8 +26,8 @@ _GATHER_S = 0.0005
 """Packets may wait this long to be read together; their stamps are the kernel's."""
 _LATE_NS = 200_000_000
 """After the end was told, for what was overtaken by it."""
-_SILENCE_S = 5.0
-"""Nothing came for so long, though something should have."""
+MARGIN_S = 5.0
+"""After the planned end of the load, for a sender that is late; what tells the end may all be lost."""
 
 
 class Receiver:
@@ -43,37 +43,42 @@ class Receiver:
         self._row_ns = row_ns
         self._next_row_ns = 0
         self._phase = 0
-        self._silence_ns = round((longest_idle_s(phases) + _SILENCE_S) * 1e9)
+        self._lasts_ns = round((seconds_of(phases) + MARGIN_S) * 1e9)
         self._seen = Seen()
         self._packets = self._bytes = 0
         self._last = (0, 0, 0)
         """Stamp, delay, sender's stamp of the last packet."""
         self._end_ns: int | None = None
+        self._ended_ns = 0
         self._reports = 0
         self._report_ns = 0
         self.ended = "by itself"
         self.told: list[dict[str, Any]] = []
 
     def run(self) -> None:
-        """Until the sender says that it was all, the job is stopped or nobody sends any more."""
+        """Until the sender says that it was all, the job is stopped or the load must be over: silence may be an outage,
+        which is to be seen whole."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        came_ns = monotonic_ns()
+        until_ns = monotonic_ns() + self._lasts_ns
         with self._rows:
             while True:
                 batch = self._batches.read()
                 now_ns = monotonic_ns()
                 if batch is not None and batch.numbers:
-                    came_ns = now_ns
+                    began = bool(self._packets)
                     self._take(batch)
+                    if self._packets and not began:
+                        until_ns = now_ns + self._lasts_ns
                 if now_ns >= self._report_ns:
                     self._report(now_ns)
-                if self._over(now_ns, came_ns) and batch is None:
+                if self._over(now_ns, until_ns) and batch is None:
                     break
                 if batch is None or len(batch.numbers) < MOST:
                     poll.poll(max(1, (self._report_ns - now_ns) // 1_000_000))
                     time.sleep(_GATHER_S)
             self._row(None)
+        self._ended_ns = time_ns()
 
     def _take(self, batch: Batch) -> None:
         for (kind, phase), group in groupby(range(len(batch.numbers)), lambda i: (batch.kinds[i], batch.phases[i])):
@@ -126,13 +131,13 @@ class Receiver:
         self._reports += 1
         self._job.live({"packets": self._packets, "bytes": self._bytes})
 
-    def _over(self, now_ns: int, came_ns: int) -> bool:
+    def _over(self, now_ns: int, until_ns: int) -> bool:
         if self._end_ns is not None:
             return now_ns >= self._end_ns
         if self._job.stopping:
             self.ended = "stopped"
-        elif now_ns - came_ns > self._silence_ns:
-            self.ended = f"nothing came for {self._silence_ns / 1e9:.0f} s"
+        elif now_ns >= until_ns:
+            self.ended = f"no end was told until {MARGIN_S:g} s after it was due"
         else:
             return False
         return True
@@ -148,4 +153,5 @@ class Receiver:
             "rcvbuf_bytes": self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
             "cpu_ns": time.process_time_ns(),
             "ended": self.ended,
+            "ended_ns": self._ended_ns,
         }

@@ -1,7 +1,11 @@
-"""The sending end of a load: phase after phase, paced, as long as the receiver goes on reporting.
+"""The sending end of a load: phase after phase, paced.
+
+A phase whose rate the receiver steers goes on as long as that reports. One of a rate that is ordered goes through an
+outage to its end, as that is what it is there to see; its plan, the change window, the guard and the lease bound it.
 
 Packets that are due go out together, as many as a quarter of a millisecond holds; what could not be sent within two
-milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``).
+milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``). A burst that is ordered is a
+number of packets: what is late in it moves the rest of it.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any
 
 from perfagent.jobs import Job
 from perfagent.load import packet
-from perfagent.load.phases import Phase
+from perfagent.load.phases import Bursts, Phase
 from perfagent.load.rows import Rows
 from perfagent.load.search import Search
 from perfagent.load.volley import Volley
@@ -24,7 +28,7 @@ from perfagent.wire import Code, Fault
 
 COLUMNS = ("t_ns", "phase", "packets", "rate_bps")
 SILENCE_NS = 500_000_000
-"""Without a report for so long nobody is there, or the way back is cut: the load ends."""
+"""Without a report for so long nobody is there, or the way back is cut: a load that is steered ends."""
 _WAKE_NS = 250_000
 _PATIENCE_NS = 2_000_000
 _ROW_NS = 10_000_000
@@ -63,16 +67,20 @@ class Sender:
         self._number = 0
         """Of the next packet."""
         self._heard_ns = monotonic_ns()
+        self._unheard_ns = 0
+        """The longest time without a report, where that was longer than SILENCE_NS."""
+        self._refused = False
+        """Since the last report the peer's host said that nobody has the port open."""
         self._listen_ns = 0
         self.rtt_ns: int | None = None
         self.ended = "by itself"
         self.told: list[dict[str, Any]] = []
 
     def play(self) -> None:
-        """All phases, or until the job is stopped or nobody reports any more."""
+        """All phases, or until the job is stopped, or nobody reports any more to one that is steered."""
         with self._rows:
             for index, phase in enumerate(self._phases):
-                if not self._goes_on():
+                if not self._goes_on(phase):
                     break
                 self._play(index, phase)
         for _ in range(_ENDS):
@@ -99,7 +107,9 @@ class Sender:
         self._listen()
         self._row(index, phase)
         if phase.idle:
-            self._rest(phase)
+            self._rest(phase, monotonic_ns() + round(phase.seconds * 1e9))
+        elif phase.bursts is not None:
+            self._bursts(index, phase, phase.bursts, told)
         else:
             self._load(index, phase, told)
         if self._searching and self._search is not None:
@@ -108,9 +118,8 @@ class Sender:
         told.update(rate_bps=self._rate(phase), packets=self._number - first, ended_ns=time_ns())
         self._row(index, phase)
 
-    def _rest(self, phase: Phase) -> None:
-        end_ns = monotonic_ns() + round(phase.seconds * 1e9)
-        while self._goes_on() and monotonic_ns() < end_ns:
+    def _rest(self, phase: Phase, end_ns: int) -> None:
+        while self._goes_on(phase) and monotonic_ns() < end_ns:
             time.sleep(max(0.0, min(end_ns - monotonic_ns(), _ROW_NS)) / 1e9)
             self._listen()
 
@@ -121,7 +130,7 @@ class Sender:
         rate_bps, since_ns, done = 0, now_ns, 0
         """``done``: packets of this rate that were sent or shed."""
         packets_per_ns, most_late = 0.0, 0
-        while now_ns < end_ns and self._goes_on():
+        while now_ns < end_ns and self._goes_on(phase):
             if (wanted := self._rate(phase)) != rate_bps:
                 rate_bps, since_ns, done = wanted, now_ns, 0
                 packets_per_ns = rate_bps / 8e9 / (phase.packet_bytes + self._overhead_bytes)
@@ -149,12 +158,50 @@ class Sender:
                 time.sleep(min(next_ns - now_ns, _ROW_NS) / 1e9)
                 now_ns = monotonic_ns()
 
+    def _bursts(self, index: int, phase: Phase, bursts: Bursts, told: dict[str, Any]) -> None:
+        volley = Volley(self._sock, self._token, index, phase.packet_bytes)
+        end_ns = monotonic_ns() + round(phase.seconds * 1e9)
+        told["burst_ns"] = 0
+        for _ in range(bursts.times):
+            told["burst_ns"] += self._burst(volley, phase, bursts.packets, end_ns, told)
+            self._row(index, phase)
+            self._rest(phase, min(end_ns, monotonic_ns() + round(bursts.rest_s * 1e9)))
+
+    def _burst(self, volley: Volley, phase: Phase, packets: int, end_ns: int, told: dict[str, Any]) -> int:
+        """How long it took from its first packet to its last. It is never ahead of its rate, reckoned from the first
+        packet: no bucket has to hold more than was ordered."""
+        packets_per_ns = self._rate(phase) / 8e9 / (phase.packet_bytes + self._overhead_bytes)
+        together = max(1, int(packets_per_ns * _WAKE_NS))
+        most_late = max(together * 2, int(packets_per_ns * _PATIENCE_NS))
+        first_ns = since_ns = last_ns = now_ns = monotonic_ns()
+        sent = 0
+        while sent < packets and now_ns < end_ns and self._goes_on(phase):
+            if not sent:
+                first_ns = since_ns = last_ns = now_ns
+            due = min(packets, 1 + int((now_ns - since_ns) * packets_per_ns)) - sent
+            if due > most_late:
+                late_ns = int((due - most_late) / packets_per_ns)
+                told["late_ns"] = max(told["late_ns"], late_ns)
+                since_ns, due = since_ns + late_ns, most_late
+            if not sent or due >= min(together, packets - sent):
+                took = self._send(volley, due, told)
+                sent, last_ns = sent + took, now_ns if took else last_ns
+            now_ns = monotonic_ns()
+            if now_ns >= self._listen_ns:
+                self._listen()
+            next_ns = since_ns + int((min(packets, sent + together) - 1) / packets_per_ns)
+            if sent < packets and next_ns > now_ns:
+                time.sleep(min(next_ns - now_ns, _ROW_NS) / 1e9)
+                now_ns = monotonic_ns()
+        return last_ns - first_ns
+
     def _send(self, volley: Volley, due: int, told: dict[str, Any]) -> int:
         """How many of ``due`` the socket took."""
         left = due
         while left:
             count = min(left, volley.most)
             if not volley.send(self._number, count):
+                self._refused |= volley.refused
                 told["blocked"] += 1
                 select.select([], [self._sock], [], 0.001)
                 break
@@ -183,25 +230,30 @@ class Sender:
                 data = self._sock.recv(packet.REPORT_BYTES + 1)
             except BlockingIOError:
                 return found
-            except OSError:
-                continue  # an ICMP error that was pending
+            except OSError as error:  # an ICMP error that was pending
+                self._refused |= isinstance(error, ConnectionRefusedError)
+                continue
             report = packet.read_report(data, self._token)
             if report is None:
                 continue
-            found, self._heard_ns = True, now_ns
+            found, self._heard_ns, self._refused = True, now_ns, False
             if report.highest:
                 rtt_ns = time_ns() - report.sent_ns - report.ago_ns
                 self.rtt_ns = rtt_ns if self.rtt_ns is None else min(self.rtt_ns, rtt_ns)
             if self._searching and self._search is not None:
                 self._search.heard(report, self._number)
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, phase: Phase) -> bool:
         if self._job.stopping:
             self.ended = "stopped"
-        elif monotonic_ns() - self._heard_ns > SILENCE_NS and not self._listen():
-            self.ended = f"the receiver reported nothing for {SILENCE_NS / 1e9:g} s"
-        else:
+            return False
+        silent_ns = monotonic_ns() - self._heard_ns
+        if silent_ns <= SILENCE_NS or self._listen():
             return True
+        self._unheard_ns = max(self._unheard_ns, silent_ns)
+        if phase.rate_bps is not None and not self._refused:
+            return True
+        self.ended = f"the receiver reported nothing for {SILENCE_NS / 1e9:g} s"
         return False
 
     def _tell(self, kind: int) -> None:
@@ -218,6 +270,7 @@ class Sender:
             "phases": self.told,
             "search": None if self._search is None else self._search.figures(),
             "rtt_ns": self.rtt_ns,
+            "unheard_ns": self._unheard_ns,
             "cpu_ns": time.process_time_ns(),
             "ended": self.ended,
         }

@@ -27,6 +27,8 @@ class Volley:
         self._size = packet_bytes
         self.most = min(_MOST_SEGMENTS, LARGEST // packet_bytes) if _segments(sock, packet_bytes) else 1
         """Packets that one call can take."""
+        self.refused = False
+        """Whether the peer's host said, when the last could not be sent, that nobody has the port open."""
         self._buffer = bytearray(self.most * packet_bytes)
         self._view = memoryview(self._buffer)
         for i in range(self.most):
@@ -45,6 +47,7 @@ class Volley:
             self._sock.send(self._view[: count * size], socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno in _NOT_NOW:
+                self.refused = error.errno == errno.ECONNREFUSED
                 return False
             if error.errno in _CANNOT_SEGMENT and self.most > 1:
                 self.most = 1
