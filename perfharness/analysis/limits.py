@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perfharness.analysis.tcpinfo import Connections
 from perfharness.model import Interval
@@ -38,6 +38,8 @@ BEYOND_RESPONSE = 2.0
 """... or where it would carry this many times more if it lost no more than paced UDP can have lost."""
 SHORT_CWND = 0.8
 """Of bandwidth times delay: a congestion window below it cannot fill the path."""
+OWN_LOSS = 0.1
+"""Of the segments that were sent again, from which on a host's own drops may be why a load carried no more."""
 PER_FLOW = 0.5
 """A single stream below this share of what several carried is limited by itself."""
 
@@ -107,6 +109,19 @@ def limits(load: Load) -> tuple[Limit, ...]:
         return (full,)
     found = tuple(limit for rule in RULES if (limit := rule(load)) is not None)
     return found or (Limit(UNKNOWN, (_nothing(load),)),)
+
+
+def of_hosts(load: Load) -> tuple[Limit, ...]:
+    """What in the hosts may have kept this load from carrying more, whatever else did too.
+
+    A window is not it where packets queue on the way: in a larger one they would only wait longer. Nor are a few drops
+    of a host beside many more elsewhere.
+    """
+    sender = replace(load.sender, nic_drops=_material(load, load.sender.nic_drops))
+    receiver = replace(load.receiver, backlog_drops=_material(load, load.receiver.backlog_drops))
+    rules = OF_HOSTS[1:] if _queue(load) else OF_HOSTS
+    told = (rule(replace(load, sender=sender, receiver=receiver)) for rule in rules)
+    return tuple(limit for limit in told if limit is not None)
 
 
 def filled(load: Load) -> Limit | None:
@@ -227,22 +242,19 @@ def congestion_control(load: Load) -> Limit | None:
     return Limit(CONGESTION, tuple(reasons))
 
 
-RULES: tuple[Callable[[Load], Limit | None], ...] = (
-    window,
-    nic,
-    instance,
-    sender_cpu,
-    receiver_cpu,
-    policer,
-    circuit,
-    congestion_control,
-)
+OF_HOSTS: tuple[Callable[[Load], Limit | None], ...] = (window, nic, instance, sender_cpu, receiver_cpu)
+RULES = (*OF_HOSTS, policer, circuit, congestion_control)
 
 
 def _explained(load: Load) -> bool:
     """Whether something else than the path limits this stream."""
-    rules = (window, nic, instance, sender_cpu, receiver_cpu)
-    return any(rule(load) is not None for rule in rules)
+    return any(rule(load) is not None for rule in OF_HOSTS)
+
+
+def _material(load: Load, drops: int | None) -> int | None:
+    """These drops, where they are a part to speak of of what was sent again, or nobody tells how much that was."""
+    told = load.connections
+    return drops if drops is None or told is None or drops >= OWN_LOSS * int(told.resent.sum()) else 0
 
 
 def _resent(load: Load) -> float:

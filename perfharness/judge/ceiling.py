@@ -2,7 +2,8 @@
 
 A cloud instance's limits on packets and bits drop without any counter in the guest: only a run that does not touch
 the circuit shows them. Such a bracket run excuses a shortfall where it shows that a host of the load cannot do what was
-asked of it. What is not known excuses nothing and proves nothing.
+asked of it. What is not known excuses nothing and proves nothing, and what the load itself carried through a host
+disproves a bracket run that showed less: its other end was the limit there.
 """
 
 from __future__ import annotations
@@ -72,6 +73,22 @@ def offered_bps(scope: Scope, measurement: Measurement) -> float | None:
     return max((sum(each["intended_bps"] for each in told if each["direction"] == way) for way in ways), default=None)
 
 
+def carried_bps(host: str, seen: Observation | Finding, needed: float, measurement: Measurement) -> float:
+    """What at least this host sent or took of the load under which a figure was taken; bit/s at the ordered layer.
+
+    The services of one load add up. Of several pairs the others may have carried all that was asked of them.
+    """
+    rates = ("capacity.sustained",) if seen.metric == "capacity.sustained" else ("throughput.udp",)
+    scope, task = seen.scope, measurement.task.scope
+    arrived = sum(
+        row.interval.lo
+        for row in measurement.observations
+        if (row.scope.direction, row.scope.load) == (scope.direction, scope.load)
+        if row.metric in rates and row.interval is not None
+    )
+    return arrived - (needed - asked_bps(host, task, needed))
+
+
 def limited(
     seen: Observation | Finding, required: object, measurement: Measurement, run: Sequence[Measurement]
 ) -> tuple[Fitness, ...]:
@@ -83,7 +100,9 @@ def limited(
     found = []
     for host in dict.fromkeys(name for pair in task.scope.pairs for name in pair):
         known, asked = ceiling(host, way, run), asked_bps(host, task.scope, needed)
-        if known is not None and known.most_bps < asked:
+        if known is None or carried_bps(host, seen, needed, measurement) > known.most_bps:
+            continue
+        if known.most_bps < asked:
             said = f"a bracket run against {known.bracket} shows that it does no more than {rate_text(known.most_bps)} "
             said += f"without the circuit, of {rate_text(round(asked))} that were asked of it"
             found.append(Fitness(host, task.id, False, (said,), metrics=EXCUSED))

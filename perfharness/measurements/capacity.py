@@ -21,7 +21,7 @@ from perfharness.analysis.capacity import convert, headers_bytes
 from perfharness.analysis.policing import SHAPER_QUEUE_NS
 from perfharness.errors import BadInput, ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import base, load_overload, load_session, probe_ledger
+from perfharness.measurements import base, load_others, load_overload, load_session, probe_ledger
 from perfharness.measurements.base import SETUP_S, Context, Params, counters, failed, not_completed, window_of
 from perfharness.measurements.load_overload import Overload
 from perfharness.measurements.load_session import Session
@@ -109,7 +109,10 @@ class Capacity:
             ledger=tuple(row for one in held.values() if isinstance(one, Overload) for row in one.rows),
             fitness=fitness(task, context, held),
             series=tuple(each for session in found for each in _series(session)),
-            facts={"capacity": {session.way.value: _facts(session, held[session.way], context) for session in found}},
+            facts={
+                "capacity": {session.way.value: _facts(session, held[session.way], context) for session in found},
+                "others": load_others.others_bps(files, context, found),
+            },
         )
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from perfharness.analysis import limits
 from perfharness.analysis.ledger import host_loss
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import base, probe, probe_ledger
+from perfharness.measurements import base, load_limits, probe, probe_ledger
 from perfharness.measurements.base import COUNTERS, Context, segment_of
 from perfharness.measurements.load_flow import LEAST_OFFERED, SHORT, Carried
 from perfharness.model import Direction, Fitness, LedgerRow, Task
 
-BUSY_PERCENT = 95.0
-WAITED = 0.1
-"""Share of a test for which a program may wait for a CPU."""
 STOLEN = 0.1
 """Share of its CPU time that a hypervisor may give to others."""
 
@@ -45,22 +43,28 @@ def fitness(
             sender, receiver = (end.name for end in context.ends(flow.way))
             reasons += _withheld(flow) if host == sender else []
             reasons += _dropped(flow, ledgers[flow.way], context) if host == receiver else []
-            reasons += _strained(host, flow, files) if flow.udp and _short(flow) else []
+            if flow.udp and _short(flow):
+                # A busy CPU of a sender that offered all of it lost nothing; one that was taken away makes bursts.
+                reasons += [] if host == sender and _offered(flow) else _busy(host, flow)
+                reasons += _robbed(host, flow, files)
         rows.append(base.fitness(host, task, reasons, evidence))
     return tuple(rows)
 
 
-def held_back(flow: Carried, files: TaskFiles, context: Context) -> str:
+def held_back(load: limits.Load) -> str:
     """What in the hosts may have kept a TCP flow from carrying more; empty if nothing is known of.
 
     TCP takes what it gets, so there is no intended rate that it could fall short of.
     """
-    said = {host: _waited(host, flow) + _strained(host, flow, files) for host in context.hosts}
-    return "; ".join(f"{host}: {', '.join(reasons)}" for host, reasons in said.items() if reasons)
+    return "; ".join(reason.rstrip(".") for limit in limits.of_hosts(load) for reason in limit.reasons)
 
 
 def _short(flow: Carried) -> bool:
     return flow.carried_bps < SHORT * max(flow.intended_bps, flow.offered_bps)
+
+
+def _offered(flow: Carried) -> bool:
+    return flow.offered_bps >= SHORT * flow.intended_bps
 
 
 def _withheld(flow: Carried) -> list[str]:
@@ -78,21 +82,14 @@ def _dropped(flow: Carried, rows: Sequence[LedgerRow], context: Context) -> list
     return probe_ledger.lost_most(lost, missing, arrived, flow.way)
 
 
-def _waited(host: str, flow: Carried) -> list[str]:
-    share = flow.waited.get(host, 0.0)
-    return [f"iperf3 waited {share:.0%} of the time for a CPU"] if share > WAITED else []
+def _busy(host: str, flow: Carried) -> list[str]:
+    share = load_limits.cpu(host, flow) or 0.0
+    return [f"iperf3 kept a CPU {share:.0%} busy ({flow.way.value})"] if share >= limits.BUSY else []
 
 
-def _strained(host: str, flow: Carried, files: TaskFiles) -> list[str]:
-    """CPUs that were busy, or withheld by a hypervisor."""
-    reasons = []
-    busiest = max((report.cpu_percent or 0.0 for report in flow.reports[host]), default=0.0)
-    if busiest >= BUSY_PERCENT:
-        reasons.append(f"iperf3 kept a CPU {busiest:.0f} % busy ({flow.way.value})")
+def _robbed(host: str, flow: Carried, files: TaskFiles) -> list[str]:
     stolen = _stolen(host, files)
-    if stolen > STOLEN:
-        reasons.append(f"its hypervisor withheld {stolen:.0%} of its CPU time ({flow.way.value})")
-    return reasons
+    return [f"its hypervisor withheld {stolen:.0%} of its CPU time ({flow.way.value})"] if stolen > STOLEN else []
 
 
 def _stolen(host: str, files: TaskFiles) -> float:

@@ -109,6 +109,14 @@ def during(found: probe.Probe, window: Window) -> Floats:
     return rtt[within & np.isfinite(rtt)]
 
 
+def began_ns(task: Task, files: TaskFiles) -> int | None:
+    """When the first load began, by the on-prem host's clock: until then the path was idle."""
+    driven = [job for job in task.jobs if job.load and job.role is Role.DRIVE]
+    told = [result for job in driven if (result := files.result(job.endpoint, job.id)) is not None]
+    own = [(result.get("data") or {}).get("started_ns", result["started_ns"]) for result in told]
+    return min(map(int, own), default=None)
+
+
 def window_of(flow: Carried, task: Task, files: TaskFiles, context: Context) -> int | None:
     """Bytes that were set for all streams together; None where the hosts chose."""
     for job in jobs_of(flow, task, context.a.name):
@@ -135,7 +143,7 @@ def _host(
 ) -> limits.Host:
     rows = _rows(end, flow, files, context, found)
     told = limits.Host(
-        name=end.name, cpu=_cpu(end.name, flow), waited=flow.waited.get(end.name), ceiling_bps=end.ceiling_bps
+        name=end.name, cpu=cpu(end.name, flow), waited=flow.waited.get(end.name), ceiling_bps=end.ceiling_bps
     )
     if len(rows) < 2:
         return told
@@ -163,8 +171,8 @@ def _rows(end: Endpoint, flow: Carried, files: TaskFiles, context: Context, foun
     return [row for row in rows if "cpu" in row and start <= int(row.get("t_ns", 0)) <= last]
 
 
-def _cpu(host: str, flow: Carried) -> float | None:
-    """Of one thread of iperf3."""
+def cpu(host: str, flow: Carried) -> float | None:
+    """Share of a CPU that one thread of iperf3 took, of its busiest process; None where no process tells."""
     found = []
     for report in flow.reports.get(host, ()):
         if report.cpu_percent is not None:

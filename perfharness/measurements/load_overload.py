@@ -241,7 +241,7 @@ def _limit(found: Overload, session: Session, context: Context, lost: int, by_se
     own = by_sender + by_receiver
     if found.proven and 2 * own <= lost:
         said = f"{offered} were offered and {rate(found.rate_bps)} arrived"
-        return Limit(CIRCUIT, (said, f"the hosts account for {_share(own, lost)} of what is missing"))
+        return Limit(CIRCUIT, (said, f"by their counters the hosts lost {_share(own, lost)} of what is missing"))
     if found.rate_bps >= FULL * context.port_bps(phase.packet_bytes):
         said = f"{rate(found.rate_bps)} arrived, and a port of {rate(context.circuit.port.speed_bps)} takes in no more"
         return Limit(PORT, (said,))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import delay
+from perfharness.analysis import delay, limits
 from perfharness.analysis.distribution import Held
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.samples import BLOCK_NS, Samples
@@ -49,6 +49,8 @@ VARIED_QUANTILES = {"p50": 0.5, "p95": 0.95}
 WAYS = (Direction.A_Z, Direction.Z_A)
 EDGE_S = 0.01
 """The two ends of iperf3 begin to count within this of one another, and the last packets are still on their way."""
+IDLE_NS = 1_000_000_000
+"""At the begin of a stream of probes that tell the path idle, if no load began before; others may have come after."""
 NOTHING_ELSE: Mapping[Direction, float] = {}
 
 
@@ -179,8 +181,18 @@ def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:
         longest_rtt_s=load_ledger.longest_s(load.found),
         hosts=load.context.hosts,
         short=short(flow, load.context),
-        held_back="" if flow.udp else load_fitness.held_back(flow, load.files, load.context),
+        held_back="" if flow.udp else load_fitness.held_back(_with_idle(load, flow)),
     )
+
+
+def _with_idle(load: Load, flow: Carried) -> limits.Load:
+    """What is known of a TCP load, with the median round trip before any load: does a queue grow under it?"""
+    context, since = load.context, load.found.window.start_ns
+    until = load_limits.began_ns(load.task, load.files) or since
+    idle = load_limits.during(load.found, Window(since, max(since, min(until, since + IDLE_NS))))
+    path = load_limits.Path(context.committed_bps // context.among, context.mtu)
+    path = replace(path, idle_ns=float(np.median(idle)) if len(idle) else None)
+    return load_limits.load(flow, load.task, load.files, context, load.found, path)
 
 
 # --- figures ----------------------------------------------------------------------------------------

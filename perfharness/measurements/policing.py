@@ -16,7 +16,7 @@ from pydantic import Field
 from perfharness.analysis.capacity import headers_bytes, overhead_bytes
 from perfharness.errors import ToolFailed
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_overload, load_session, policing_meter, probe_ledger
+from perfharness.measurements import load_others, load_overload, load_session, policing_meter, probe_ledger
 from perfharness.measurements.base import Context, Params, failed, not_completed, window_of
 from perfharness.measurements.capacity import (
     LEAST_BPS,
@@ -125,7 +125,10 @@ class Policing:
             ledger=large.rows,
             fitness=fitness(task, context, {session.way: large}),
             series=_series(session, found),
-            facts={"policing": {session.way.value: _facts(found, context)}},
+            facts={
+                "policing": {session.way.value: _facts(found, context)},
+                "others": load_others.others_bps(files, context, (session,)),
+            },
         )
 
 

@@ -16,6 +16,7 @@ from perfharness.measurements import (
     base,
     latency_classes,
     latency_oneway,
+    load_others,
     load_session,
     probe,
     probe_ledger,
@@ -63,6 +64,7 @@ class _Read:
     context: Context
     found: probe.Probe
     counted: probe_ledger.Counters
+    sessions: tuple[load_session.Session, ...]
     steps: tuple[Step, ...]
     ledgers: Mapping[Scope, tuple[LedgerRow, ...]]
 
@@ -109,7 +111,7 @@ def _read(task: Task, files: TaskFiles, context: Context) -> _Read | str:
         for step in _steps(session, name, task, task.services[at // len(ways)])
     )
     ledgers = {step.scope: book(step, context, counted) for step in steps}
-    return _Read(task, files, context, found, counted, steps, ledgers)
+    return _Read(task, files, context, found, counted, tuple(sessions), steps, ledgers)
 
 
 def _steps(session: load_session.Session, name: str, task: Task, service: str) -> Iterator[Step]:
@@ -148,6 +150,7 @@ def _measurement(read: _Read, classes: Sequence[OfClass], more: Sequence[Observa
             "prober": probe.prober(read.found),
             "oneway": one_way.facts,
             "steps": [_facts(step, beside_bps) for step in read.steps],
+            "others": load_others.others_bps(read.files, context, read.sessions),
         },
     )
 

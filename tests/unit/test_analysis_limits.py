@@ -176,3 +176,30 @@ def test_where_nothing_is_known_nothing_is_claimed() -> None:
 def test_where_all_is_at_ease_nothing_is_claimed() -> None:
     """Half of the rate, and no reason for it."""
     assert found(load()) == {"unknown": "Nothing that was looked at explains it."}
+
+
+def by_hosts(**more: Any) -> list[str]:
+    return [each.limit for each in limits.of_hosts(load(**more))]
+
+
+def test_a_window_held_a_load_back_unless_packets_queued_on_the_way() -> None:
+    """Small buffers leave open what the circuit carries; where a queue grew a larger window would only fill it."""
+    small = told(rwnd_limited_ns=6 * 10**9)
+    assert by_hosts(connections=small) == ["window"]
+    assert by_hosts(connections=small, idle_ns=None) == ["window"]
+    assert by_hosts(connections=small, loaded_ns=80.0 * MS) == []
+
+
+def test_a_few_drops_of_a_host_held_nothing_back() -> None:
+    """Of 1,000 segments that were sent again its own queue dropped 900, or 5; a backlog of the receiver likewise."""
+    lossy = told(resent=100)
+    for drops, sender, receiver in ((900, ["nic"], ["receiver-cpu"]), (5, [], [])):
+        assert by_hosts(connections=lossy, sender=replace(A, nic_drops=drops)) == sender
+        assert by_hosts(connections=lossy, receiver=replace(Z, backlog_drops=drops)) == receiver
+
+
+def test_hosts_at_ease_held_nothing_back() -> None:
+    """A policer or a queue on the way is no matter of the hosts; a port that is full or a busy CPU is."""
+    assert by_hosts(connections=told(resent=100)) == [] == by_hosts(loaded_ns=80.0 * MS)
+    assert by_hosts(sender=replace(A, speed_bps=500_000_000)) == ["nic"]
+    assert by_hosts(sender=replace(A, cpu=0.97)) == ["sender-cpu"]

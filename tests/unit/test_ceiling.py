@@ -35,8 +35,12 @@ from perfharness.model import (
     Verdict,
 )
 from perfharness.order.circuit import Circuit
-from perfharness.order.scenario import load_scenario
+from perfharness.order.scenario import Scenario, load_scenario
 from perfharness.plan import hosts, make_plan, spare
+from perfharness.report.blocks import Table
+from perfharness.report.dossier import Dossier
+from perfharness.report.sections import capacity
+from tests.unit import run_builder
 from tests.unit.job_files import CIRCUIT
 from tests.unit.test_judge import TODAY
 from tests.unit.test_together import TWO, report, scenario
@@ -273,6 +277,32 @@ def test_what_is_not_known_excuses_nothing(tmp_path: Path, brackets: tuple[Measu
     assert UNSEEN_LIMIT in causes["policed-below-order"].against
 
 
+def test_a_bound_that_the_load_itself_went_beyond_excuses_nothing(tmp_path: Path) -> None:
+    """Against a weak CE it came to 0.31, and the load brought at least 0.59 of 1 Gbit/s through the same host: the
+    circuit is slow, and no host is blamed. Neither for the loss, which is told of the same packets."""
+    weak = known("onprem-a", A_Z, 0.3 * GBIT, 0.31 * GBIT, "ce-1")
+    finding, causes = judged(tmp_path, weak)
+    assert finding.verdict is Verdict.FAIL
+    assert "policed-below-order" in causes and "host-cpu" not in causes
+    load, _ = slow(tmp_path)
+    lost = Observation("loss", "ratio", load.observations[0].scope, "1", 0.4, 1000)
+    assert not limited(lost, 1e-3, load, (weak,))
+    assert limited(lost, 1e-3, load, (known("onprem-a", A_Z, 0.6 * GBIT, 0.6 * GBIT, "ce-1"),))
+
+
+def test_of_pairs_together_one_may_have_carried_what_another_did_not() -> None:
+    """Two pairs share 1 Gbit/s and bring 0.6: of the one whose cloud host did 0.2 in its bracket run at least 0.1
+    arrived, which is no proof that it can do more; 0.8 would be."""
+    scope = Scope(CIRCUIT.id, "onprem-a+onprem-a:ecs-a+ecs-b", A_Z, load="udp")
+    task = Task("udp", "udp", "throughput", scope, (), 30.0, load_bps=GBIT)
+    for rate, unfit in ((0.6, ["ecs-a"]), (0.8, [])):
+        exact = Interval(rate * GBIT, rate * GBIT, 0.95, "one", "x")
+        seen = Observation("throughput.udp", "mean", scope, "bit/s", rate * GBIT, 9, exact, Layer.L2)
+        item = Measurement(task, Status.COMPLETED, observations=(seen,))
+        told = limited(seen, 0.995 * GBIT, item, (known("ecs-a", A_Z, 0.2 * GBIT, 0.2 * GBIT),))
+        assert [each.host for each in told] == unfit
+
+
 @pytest.mark.parametrize(
     ("most", "verdict", "cause"),
     [
@@ -283,7 +313,7 @@ def test_what_is_not_known_excuses_nothing(tmp_path: Path, brackets: tuple[Measu
 )
 def test_a_capacity_that_a_host_cannot_show_is_undecided(most: float, verdict: Verdict, cause: str) -> None:
     """All left the sender and 0.78 of the order arrived: by its counters that is an overload of the circuit, but an
-    instance that does no more than 0.8 without the circuit looks the same."""
+    instance that does no more than 0.8 without the circuit looks the same. The report says so wherever it says why."""
     steps = load_scenario("capacity")
     task = next(task for task in make_plan(ONE, steps).tasks if task.id.endswith("capacity-a-z"))
     row = Observation(
@@ -291,15 +321,29 @@ def test_a_capacity_that_a_host_cannot_show_is_undecided(most: float, verdict: V
         Interval(0.779 * GBIT, 0.781 * GBIT, 0.95, "one", "x", 20), Layer.L2, hosts=("onprem-a", "ecs-a"),
     )  # fmt: skip
     fit = tuple(Fitness(host, task.id, True, ()) for host in row.hosts)
-    facts = {"capacity": {"a-z": {"limited_by": {"what": "circuit", "how": "policer"}}}}
+    limit = {"what": "circuit", "how": "policer", "host": "", "reasons": ["0.98 were offered"]}
+    facts = {"capacity": {"a-z": {"limited_by": limit, "packet_bytes": 1400, "layer": "L2"}}}
     found = Measurement(task, Status.COMPLETED, observations=(row,), fitness=fit, facts=facts)
     run = (known("ecs-a", A_Z, min(most, 1.2) * GBIT, most * GBIT), found)
     findings = judge(ONE, steps, run, (), TODAY, {}, ONE)
     (finding,) = (each for each in findings if each.task == task.id)
     assert finding.verdict is verdict
+    by, why = limited_by(findings, run, steps)
+    left_open = verdict is Verdict.INCONCLUSIVE
+    assert (by, "ecs-a: a bracket run" in why) == (
+        ("not told: circuit or ecs-a", True) if left_open else ("circuit, policed", False)
+    )
     (said,) = diagnose(findings, run)
     assert said.cause == cause
     assert verdict is Verdict.INCONCLUSIVE or UNSEEN_LIMIT in said.against  # the other host was not tried
+
+
+def limited_by(findings: tuple[Finding, ...], run: tuple[Measurement, ...], steps: Scenario) -> tuple[str, str]:
+    """What the report's section says of it, and why."""
+    told = replace(run_builder.passing(), findings=findings, measurements=run)
+    tables = [block for block in capacity.build(Dossier(told, ONE, steps)).blocks if isinstance(block, Table)]
+    (row,) = tables[-1].rows
+    return row.cells[1].text, row.cells[2].text
 
 
 def test_the_services_of_a_step_ask_for_their_sum() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydantic import ValidationError
 from perfharness.errors import BadInput
 from perfharness.judge.diagnosis import diagnose
 from perfharness.judge.judge import judge
-from perfharness.measurements import REGISTRY
+from perfharness.measurements import REGISTRY, load_others
+from perfharness.measurements.load_session import Session
 from perfharness.model import Direction, Finding, Job, Measurement, Task, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
 from perfharness.order.scenario import Scenario, find_shipped, load_scenario
@@ -98,6 +100,22 @@ def test_loss_at_the_cir_fails_that_step_alone(tmp_path: Path) -> None:
     assert verdict(rows, "throughput.udp", "100% CIR") is Verdict.FAIL
     assert verdict(rows, "loss", "75% CIR") is Verdict.PASS
     assert verdict(rows, "throughput.udp", "75% CIR") is Verdict.PASS
+
+
+@pytest.mark.parametrize(("others_bps", "wanted"), [(0.0, Verdict.FAIL), (0.5e6, Verdict.INCONCLUSIVE)])
+def test_what_others_had_beside_a_service_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_bps: float, wanted: Verdict
+) -> None:
+    """Of its 20 Mbit/s 2 % are lost: if others sent as much meanwhile, that leaves rate and loss open. They are told
+    from the service's own sessions."""
+
+    def told(files: object, context: object, sessions: Sequence[Session]) -> dict[str, float]:
+        return {str(session.way): others_bps for session in sessions}
+
+    monkeypatch.setattr(load_others, "others_bps", told)
+    _, rows = configured(tmp_path, lambda job, load: Fate(through=0.98) if load == "100% CIR" else Fate())
+    assert verdict(rows, "loss", "100% CIR", way=Direction.A_Z) is wanted
+    assert verdict(rows, "throughput.udp", "100% CIR", way=Direction.A_Z) is wanted
 
 
 def test_a_policer_that_lets_too_much_through_is_a_warning(tmp_path: Path) -> None:

@@ -55,6 +55,42 @@ def test_tcp_that_had_no_cpu_says_nothing_of_the_circuit(tmp_path: Path, waited_
     assert decide(rate, limit, found.fitness)[0] is verdict
 
 
+def busy(folder: Path, name: str, percent: float, version: str = "", streams: int = 0) -> str:
+    """A report as if iperf3 had taken so much of a CPU, as that version and with so many streams."""
+    told = json.loads((GOLDEN / name).read_text())
+    told["end"]["cpu_utilization_percent"]["host_total"] = percent
+    told["start"]["version"] = version or told["start"]["version"]
+    told["start"]["test_start"]["num_streams"] = streams or told["start"]["test_start"]["num_streams"]
+    path = folder / f"busy-{name}"
+    path.write_text(json.dumps(told))
+    return str(path)
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("iperf 3.16", Verdict.WARN), ("iperf 3.12", Verdict.INCONCLUSIVE)])
+def test_the_cpu_of_eight_threads_is_no_busy_one(tmp_path: Path, version: str, verdict: Verdict) -> None:
+    """Eight streams take 120 % of a CPU: with a thread each that is 15 %, and one thread would be full."""
+    task = task_of("throughput", protocol="tcp", direction="a-z", duration="3s", omit="0s")
+    client = busy(tmp_path, "3.12-tcp-client.json", 120.0, version, 8)
+    found = store(tmp_path, task, PROBES, {"client": client, "server": "3.12-tcp-server.json"})
+    rate = find(found, "throughput.tcp", "mean", Direction.A_Z)
+    assert isinstance(rate.value, float)
+    limit = Criterion("throughput.tcp", "mean", ">=", 2 * rate.value, "bit/s", "x", mandatory=False, layer=rate.layer)
+    assert decide(rate, limit, found.fitness)[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("side", "rate", "verdict"),
+    [("client", "", Verdict.FAIL), ("server", "", Verdict.INCONCLUSIVE), ("client", "21.2Mbps", Verdict.INCONCLUSIVE)],
+    ids=["a sender that offered all", "a receiver", "a sender that did not"],
+)
+def test_a_busy_sender_that_offered_all_lost_nothing(tmp_path: Path, side: str, rate: str, verdict: Verdict) -> None:
+    """iperf3 took 96 % of a CPU and packets are missing: what had left the sender was lost elsewhere, while a receiver
+    may have missed some without a counter."""
+    outputs = {**LOSSY, side: busy(tmp_path, LOSSY[side], 96.0)}
+    found = store(tmp_path, load_task(rate) if rate else udp_task(), PROBES, outputs)
+    assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is verdict
+
+
 def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Path) -> None:
     """Drops of a socket may lie in the warm-up, whose losses are not judged: then the rest may be the circuit's."""
     task = udp_task()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from perfharness.model import Direction, Layer, Measurement, Series
+from perfharness.judge.background import busy
+from perfharness.judge.ceiling import limited
+from perfharness.model import Direction, Fitness, Layer, Measurement, Series, Verdict
 from perfharness.report import charts, drawing, text, trains, words
 from perfharness.report.blocks import Block, Cell, Chart, Para, Row, Section, Sub, Table, absent
 from perfharness.report.dossier import Dossier
@@ -63,7 +65,7 @@ def _capacity(dossier: Dossier, item: Measurement) -> Iterator[Block]:
     yield Table(columns, tuple(rows), (25, 15, 15, 15, 15, 15), caption=_caption(dossier, item))
     yield Table(
         ("Direction", "Limited by", "Why"),
-        tuple(_limit(words.DIRECTIONS[_way(way)], facts) for way, facts in ways.items()),
+        tuple(_limit(words.DIRECTIONS[_way(way)], facts, _excuses(dossier, item, way)) for way, facts in ways.items()),
         (18, 24, 58),
     )
 
@@ -105,13 +107,32 @@ def _rows(direction: str, facts: Mapping[str, Any]) -> Iterator[Row]:
             yield Row((Cell(name, kind="head"), *figures), group=direction)
 
 
-def _limit(direction: str, facts: Mapping[str, Any]) -> Row:
+def _excuses(dossier: Dossier, item: Measurement, way: str) -> list[tuple[str, str]]:
+    """What else may have set the limit, by what the verdict was left open for: (what, why), once each."""
+    found = []
+    about = (item.task.id, "capacity.sustained", _way(way), Verdict.INCONCLUSIVE)
+    for row in dossier.run.findings:
+        if (row.task, row.metric, row.scope.direction, row.verdict) == about:
+            hosts = limited(row, row.threshold, item, dossier.run.measurements)
+            found += [(each.host, f"{each.host}: {_said(each)}") for each in hosts]
+            found += [("others' traffic", _said(each)) for each in busy(row, row.threshold, item)]
+    return list(dict.fromkeys(found))
+
+
+def _said(by: Fitness) -> str:
+    return ", ".join(by.reasons)
+
+
+def _limit(direction: str, facts: Mapping[str, Any], excuses: Sequence[tuple[str, str]]) -> Row:
     limit = facts.get("limited_by")
     if limit is None:
         return Row((Cell(direction, kind="head"), Cell(text.NONE), Cell(facts.get("reason", ""))))
     what = LIMITS.get(limit["what"], limit["what"]) + HOW.get(limit["how"] or "", "")
     host = f" ({limit['host']})" if limit["host"] else ""
-    why = [*limit["reasons"]]
+    if excuses:  # what the hosts counted cannot tell these apart
+        what = f"not told: {LIMITS.get(limit['what'], limit['what'])}{host} or {' or '.join(who for who, _ in excuses)}"
+        host = ""
+    why = [*(said for _, said in excuses), *limit["reasons"]]
     if facts.get("queue_ns") is not None and limit["what"] == "circuit":
         why.append(f"packets waited {text.delay(facts['queue_ns'])} under the overload")
     confirm = facts.get("confirm")
