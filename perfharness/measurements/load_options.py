@@ -21,7 +21,7 @@ LEAST_PACING_BPS = 1_000_000
 LEAST_WINDOW, MOST_WINDOW = 4 << 10, 512 << 20
 LEAST_MSS = 88
 """What Linux takes (TCP_MIN_MSS)."""
-TCP_ONLY = ("window", "mss", "congestion", "pacing_bps")
+TCP_ONLY = ("window", "mss", "congestion", "pacing_bps", "zerocopy")
 _TCP_HEADERS = 40
 
 

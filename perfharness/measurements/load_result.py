@@ -23,8 +23,8 @@ from perfharness.measurements import (
     load_figures,
     load_fitness,
     load_ledger,
-    load_limits,
     load_others,
+    load_why,
     probe,
     probe_ledger,
 )
@@ -122,11 +122,11 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
     where = {way: who(rows) for way, rows in probes.items()}
     one_way = _one_way(load, OfClass(round_trip, 0, found, hosts, where, counted.late))
     observations += one_way.observations
+    about = {flow.way: beside(load, flow, ledgers[flow.way]) for flow in load.flows}
     for flow in load.flows:
-        about = beside(load, flow, ledgers[flow.way])
-        observations.append(rate(flow, about, context))
+        observations.append(rate(flow, about[flow.way], context))
         if flow.udp:
-            observations.append(loss(flow, about, context))
+            observations.append(loss(flow, about[flow.way], context))
     return Measurement(
         task,
         Status.COMPLETED,
@@ -141,7 +141,7 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
             **probe.authenticity(found),
             "prober": probe.prober(found),
             **({"oneway": one_way.facts} if one_way.facts else {}),
-            **_why(load),
+            **_why(load, about),
             "others": load_others.others_bps(files, context),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
@@ -154,21 +154,20 @@ def _sent(flow: Carried, load: Load) -> dict[str, Any]:
     return load_figures.udp(flow, tail)
 
 
-def _why(load: Load) -> dict[str, Any]:
-    """Facts of a TCP load: what limited each way, how evenly its streams fared; nothing of a paced one."""
-    if any(flow.udp for flow in load.flows):
-        return {}
-    task, files, context = load.task, load.files, load.context
-    path = load_limits.Path(context.committed_bps // context.among, context.mtu)
-    limited = [
-        fact
-        for flow in load.flows
-        for fact in load_limits.facts(flow.way, load_limits.load(flow, task, files, context, load.found, path))
-    ]
-    return {
-        "limited_by": limited,
-        "fairness": {flow.way.value: load_limits.fair(flow, task, files, context) for flow in load.flows},
-    }
+def _why(load: Load, about: Mapping[Direction, Beside]) -> dict[str, Any]:
+    """Facts: what limited each way and, of TCP, how evenly its streams fared."""
+    limited: list[dict[str, Any]] = []
+    for flow in load.flows:
+        if flow.udp:
+            limited += why_paced(flow, about[flow.way])
+        else:
+            limited += load_why.tcp(flow, load.task, load.files, load.context, load.found)
+    return {"limited_by": limited, "fairness": load_why.fairness([load])}
+
+
+def why_paced(flow: Carried, about: Beside) -> list[dict[str, Any]]:
+    missing, total, _ = (0, 0, 0.0) if flow.loss_problem else _lost(flow, about)
+    return load_why.paced(flow, about.short, about.rows, missing, total)
 
 
 def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:

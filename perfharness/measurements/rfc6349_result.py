@@ -26,7 +26,7 @@ from perfharness.measurements import (
 from perfharness.measurements.base import TUNE, Context, failed, window_of
 from perfharness.measurements.load_flow import Carried, carried
 from perfharness.measurements.rfc6349_bottleneck import Bottleneck
-from perfharness.model import Direction, Measurement, Observation, Role, Status, Task, Window
+from perfharness.model import Direction, Measurement, Observation, Status, Task, Window
 
 MANY, SINGLE = "tcp-", "single-"
 """How the ids of the jobs of each TCP phase begin."""
@@ -114,7 +114,9 @@ def phase(task: Task, name: str) -> Task:
 def _before(task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> Phases:
     mtu, confirmed = _mtu(task, files, context)
     about = [] if confirmed else ["The path MTU was not found: the ordered one is taken."]
-    idle = load_limits.during(found, Window(found.window.start_ns, _load_began_ns(task, files) or found.window.end_ns))
+    idle = load_limits.during(
+        found, Window(found.window.start_ns, load_limits.began_ns(task, files) or found.window.end_ns)
+    )
     if not len(idle):
         about.append("No probe crossed the idle path and came back.")
     beside_bps = found.stream.rate_bps(context.layer, context.tagged)
@@ -136,13 +138,6 @@ def _mtu(task: Task, files: TaskFiles, context: Context) -> tuple[int, bool]:
         if result is not None and result["status"] == "completed":
             return int(result["data"]["pmtu"]), True
     return context.mtu, False
-
-
-def _load_began_ns(task: Task, files: TaskFiles) -> int | None:
-    """When the first load began, by the on-prem host's clock: until then the path was idle."""
-    driven = [job for job in task.jobs if job.load and job.role is Role.DRIVE]
-    told = [result for job in driven if (result := files.result(job.endpoint, job.id)) is not None]
-    return min((int(result["started_ns"]) for result in told), default=None)
 
 
 # --- TCP ------------------------------------------------------------------------------------------
@@ -235,7 +230,7 @@ def _host_facts(files: TaskFiles, context: Context) -> dict[str, Mapping[str, An
 def _with_hosts(load: limits.Load, hosts: Mapping[str, Mapping[str, Any]]) -> limits.Load:
     """With what the hosts say of themselves: the speed of their interfaces, the sender's usual algorithm."""
     sender, receiver = (
-        replace(host, speed_bps=(hosts.get(host.name, {}).get("nic") or {}).get("speed_bps"))
+        replace(host, speed_bps=(hosts.get(host.name, {}).get("nic") or {}).get("speed_bps") or host.speed_bps)
         for host in (load.sender, load.receiver)
     )
     usual = (hosts.get(load.sender.name, {}).get("congestion") or {}).get("current") or ""

@@ -36,6 +36,8 @@ PROBE_NS = {"tcp": 50_000_000, "udp": 5_000_000}
 some, and its bursts and losses want to be seen."""
 LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
+TCP_LEAD_S = 0.4
+"""... before TCP: its probes are seldom, and what limited it is told by what they saw of the idle path."""
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
 MOST_BUFFER = 1 << 30
@@ -164,7 +166,7 @@ class Throughput:
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
         beside = params.probe
         interval_ns = beside.interval_ns or PROBE_NS[params.protocol]
-        count = math.ceil((seconds + LEAD_S) * 1e9 / interval_ns)
+        count = math.ceil((seconds + _lead_s(params)) * 1e9 / interval_ns)
         return probe.Stream(interval_ns, count, (beside.packet_bytes,), authenticated=beside.authenticated)
 
     @staticmethod
@@ -214,7 +216,7 @@ class Throughput:
             "receive_buffer_bytes": params.receive_buffer_bytes,
         }
         hears = params.window != "auto"
-        return load_jobs.jobs(context, replace(load, args=args), both, ways, deadline, LEAD_S, hears=hears)
+        return load_jobs.jobs(context, replace(load, args=args), both, ways, deadline, _lead_s(params), hears=hears)
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         broken = not_completed(task, files)
@@ -223,3 +225,7 @@ class Throughput:
         if task.parts:
             return load_together.measured(task, files, context.circuit)
         return load_result.measured(task, files, context)
+
+
+def _lead_s(params: ThroughputParams) -> float:
+    return TCP_LEAD_S if params.protocol == "tcp" else LEAD_S
