@@ -134,7 +134,11 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(load.flows, ledgers, probes, task, files, context, found),
-        series=(*(series(flow, context) for flow in load.flows), *probe.series(found), *one_way.series),
+        series=(
+            *(one for flow in load.flows for one in all_series(flow, context)),
+            *probe.series(found),
+            *one_way.series,
+        ),
         facts={
             **load_figures.facts(task, files),
             "udp": {flow.way.value: _sent(flow, load) for flow in load.flows if flow.udp},
@@ -342,3 +346,11 @@ def series(flow: Carried, context: Context) -> Series:
     label = f"{'UDP' if flow.udp else 'TCP'} {flow.way.value}"
     scale = at_layer(1.0, flow, context)
     return load_figures.rate_series(flow.received, scale, label, flow.way, flow.window.start_ns)
+
+
+def all_series(flow: Carried, context: Context) -> tuple[Series, ...]:
+    """Its rate and, where packets were counted, the share of them that was lost."""
+    rate = series(flow, context)
+    if not flow.udp or flow.loss_problem:
+        return (rate,)
+    return rate, load_figures.loss_series(flow.received, rate.label, flow.way, rate.start_ns)

@@ -76,7 +76,7 @@ def measured(task: Task, files: TaskFiles, circuit: Circuit) -> Measurement:
         ),
         ledger=tuple(row for part in parts for row in part.ledger),
         fitness=_unique([row for part in parts for row in part.fitness]),
-        series=tuple(load_result.series(_shown(flow), loads[0].context) for flow in flows),
+        series=tuple(one for flow in flows for one in load_result.all_series(_shown(flow), loads[0].context)),
         facts={
             "together": {"pairs": len(loads), "seconds": round(common.end_s - common.start_s, 3)},
             "limited_by": [told for flow in flows for told in _limits(task, flow, loads, parts)],
