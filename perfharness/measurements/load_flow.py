@@ -52,6 +52,9 @@ class Carried:
     limits_bps: tuple[int | None, ...]
     """Payload bit/s that each process was to offer; None: no limit."""
     window: Window
+    """Of what counts: without the warm-up."""
+    began_ns: int
+    """With it."""
     evidence: tuple[str, ...]
     mss: int | None = None
     """Of TCP: payload of a full segment as its sender's kernel tells it, else by what was asked; None: neither."""
@@ -107,7 +110,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     kernel: list[list[Mapping[str, Any]]] = []
     waited_ns: dict[str, int] = {}
     receiver = context.ends(way)[1].name
-    starts, ends, limits = [], [], []
+    begins, starts, ends, limits = [], [], [], []
     wide_counters = True
     warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
     rate_bps = max(float(job.args.get("rate_bps") or 0) for job in task.jobs)
@@ -133,6 +136,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
             wide_counters &= WIDE in (data.get("argv") or ())
             began = int(data["started_ns"])
             last = max(part.start_s + part.seconds for part in flow.slices)
+            begins.append(began)
             starts.append(began + round(flow.kept[0].start_s * 1e9))
             ends.append(began + round(last * 1e9))
             args = job.args
@@ -154,6 +158,7 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         wide_counters=wide_counters,
         limits_bps=tuple(limits),
         window=Window(min(starts), max(ends)),
+        began_ns=min(begins),
         evidence=tuple(evidence),
         mss=_mss(kernel, args),
     )

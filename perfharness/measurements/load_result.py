@@ -345,7 +345,7 @@ def short(flow: Carried, context: Context) -> str:
 def series(flow: Carried, context: Context) -> Series:
     label = f"{'UDP' if flow.udp else 'TCP'} {flow.way.value}"
     scale = at_layer(1.0, flow, context)
-    return load_figures.rate_series(flow.received, scale, label, flow.way, flow.window.start_ns)
+    return load_figures.rate_series(flow.received, scale, label, flow.way, flow.began_ns)
 
 
 def all_series(flow: Carried, context: Context) -> tuple[Series, ...]:

@@ -173,6 +173,17 @@ def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Pat
     assert decide(loss, LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
 
 
+def test_a_curve_begins_with_the_warm_up_that_it_shows(tmp_path: Path) -> None:
+    """Its time is that of the probes beside it, whatever of the load counts for figures."""
+    task = udp_task()
+    jobs = tuple(replace(job, args={**job.args, "omit_s": 1}) if "omit_s" in job.args else job for job in task.jobs)
+    found = store(tmp_path, replace(task, jobs=jobs), PROBES, LOSSY, began_s=0.2)
+    rate, lost = found.series[:2]
+    (trips,) = (one for one in found.series if one.kind == "delay")
+    assert rate.start_ns == lost.start_ns == trips.start_ns + 200_000_000 and rate.x[0] < 1
+    assert lost.y.max() > 0.02
+
+
 def test_loss_that_a_shared_counter_may_explain_is_undecided(tmp_path: Path) -> None:
     """A counter of the whole host may or may not be ours: neither PASS nor FAIL."""
     found = store(tmp_path, udp_task(), PROBES, LOSSY, counts=counters(rcvbuf=117))
