@@ -169,6 +169,8 @@ def _show_hosts(tasks: Sequence[Task], circuit: Circuit, say: Callable[[str], No
     for name in dict.fromkeys(use.target for task in tasks for use in task.ports):
         if isinstance(target := circuit.end(name), Router):
             say(f"{target.name}: {target.address}, {target.told}; all that is measured to it: {', '.join(TO_ROUTERS)}")
+    for note in dict.fromkeys(note for task in tasks for note in task.notes):
+        say(f"note: {note}")
     say("\nprivileged: " + ("; ".join(privileges) or "nothing"))
     changed = dict.fromkeys(job.endpoint for task in tasks for job in task.jobs if job.id == TUNE)
     if changed:

@@ -16,9 +16,10 @@ from rich.console import Console
 from perfharness.errors import AgentError, HostLost, HostUnusable, together
 from perfharness.fleet.hosts import MAX_PARALLEL, Asked, Fleet
 from perfharness.fleet.hosts import clean as clean_hosts
-from perfharness.measurements.base import COARSE_MS
+from perfharness.measurements import load_jobs
+from perfharness.measurements.base import COARSE_MS, Context
 from perfharness.model import Job, Role, Task
-from perfharness.order.circuit import Appliance, Ce, Endpoint, Router, load_circuit
+from perfharness.order.circuit import Appliance, Ce, Circuit, Endpoint, Router, load_circuit
 from perfharness.order.sense import must_make_sense
 from perfharness.order.units import size_text
 from perfharness.plan import disk_bytes, hosts
@@ -26,12 +27,16 @@ from perfharness.plan import disk_bytes, hosts
 CHECK_LEASE_S = 20.0
 FACTS = "facts"
 FACTS_S = 20.0
+USUAL_BYTES = 1400
+"""UDP payload of a load where a step does not say it."""
 
 
 def check(circuit_file: Path, console: Console) -> None:
     """Reach every host, start the agent, ask what is there, leave. Raises BadInput, HostUnusable, Refused."""
     circuit = load_circuit(circuit_file)
     must_make_sense(circuit, datetime.now(UTC).date())
+    for note in few_ports(circuit):
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     paired = [circuit.end(name) for name in dict.fromkeys(name for pair in circuit.pairs for name in pair)]
     ends = [end for end in paired if isinstance(end, Endpoint)]
     for end in paired:
@@ -51,6 +56,16 @@ def check(circuit_file: Path, console: Console) -> None:
             must_be_readable(fleet[ce.name], ce)
             words = f"{ce.name}: the counters of {ce.lan} and {ce.wan} can be read"
             console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def few_ports(circuit: Circuit) -> list[str]:
+    """Where a pair has fewer ports than UDP at its share of the ordered rate should have processes, one way."""
+    ends = [(circuit.end(a), circuit.end(z)) for a, z in circuit.pairs]
+    hosts = [Context(circuit, a, z) for a, z in ends if isinstance(a, Endpoint) and isinstance(z, Endpoint)]
+    loads = [
+        load_jobs.paced(each, each.committed_bps // len(hosts), USUAL_BYTES, 1) for each in hosts if each.load_ports(1)
+    ]
+    return list(dict.fromkeys(note for load in loads for note in load.notes))
 
 
 def must_be_usable(fleet: Fleet, ends: Sequence[Endpoint], iperf3_on: Collection[str]) -> dict[str, dict[str, Any]]:

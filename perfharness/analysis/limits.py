@@ -16,6 +16,8 @@ from perfharness.order.units import duration_text, rate_text, ratio_text, size_t
 
 CIRCUIT, POLICER, WINDOW, CONGESTION = "circuit", "policer-burst", "window", "congestion-control"
 SENDER_CPU, RECEIVER_CPU, NIC, INSTANCE, UNKNOWN = "sender-cpu", "receiver-cpu", "nic", "instance", "unknown"
+OFFERED, SENDER, HOSTS = "offered", "sender", "hosts"
+"""Of a paced load alone."""
 
 REACHED = 0.97
 """Share of the ideal goodput from which on a load fills the circuit: the rest is TCP's own to and fro."""
@@ -40,6 +42,8 @@ SHORT_CWND = 0.8
 """Of bandwidth times delay: a congestion window below it cannot fill the path."""
 OWN_LOSS = 0.1
 """Of the segments that were sent again, from which on a host's own drops may be why a load carried no more."""
+HANDED_BYTES = 65_536
+"""To an interface that cuts segments by itself, at most at once; drops count such a packet once."""
 PER_FLOW = 0.5
 """A single stream below this share of what several carried is limited by itself."""
 
@@ -63,6 +67,8 @@ class Host:
     """Packets that its CPUs dropped before the protocol saw them."""
     nic_drops: int | None = None
     """Packets that its own queue or interface dropped on sending."""
+    queued_bytes: float | None = None
+    """Median of what waited in its own queue to be sent."""
     speed_bps: int | None = None
     """Of its interface."""
     ceiling_bps: int | None = None
@@ -157,6 +163,9 @@ def nic(load: Load) -> Limit | None:
     ]
     if load.sender.nic_drops and _resent(load) > 0:
         reasons.append(f"{load.sender.name} itself dropped {load.sender.nic_drops:,} packets on sending.")
+    if _queue(load) and _waits_at_sender(load):
+        waits = f"{size_text(round(load.sender.queued_bytes or 0))} waited in the queue of {load.sender.name} itself"
+        reasons.append(f"{_rise(load)[0].upper()}{_rise(load)[1:]}, and {waits}.")
     return Limit(NIC, tuple(reasons)) if reasons else None
 
 
@@ -196,7 +205,7 @@ def _cpu(limit: str, host: Host) -> Limit | None:
 def policer(load: Load) -> Limit | None:
     """Loss without a queue before it, and more of it than evenly sent packets suffer."""
     resent, queue = _resent(load), _queue(load)
-    if resent < RESENT or queue is None or queue:
+    if resent < RESENT or queue is None or queue or _lost_by_hosts(load):
         return None
     udp = load.udp_loss
     if udp is not None and _as_paced(load, udp):
@@ -213,7 +222,7 @@ def circuit(load: Load) -> Limit | None:
     """A queue on the way, loss that paced packets suffer too, or a limit of each flow."""
     reasons = []
     queue, resent, udp = _queue(load), _resent(load), load.udp_loss
-    if queue:
+    if queue and not _waits_at_sender(load):
         reasons.append(f"{_rise(load)[0].upper()}{_rise(load)[1:]}: packets queue at its narrowest place.")
     if udp is not None and resent >= RESENT and _as_paced(load, udp) and udp.lo > 0:
         lost = f"{ratio_text(udp.lo)} to {ratio_text(udp.hi)}"
@@ -264,6 +273,15 @@ def _resent(load: Load) -> float:
     return int(told.resent.sum()) / sent if told is not None and sent else 0.0
 
 
+def _lost_by_hosts(load: Load) -> bool:
+    """Whether what the hosts themselves dropped may be all that was sent again: a packet of theirs is as long as what
+    the sender hands to its interface at once."""
+    told = load.connections
+    own = (load.sender.nic_drops or 0) + (load.receiver.backlog_drops or 0)
+    segments = max(1, HANDED_BYTES // told.mss) if told is not None and told.mss else 1
+    return told is not None and own > 0 and own * segments >= int(told.resent.sum())
+
+
 def _as_paced(load: Load, udp: Interval) -> bool:
     """Whether the loss that evenly sent packets suffer explains what TCP resent, and its rate."""
     if _resent(load) >= BEYOND_UDP * udp.hi:
@@ -287,6 +305,13 @@ def _queue(load: Load) -> bool | None:
     if load.idle_ns is None or load.loaded_ns is None:
         return None
     return load.loaded_ns - load.idle_ns > max(QUEUE_NS, QUEUE * load.idle_ns)
+
+
+def _waits_at_sender(load: Load) -> bool:
+    """Whether most of the rise of the round trip is what waited in the sender's own queue."""
+    if load.sender.queued_bytes is None or load.idle_ns is None or load.loaded_ns is None or load.wire_bps <= 0:
+        return False
+    return load.sender.queued_bytes * 8e9 / load.wire_bps >= (load.loaded_ns - load.idle_ns) / 2
 
 
 def _rise(load: Load) -> str:

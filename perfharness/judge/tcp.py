@@ -32,6 +32,9 @@ _CAUSES = {
     limits.RECEIVER_CPU: _Cause(
         "host-cpu", "own", "Use a host with more CPU, or free this one, and run the step again."
     ),
+    limits.NIC: _Cause(
+        "host-nic-limit", "own", "Use a faster interface, or lift the limit that its queue is set to, and run it again."
+    ),
     limits.INSTANCE: _Cause("ecs-instance-limit", "own", "Choose a larger instance type, and run the step again."),
 }
 """What a limit is called as a cause; others explain a figure and need nobody to act."""
@@ -113,7 +116,7 @@ def _segment(finding: Finding, told: Mapping[str, Any]) -> Segment:
         return Segment.HOST_A if a_sends else Segment.HOST_Z
     if told["limit"] == limits.RECEIVER_CPU:
         return Segment.HOST_Z if a_sends else Segment.HOST_A
-    if told["limit"] == limits.INSTANCE:
+    if told["limit"] in (limits.INSTANCE, limits.NIC):
         said = " ".join(told["reasons"]).split()
         return Segment.HOST_A if any(a in said for a, _ in finding.scope.pairs) else Segment.HOST_Z
     if told["limit"] == limits.WINDOW:

@@ -34,7 +34,14 @@ class Kind(NamedTuple):
 HOSTS, ROUTES = "test hosts", "routes"
 KINDS: Mapping[str, Kind] = {
     HOSTS: Kind(
-        ("host-cpu", "host-receive-buffer", "ecs-instance-limit", "clock-unsynchronised", "background-traffic"),
+        (
+            "host-cpu",
+            "host-receive-buffer",
+            "ecs-instance-limit",
+            "host-nic-limit",
+            "clock-unsynchronised",
+            "background-traffic",
+        ),
         (),  # what a host explains does not fail
     ),
     "link": Kind(
@@ -119,6 +126,7 @@ HIDES: Mapping[str, tuple[str, ...]] = {
     "host-cpu": ("loss", "rate", "TCP", "delay"),
     "host-receive-buffer": ("loss", "rate", "TCP"),
     "ecs-instance-limit": ("loss", "rate", "TCP"),
+    "host-nic-limit": ("loss", "rate", "TCP"),
     "clock-unsynchronised": ("delay",),
     "background-traffic": ("loss", "rate", "TCP", "delay"),
     "link-down": ("VLAN", "BGP", "routes", "reachability", *BEYOND_THE_LINK),

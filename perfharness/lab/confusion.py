@@ -33,6 +33,8 @@ class Outcome:
     """Of the run."""
     error: str = ""
     """Why there is no verdict."""
+    tcp_warns: bool = False
+    """TCP fell short of what is recommended: something did harm, though nothing that was ordered is missing."""
 
     @property
     def false(self) -> bool:
@@ -42,7 +44,7 @@ class Outcome:
     @property
     def asks(self) -> bool:
         """A cause should have been named."""
-        return any(_asks(part, self.verdict) for part in self.case.parts)
+        return any(_asks(part, self.verdict, self.tcp_warns) for part in self.case.parts)
 
     @property
     def misses(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Outcome:
         said += [f"{cause} is called proven and is not true" for cause in self.wrong]
         if self.verdict == NO_RUN:
             said.append(self.error or NO_RUN)
-        hidden = len(self.unnamed) < sum(_asks(part, self.verdict) for part in self.case.parts)
+        hidden = len(self.unnamed) < sum(_asks(part, self.verdict, self.tcp_warns) for part in self.case.parts)
         return (*said, *(f"{name} is not named" for name in self.unnamed if not hidden))
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,9 @@ def compare(case: Case, findings: Mapping[str, Any], folder: str = "") -> Outcom
     """``findings``: a run's findings.json."""
     told = [(row["cause"], row["certainty"], set(row["checklist"])) for row in findings["diagnosis"]]
     verdict = findings["verdict"]
+    warns = any(
+        row["metric"] == "throughput.tcp" and row["verdict"] == Verdict.WARN for row in findings.get("findings", ())
+    )
 
     def named(part: Expected) -> bool:
         return any(
@@ -83,14 +88,15 @@ def compare(case: Case, findings: Mapping[str, Any], folder: str = "") -> Outcom
         case,
         verdict,
         tuple((cause, certainty) for cause, certainty, _ in told),
-        tuple(part.name for part in case.parts if _asks(part, verdict) and not named(part)),
+        tuple(part.name for part in case.parts if _asks(part, verdict, warns) and not named(part)),
         tuple(cause for cause, certainty, _ in told if certainty == "proven" and cause not in case.true_causes),
         folder,
+        tcp_warns=warns,
     )
 
 
-def _asks(part: Expected, verdict: str) -> bool:
-    return bool(part.causes) and not (part.mild and verdict == Verdict.PASS)
+def _asks(part: Expected, verdict: str, tcp_warns: bool) -> bool:
+    return bool(part.causes) and not (part.mild and verdict == Verdict.PASS and not tcp_warns)
 
 
 def missed(outcomes: Sequence[Outcome]) -> tuple[str, ...]:

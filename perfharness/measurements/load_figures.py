@@ -21,6 +21,18 @@ def rate_series(received: tuple[Flow, ...], scale: float, label: str, way: Direc
     return Series(label, middle, rate * scale, "bit/s", "rate", direction=way, start_ns=start_ns)
 
 
+def loss_series(received: tuple[Flow, ...], label: str, way: Direction, start_ns: int) -> Series:
+    """Share of the packets of all processes that were lost, interval by interval; a late one is none."""
+    each = [_whole(flow) for flow in received]
+    count = min(len(parts) for parts in each)
+    lost, packets = (
+        np.sum([[getattr(part, name) or 0 for part in parts[:count]] for parts in each], axis=0)
+        for name in ("lost", "packets")
+    )
+    middle = np.array([part.start_s + part.seconds / 2 for part in each[0][:count]])
+    return Series(label, middle, np.maximum(lost, 0) / np.maximum(packets, 1), "1", "load.loss", way, start_ns)
+
+
 def _whole(flow: Flow) -> list[Slice]:
     """Without the scrap of an interval at the end, whose rate means nothing."""
     longest = max(part.seconds for part in flow.slices)

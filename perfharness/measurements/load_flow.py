@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from perfharness.analysis import tcpinfo
 from perfharness.analysis.capacity import convert, headers_bytes
 from perfharness.analysis.iperf3 import Flow, Iperf3Result, parse
 from perfharness.analysis.statistics import Floats, Ints
@@ -17,7 +18,7 @@ from perfharness.measurements.base import Context
 from perfharness.measurements.load_sockets import Trace, traces
 from perfharness.model import Direction, Job, Layer, Role, Task, Window
 
-OUTPUT = "iperf3.json"
+OUTPUT, TCPINFO = "iperf3.json", "tcpinfo.jsonl"
 WIDE = "--udp-counters-64bit"
 LEAST_OFFERED = 0.99
 """Share of the intended UDP load that the sender must have offered."""
@@ -25,6 +26,8 @@ SHORT = 0.999
 """A flow that carried less than this of what was offered fell short: only then does it matter how busy a CPU was."""
 LEAST_LENGTH = 0.9
 """Share of its time that a test must have lasted."""
+_TIMESTAMPS = 12
+"""Of a TCP segment, for the option that every Linux sends; what is asked for as the largest segment holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,12 @@ class Carried:
     limits_bps: tuple[int | None, ...]
     """Payload bit/s that each process was to offer; None: no limit."""
     window: Window
+    """Of what counts: without the warm-up."""
+    began_ns: int
+    """With it."""
     evidence: tuple[str, ...]
+    mss: int | None = None
+    """Of TCP: payload of a full segment as its sender's kernel tells it, else by what was asked; None: neither."""
 
     @property
     def udp(self) -> bool:
@@ -99,9 +107,10 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
     reports: dict[str, list[Iperf3Result]] = {context.a.name: [], context.z.name: []}
     sent, received, sockets, evidence = [], [], [], []
     sampled: list[tuple[Trace, ...]] = []
+    kernel: list[list[Mapping[str, Any]]] = []
     waited_ns: dict[str, int] = {}
     receiver = context.ends(way)[1].name
-    starts, ends, limits = [], [], []
+    begins, starts, ends, limits = [], [], [], []
     wide_counters = True
     warm_up_s = max(float(job.args.get("omit_s", 0)) for job in task.jobs)
     rate_bps = max(float(job.args.get("rate_bps") or 0) for job in task.jobs)
@@ -122,10 +131,12 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
             sampled.append(traces(flow, rows, own, rate_bps))
         else:
             sent.append(flow)
+            kernel.append(list(files.rows(job.endpoint, job.id, TCPINFO)))
         if job.role is Role.DRIVE:
             wide_counters &= WIDE in (data.get("argv") or ())
             began = int(data["started_ns"])
             last = max(part.start_s + part.seconds for part in flow.slices)
+            begins.append(began)
             starts.append(began + round(flow.kept[0].start_s * 1e9))
             ends.append(began + round(last * 1e9))
             args = job.args
@@ -147,8 +158,20 @@ def carried(way: Direction, task: Task, files: TaskFiles, context: Context) -> C
         wide_counters=wide_counters,
         limits_bps=tuple(limits),
         window=Window(min(starts), max(ends)),
+        began_ns=min(begins),
         evidence=tuple(evidence),
+        mss=_mss(kernel, args),
     )
+
+
+def _mss(kernel: list[list[Mapping[str, Any]]], args: Mapping[str, Any]) -> int | None:
+    """From the rows that each sending process left of its connections."""
+    if args["udp"]:
+        return None
+    told = tcpinfo.connections(kernel, float(args["omit_s"]), float(args["duration_s"]))
+    if told is not None and told.mss:
+        return told.mss
+    return int(args["mss"]) - _TIMESTAMPS if args.get("mss") else None
 
 
 def _reported(job: Job, way: Direction, files: TaskFiles, warm_up_s: float) -> tuple[Iperf3Result, Flow]:
@@ -166,8 +189,13 @@ def _reported(job: Job, way: Direction, files: TaskFiles, warm_up_s: float) -> t
 
 
 def ip_bytes(flow: Carried, context: Context) -> int:
-    """Size of the load's IP packets: as asked for UDP; for TCP a full packet of the ordered MTU."""
-    return flow.args["length"] + headers_bytes() if flow.udp else context.mtu
+    """Size of the load's IP packets: as asked for UDP; for TCP a full packet, of the ordered MTU where nobody told."""
+    if flow.udp:
+        return int(flow.args["length"]) + headers_bytes()
+    if flow.mss is None:
+        return context.mtu
+    full = flow.mss + headers_bytes(protocol="tcp")
+    return context.mtu if full - _TIMESTAMPS <= context.mtu < full else full  # hosts that send no time stamps
 
 
 def at_layer(rate_bps: float, flow: Carried, context: Context, layer: Layer | None = None) -> float:

@@ -33,12 +33,14 @@ class Load:
     ports: tuple[int, ...]
     """Of all directions."""
     args: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    """In sentences, what the order's ports keep it from."""
 
 
 def paced(context: Context, offered_bps: int, payload_bytes: int, ways: int) -> Load:
     """UDP at this rate of the ordered layer, each way. Raises BadInput."""
     goodput = convert(offered_bps, context.layer, Layer.L4, payload_bytes + 28, tagged=context.tagged)
-    processes, ports = _spread(context, goodput / 8 / payload_bytes / PROCESS_PPS, ways)
+    processes, ports, notes = _spread(context, goodput / 8 / payload_bytes / PROCESS_PPS, ways)
     each = goodput / processes
     args = {
         "streams": 1,
@@ -47,15 +49,15 @@ def paced(context: Context, offered_bps: int, payload_bytes: int, ways: int) -> 
         "burst": max(1, min(MOST_BURST, int(each / 8 / payload_bytes * PACING_S))),
         "length": payload_bytes,
     }
-    return Load(processes, ports, args)
+    return Load(processes, ports, args, notes)
 
 
 def tcp(context: Context, streams: int, ways: int, beside: int = 0) -> Load:
     """TCP with so many streams each way, as fast as it goes; ``beside`` ports of the endpoint are taken. Raises
     BadInput."""
-    processes, ports = _spread(context, min(streams, context.committed_bps / PROCESS_BPS), ways, beside)
+    processes, ports, notes = _spread(context, min(streams, context.committed_bps / PROCESS_BPS), ways, beside)
     args = {"streams": max(1, streams // processes), "udp": False, "rate_bps": None, "burst": 1, "length": None}
-    return Load(processes, ports, args)
+    return Load(processes, ports, args, notes)
 
 
 def jobs(
@@ -98,11 +100,21 @@ def free_ports(context: Context, least: int, most: int | None = None, beside: in
     return free
 
 
-def _spread(context: Context, busy: float, ways: int, beside: int = 0) -> tuple[int, tuple[int, ...]]:
-    """(processes each way, their ports), as many as wanted where the endpoint allows them. Raises BadInput."""
-    free = free_ports(context, ways, math.ceil(busy) * ways, beside)
-    processes = max(1, min(math.ceil(busy), len(free) // ways))
-    return processes, tuple(free[: processes * ways])
+def _spread(context: Context, busy: float, ways: int, beside: int = 0) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
+    """(processes each way, their ports, what there are too few of), as many as wanted where the endpoint allows them.
+    Raises BadInput."""
+    wanted = max(1, math.ceil(busy))
+    free = free_ports(context, ways, wanted * ways, beside)
+    processes = min(wanted, len(free) // ways)
+    return processes, tuple(free[: processes * ways]), _few(context, wanted, processes, ways, beside + len(free))
+
+
+def _few(context: Context, wanted: int, processes: int, ways: int, has: int) -> tuple[str, ...]:
+    if processes == wanted:
+        return ()
+    said = f"{context.z.name} needs {wanted * ways} ports beside the one for probes for a load of {wanted} processes"
+    each = " each way" if ways > 1 else ""
+    return (f"{said}{each}, has {has}: {processes} must do, and may not keep up. List more under `ports:`.",)
 
 
 def _server(context: Context, name: str, common: Mapping[str, Any], deadline_s: float) -> Job:

@@ -15,11 +15,12 @@ from perfharness.analysis.statistics import Floats
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
 from perfharness.measurements.base import COUNTERS, Context
-from perfharness.measurements.load_flow import Carried, at_layer
+from perfharness.measurements.load_flow import TCPINFO, Carried, at_layer
 from perfharness.model import Direction, Job, Layer, Role, Task, Window
 from perfharness.order.circuit import Endpoint
 
-TCPINFO = "tcpinfo.jsonl"
+LEAST_IDLE = 4
+"""Probes of the idle path that must have come back for its median to be known."""
 THREADED = (3, 16)
 """From this version on iperf3 has a thread for each stream, so that it may take more than one CPU."""
 _DROPS = (("qdisc", "drops"), ("nic", "tx_dropped"))
@@ -37,6 +38,23 @@ class Path:
     """At its least, idle."""
     idle_ns: float | None = None
     """Median, idle."""
+
+
+def path(task: Task, files: TaskFiles, context: Context, found: probe.Probe, rate_bps: float) -> Path:
+    """As the probes saw it that left before the load began."""
+    began = began_ns(task, files)
+    idle = np.empty(0) if began is None else during(found, Window(found.window.start_ns, began))
+    if len(idle) < LEAST_IDLE:
+        return Path(rate_bps, context.mtu)
+    return Path(rate_bps, context.mtu, float(idle.min()), float(np.median(idle)))
+
+
+def began_ns(task: Task, files: TaskFiles) -> int | None:
+    """When the first load began, by the on-prem host's clock: until then the path was idle."""
+    driven = [job for job in task.jobs if job.load and job.role is Role.DRIVE]
+    told = [result for job in driven if (result := files.result(job.endpoint, job.id)) is not None]
+    own = [(result.get("data") or {}).get("started_ns", result["started_ns"]) for result in told]
+    return min(map(int, own), default=None)
 
 
 def jobs_of(flow: Carried, task: Task, host: str) -> list[Job]:
@@ -109,14 +127,6 @@ def during(found: probe.Probe, window: Window) -> Floats:
     return rtt[within & np.isfinite(rtt)]
 
 
-def began_ns(task: Task, files: TaskFiles) -> int | None:
-    """When the first load began, by the on-prem host's clock: until then the path was idle."""
-    driven = [job for job in task.jobs if job.load and job.role is Role.DRIVE]
-    told = [result for job in driven if (result := files.result(job.endpoint, job.id)) is not None]
-    own = [(result.get("data") or {}).get("started_ns", result["started_ns"]) for result in told]
-    return min(map(int, own), default=None)
-
-
 def window_of(flow: Carried, task: Task, files: TaskFiles, context: Context) -> int | None:
     """Bytes that were set for all streams together; None where the hosts chose."""
     for job in jobs_of(flow, task, context.a.name):
@@ -127,12 +137,18 @@ def window_of(flow: Carried, task: Task, files: TaskFiles, context: Context) -> 
 
 
 def fair(flow: Carried, task: Task, files: TaskFiles, context: Context) -> float | None:
-    """Jain's index of what the streams received or, where only the sender tells, got acknowledged."""
+    """Jain's index of :func:`shares`."""
+    told = shares(flow, task, files, context)
+    return fairness(told) if told else None
+
+
+def shares(flow: Carried, task: Task, files: TaskFiles, context: Context) -> tuple[int, ...]:
+    """Bytes that each stream received or, where only the sender tells, got acknowledged; empty where nobody does."""
     for receiving, name in ((True, "received_bytes"), (False, "acked_bytes")):
         told = connections(flow, task, files, context, receiving=receiving)
         if told is not None and len(getattr(told, name)) == streams(flow):
-            return fairness(getattr(told, name))
-    return None
+            return tuple(getattr(told, name))
+    return ()
 
 
 # --- the hosts ------------------------------------------------------------------------------------
@@ -148,6 +164,7 @@ def _host(
     if len(rows) < 2:
         return told
     busiest, softirq = _busiest(rows[0], rows[-1])
+    queued = [row["qdisc"]["backlog_bytes"] for row in rows if "backlog_bytes" in row.get("qdisc", {})]
     drops = [rise for path in _DROPS if (rise := _rise(rows, path)) is not None]
     return replace(
         told,
@@ -156,6 +173,8 @@ def _host(
         stolen=_share(rows[0]["cpu"]["total"], rows[-1]["cpu"]["total"], "steal"),
         backlog_drops=_rise(rows, ("softnet", "dropped")),
         nic_drops=sum(drops) if drops else None,
+        queued_bytes=float(np.median(queued)) if queued else None,
+        speed_bps=next((int(row["speed_bps"]) for row in rows if row.get("speed_bps")), None),
     )
 
 

@@ -21,7 +21,7 @@ LEAST_PACING_BPS = 1_000_000
 LEAST_WINDOW, MOST_WINDOW = 4 << 10, 512 << 20
 LEAST_MSS = 88
 """What Linux takes (TCP_MIN_MSS)."""
-TCP_ONLY = ("window", "mss", "congestion", "pacing_bps")
+TCP_ONLY = ("window", "mss", "congestion", "pacing_bps", "zerocopy")
 _TCP_HEADERS = 40
 
 
@@ -80,9 +80,9 @@ class LoadOptions(Base):
     pacing_bps: Rate | None = Field(default=None, alias="pacing", ge=LEAST_PACING_BPS)
     """TCP: have the kernel let out no more than this, evenly, all streams together."""
     zerocopy: bool = False
-    """Send without copying (sendfile): spares the sender's CPU."""
+    """TCP: send without copying (sendfile): spares the sender's CPU."""
     affinity: Annotated[str, BeforeValidator(_affinity)] | None = None
-    """CPU that iperf3 is bound to, on the on-prem host or, as `1,2`, on both."""
+    """CPU that iperf3 is bound to, on the on-prem host or, as `1,2`, on both; for loads of one process."""
 
     def must_suit(self, context: Context) -> None:
         """Raises ``wrong`` for what this circuit cannot carry."""
@@ -90,8 +90,13 @@ class LoadOptions(Base):
             said = f"Segments of {self.mss} B do not fit into packets of {context.mtu} B."
             raise wrong(said, f"Write `mss: {context.mtu - _TCP_HEADERS}` or less.", at=("mss",))
 
-    def arguments(self, processes: int) -> dict[str, Any]:
-        """For each of so many clients."""
+    def arguments(self, processes: int, ways: int = 1) -> dict[str, Any]:
+        """For each of so many clients each way. Raises ``wrong`` for what would slow them all down."""
+        if self.affinity is not None and processes * ways > 1:
+            said = (
+                f"`affinity` binds each iperf3 of a host to the same CPU, and this load has {processes * ways} there."
+            )
+            raise wrong(said, "Leave it out, or have one process in one direction at a time.", at=("affinity",))
         asked: Mapping[str, Any] = {
             "zerocopy": self.zerocopy or None,
             "affinity": self.affinity,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import delay, limits
+from perfharness.analysis import delay
 from perfharness.analysis.distribution import Held
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.samples import BLOCK_NS, Samples
@@ -23,8 +23,8 @@ from perfharness.measurements import (
     load_figures,
     load_fitness,
     load_ledger,
-    load_limits,
     load_others,
+    load_why,
     probe,
     probe_ledger,
 )
@@ -49,8 +49,6 @@ VARIED_QUANTILES = {"p50": 0.5, "p95": 0.95}
 WAYS = (Direction.A_Z, Direction.Z_A)
 EDGE_S = 0.01
 """The two ends of iperf3 begin to count within this of one another, and the last packets are still on their way."""
-IDLE_NS = 1_000_000_000
-"""At the begin of a stream of probes that tell the path idle, if no load began before; others may have come after."""
 NOTHING_ELSE: Mapping[Direction, float] = {}
 
 
@@ -124,11 +122,11 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
     where = {way: who(rows) for way, rows in probes.items()}
     one_way = _one_way(load, OfClass(round_trip, 0, found, hosts, where, counted.late))
     observations += one_way.observations
+    about = {flow.way: beside(load, flow, ledgers[flow.way]) for flow in load.flows}
     for flow in load.flows:
-        about = beside(load, flow, ledgers[flow.way])
-        observations.append(rate(flow, about, context))
+        observations.append(rate(flow, about[flow.way], context))
         if flow.udp:
-            observations.append(loss(flow, about, context))
+            observations.append(loss(flow, about[flow.way], context))
     return Measurement(
         task,
         Status.COMPLETED,
@@ -136,14 +134,18 @@ def concluded(load: Load, others_bps: Mapping[Direction, float] = NOTHING_ELSE) 
         observations=tuple(observations),
         ledger=tuple(row for rows in ledgers.values() for row in rows),
         fitness=load_fitness.fitness(load.flows, ledgers, probes, task, files, context, found),
-        series=(*(series(flow, context) for flow in load.flows), *probe.series(found), *one_way.series),
+        series=(
+            *(one for flow in load.flows for one in all_series(flow, context)),
+            *probe.series(found),
+            *one_way.series,
+        ),
         facts={
             **load_figures.facts(task, files),
             "udp": {flow.way.value: _sent(flow, load) for flow in load.flows if flow.udp},
             **probe.authenticity(found),
             "prober": probe.prober(found),
             **({"oneway": one_way.facts} if one_way.facts else {}),
-            **_why(load),
+            **_why(load, about),
             "others": load_others.others_bps(files, context),
             "loss_events": [event for _, told in booked.values() for event in told],
         },
@@ -156,21 +158,20 @@ def _sent(flow: Carried, load: Load) -> dict[str, Any]:
     return load_figures.udp(flow, tail)
 
 
-def _why(load: Load) -> dict[str, Any]:
-    """Facts of a TCP load: what limited each way, how evenly its streams fared; nothing of a paced one."""
-    if any(flow.udp for flow in load.flows):
-        return {}
-    task, files, context = load.task, load.files, load.context
-    path = load_limits.Path(context.committed_bps // context.among, context.mtu)
-    limited = [
-        fact
-        for flow in load.flows
-        for fact in load_limits.facts(flow.way, load_limits.load(flow, task, files, context, load.found, path))
-    ]
-    return {
-        "limited_by": limited,
-        "fairness": {flow.way.value: load_limits.fair(flow, task, files, context) for flow in load.flows},
-    }
+def _why(load: Load, about: Mapping[Direction, Beside]) -> dict[str, Any]:
+    """Facts: what limited each way and, of TCP, how evenly its streams fared."""
+    limited: list[dict[str, Any]] = []
+    for flow in load.flows:
+        if flow.udp:
+            limited += why_paced(flow, about[flow.way])
+        else:
+            limited += load_why.tcp(flow, load.task, load.files, load.context, load.found)
+    return {"limited_by": limited, "fairness": load_why.fairness([load])}
+
+
+def why_paced(flow: Carried, about: Beside) -> list[dict[str, Any]]:
+    missing, total, _ = (0, 0, 0.0) if flow.loss_problem else _lost(flow, about)
+    return load_why.paced(flow, about.short, about.rows, missing, total)
 
 
 def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:
@@ -181,18 +182,10 @@ def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:
         longest_rtt_s=load_ledger.longest_s(load.found),
         hosts=load.context.hosts,
         short=short(flow, load.context),
-        held_back="" if flow.udp else load_fitness.held_back(_with_idle(load, flow)),
+        held_back=""
+        if flow.udp
+        else load_fitness.held_back(load_why.known(flow, load.task, load.files, load.context, load.found)),
     )
-
-
-def _with_idle(load: Load, flow: Carried) -> limits.Load:
-    """What is known of a TCP load, with the median round trip before any load: does a queue grow under it?"""
-    context, since = load.context, load.found.window.start_ns
-    until = load_limits.began_ns(load.task, load.files) or since
-    idle = load_limits.during(load.found, Window(since, max(since, min(until, since + IDLE_NS))))
-    path = load_limits.Path(context.committed_bps // context.among, context.mtu)
-    path = replace(path, idle_ns=float(np.median(idle)) if len(idle) else None)
-    return load_limits.load(flow, load.task, load.files, context, load.found, path)
 
 
 # --- figures ----------------------------------------------------------------------------------------
@@ -354,4 +347,12 @@ def short(flow: Carried, context: Context) -> str:
 def series(flow: Carried, context: Context) -> Series:
     label = f"{'UDP' if flow.udp else 'TCP'} {flow.way.value}"
     scale = at_layer(1.0, flow, context)
-    return load_figures.rate_series(flow.received, scale, label, flow.way, flow.window.start_ns)
+    return load_figures.rate_series(flow.received, scale, label, flow.way, flow.began_ns)
+
+
+def all_series(flow: Carried, context: Context) -> tuple[Series, ...]:
+    """Its rate and, where packets were counted, the share of them that was lost."""
+    rate = series(flow, context)
+    if not flow.udp or flow.loss_problem:
+        return (rate,)
+    return rate, load_figures.loss_series(flow.received, rate.label, flow.way, rate.start_ns)

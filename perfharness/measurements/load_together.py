@@ -14,7 +14,7 @@ from typing import Any
 from perfharness.analysis import limits
 from perfharness.analysis.iperf3 import Flow
 from perfharness.evidence import TaskFiles
-from perfharness.measurements import load_ledger, load_limits, load_result, together
+from perfharness.measurements import load_ledger, load_limits, load_result, load_why, together
 from perfharness.measurements.base import Context, failed, window_of
 from perfharness.measurements.load_flow import Carried
 from perfharness.measurements.load_result import Beside, Load
@@ -76,10 +76,11 @@ def measured(task: Task, files: TaskFiles, circuit: Circuit) -> Measurement:
         ),
         ledger=tuple(row for part in parts for row in part.ledger),
         fitness=_unique([row for part in parts for row in part.fitness]),
-        series=tuple(load_result.series(_shown(flow), loads[0].context) for flow in flows),
+        series=tuple(one for flow in flows for one in load_result.all_series(_shown(flow), loads[0].context)),
         facts={
             "together": {"pairs": len(loads), "seconds": round(common.end_s - common.start_s, 3)},
-            "limited_by": [told for flow in flows for told in _limits(flow, loads, parts)],
+            "limited_by": [told for flow in flows for told in _limits(task, flow, loads, parts)],
+            "fairness": load_why.fairness(loads),
         },
         parts=parts,
     )
@@ -236,21 +237,34 @@ def _worst(task: Task, parts: Sequence[Measurement]) -> list[Observation]:
     return found
 
 
-def _limits(flow: Carried, loads: Sequence[Load], parts: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """What limited one direction of a TCP load: the circuit where the sum fills it, else what held each pair back."""
+def _limits(task: Task, flow: Carried, loads: Sequence[Load], parts: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """What limited one direction: of TCP the circuit where the sum fills it, or the interface of a host that all pairs
+    share, else what held each pair back."""
     if flow.udp:
-        return []
+        return load_result.why_paced(_all(loads, flow.way), _beside(task, flow.way, loads, parts))
     first = loads[0]
     path = load_limits.Path(first.context.committed_bps, first.context.mtu)
     whole = load_limits.load(flow, first.task, first.files, first.context, first.found, path)
     if limits.filled(whole):
         return load_limits.facts(flow.way, whole)
-    return [
+    shared = limits.nic(_with_shared(whole, flow.way, loads))
+    of_all = [{"limit": shared.limit, "way": flow.way.value, "reasons": list(shared.reasons)}] if shared else []
+    return of_all + [
         {**told, "reasons": [f"{part.task.scope.pair}: {reason}" for reason in told["reasons"]]}
         for part in parts
         for told in part.facts["limited_by"]
         if told["way"] == flow.way.value
     ]
+
+
+def _with_shared(whole: limits.Load, way: Direction, loads: Sequence[Load]) -> limits.Load:
+    """Of its hosts what is known of those that are in all pairs: they carry the sum."""
+    ends = [load.context.ends(way) for load in loads]
+    sender, receiver = (
+        limits.Host(host.name, speed_bps=host.speed_bps if len({each[side].name for each in ends}) == 1 else None)
+        for side, host in enumerate((whole.sender, whole.receiver))
+    )
+    return replace(whole, sender=sender, receiver=receiver)
 
 
 def _others_bps(load: Load, loads: Sequence[Load]) -> dict[Direction, float]:

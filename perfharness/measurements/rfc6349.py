@@ -126,7 +126,8 @@ class Rfc6349:
         deadline_s = times.end + probe.WAIT_NS / 1e9 + 20.0
         stream = _stream(params, times)
         probes = stream.rate_bps(context.layer, context.tagged)
-        loads = _loads(params, context, way, window, times, context.committed_bps - probes, deadline_s)
+        many = load_jobs.tcp(context, params.streams, 1)
+        loads = _loads(params, context, many, way, window, times, context.committed_bps - probes, deadline_s)
         echo_port = _load_port(loads) if way is Direction.A_Z else next(iter(context.a.ports))
         search = tuple(
             replace(job, optional=job.role is Role.DRIVE) for job in pmtu.jobs(context, way, echo_port, times.end)
@@ -151,6 +152,7 @@ class Rfc6349:
             load_bytes=_bytes(params, context, probes, stream),
             ports=(*_ports(context, loads), *_echo_port(context, way, echo_port), probe_port_use(context)),
             privileges=(probe.PRIVILEGE, BUFFER_PRIVILEGE, *_tuning(context)),
+            notes=many.notes,
             yields={
                 **{metric: (way,) for metric in self.statistics if metric.startswith(("tcp.", "throughput."))},
                 "delay.loaded": (Direction.ROUND_TRIP,),
@@ -171,6 +173,7 @@ def _stream(params: Rfc6349Params, times: Times) -> probe.Stream:
 def _loads(
     params: Rfc6349Params,
     context: Context,
+    many: load_jobs.Load,
     way: Direction,
     window: int | str,
     times: Times,
@@ -179,7 +182,6 @@ def _loads(
 ) -> tuple[Job, ...]:
     """UDP, several streams, a single one; each on ports of its own, as far as there are enough."""
     both = {"interval_s": INTERVAL_S, "receive_buffer_bytes": BUFFER_BYTES}
-    many = load_jobs.tcp(context, params.streams, 1)
     spare = len(many.ports)
     found: list[Job] = []
     if params.single_ns:

@@ -230,7 +230,7 @@ def _host_facts(files: TaskFiles, context: Context) -> dict[str, Mapping[str, An
 def _with_hosts(load: limits.Load, hosts: Mapping[str, Mapping[str, Any]]) -> limits.Load:
     """With what the hosts say of themselves: the speed of their interfaces, the sender's usual algorithm."""
     sender, receiver = (
-        replace(host, speed_bps=(hosts.get(host.name, {}).get("nic") or {}).get("speed_bps"))
+        replace(host, speed_bps=(hosts.get(host.name, {}).get("nic") or {}).get("speed_bps") or host.speed_bps)
         for host in (load.sender, load.receiver)
     )
     usual = (hosts.get(load.sender.name, {}).get("congestion") or {}).get("current") or ""

@@ -36,6 +36,8 @@ PROBE_NS = {"tcp": 50_000_000, "udp": 5_000_000}
 some, and its bursts and losses want to be seen."""
 LEAD_S = 0.2
 """The probe stream begins this long before the load, to see the path idle."""
+TCP_LEAD_S = 0.4
+"""... before TCP: its probes are seldom, and what limited it is told by what they saw of the idle path."""
 LEAST_INTERVAL_S, MOST_INTERVALS = 0.2, 200
 """iperf3 reports this often: enough intervals for a statement about a test of seconds, no more for one of hours."""
 MOST_BUFFER = 1 << 30
@@ -123,7 +125,7 @@ class Throughput:
         duration = stream.duration_s + probe.WAIT_NS / 1e9
         deadline = duration + 20.0
         offered = self._offered(params, context, stream)
-        loads = self._loads(params, context, ways, offered, seconds, deadline)
+        loads, notes = self._loads(params, context, ways, offered, seconds, deadline)
         ports = sorted({job.args["port"] for job in loads})
         load = f"{params.protocol} both ways" if direction is Direction.BOTH else params.protocol
         probes = stream.rate_bps(context.layer, context.tagged)
@@ -151,6 +153,7 @@ class Throughput:
                 probe_port_use(context),
             ),
             privileges=(probe.PRIVILEGE, *((BUFFER_PRIVILEGE,) if udp else ())),
+            notes=notes,
             yields={
                 f"throughput.{params.protocol}": ways,
                 "delay.loaded": (Direction.ROUND_TRIP,),
@@ -164,7 +167,7 @@ class Throughput:
     def _stream(params: ThroughputParams, seconds: float) -> probe.Stream:
         beside = params.probe
         interval_ns = beside.interval_ns or PROBE_NS[params.protocol]
-        count = math.ceil((seconds + LEAD_S) * 1e9 / interval_ns)
+        count = math.ceil((seconds + _lead_s(params)) * 1e9 / interval_ns)
         return probe.Stream(interval_ns, count, (beside.packet_bytes,), authenticated=beside.authenticated)
 
     @staticmethod
@@ -195,8 +198,9 @@ class Throughput:
         offered: int,
         seconds: float,
         deadline: float,
-    ) -> tuple[Job, ...]:
-        """One server and one client for each direction and process; reverse mode for traffic towards on-prem."""
+    ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
+        """One server and one client for each direction and process; reverse mode for traffic towards on-prem. And what
+        the owner of the hosts should know of them."""
         if params.protocol == "udp":
             load = load_jobs.paced(context, offered, params.packet_bytes, len(ways))
         else:
@@ -206,7 +210,7 @@ class Throughput:
             "duration_s": round(params.duration_ns / 1e9),
             "omit_s": round(params.omit_ns / 1e9),
             **load.args,
-            **params.arguments(load.processes),
+            **params.arguments(load.processes, len(ways) * _loads_at_once(context)),
             **window_arguments(params.window, context.committed_bps, load.processes * load.args["streams"]),
         }
         both = {
@@ -214,7 +218,8 @@ class Throughput:
             "receive_buffer_bytes": params.receive_buffer_bytes,
         }
         hears = params.window != "auto"
-        return load_jobs.jobs(context, replace(load, args=args), both, ways, deadline, LEAD_S, hears=hears)
+        filled = replace(load, args=args)
+        return load_jobs.jobs(context, filled, both, ways, deadline, _lead_s(params), hears=hears), load.notes
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         broken = not_completed(task, files)
@@ -223,3 +228,14 @@ class Throughput:
         if task.parts:
             return load_together.measured(task, files, context.circuit)
         return load_result.measured(task, files, context)
+
+
+def _lead_s(params: ThroughputParams) -> float:
+    return TCP_LEAD_S if params.protocol == "tcp" else LEAD_S
+
+
+def _loads_at_once(context: Context) -> int:
+    """How many of all pairs together are those of the same on-prem host."""
+    if context.among == 1:
+        return 1
+    return sum(a == context.a.name for a, _ in context.circuit.pairs)

@@ -47,6 +47,7 @@ def merged(parts: Sequence[Task]) -> Task:
         load_bps=sum(part.load_bps for part in parts) if paced else first.load_bps,
         load_bytes=sum(part.load_bytes for part in parts),
         ports=tuple(dict.fromkeys(use for part in parts for use in part.ports)),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         parts=tuple(parts),
     )
 

@@ -96,7 +96,8 @@ class Series:
     unit: str
     kind: str
     """``rate``, ``delay``, ``loss`` (y = lost packets at x), ``loss.periods`` (y = packets of a period of loss that
-    began at x), ``ccdf``, ``ccdf.pdv``, ``ccdf.oneway``, ``service.rate`` or ``service.loss`` (y = the lost share)."""
+    began at x), ``ccdf``, ``ccdf.pdv``, ``ccdf.oneway``, ``service.rate``, ``service.loss`` or
+    ``load.loss`` (y = the lost share)."""
     direction: Direction | None = None
     start_ns: int = 0
     x_unit: str = "s"

@@ -119,6 +119,8 @@ class Task:
     """What is tried, too, and must not get through: no firewall is asked for it. The target may be an address."""
     privileges: tuple[str, ...] = ()
     """What needs root or a capability, in words for a change board."""
+    notes: tuple[str, ...] = ()
+    """What its hosts' owner might change before, in sentences."""
     yields: Mapping[str, tuple[Direction, ...]] = field(default_factory=dict)
     """Metrics that this task answers for, with their directions: what is missing is NOT_RUN."""
     services: tuple[str, ...] = ("",)

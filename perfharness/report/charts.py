@@ -47,33 +47,32 @@ def rates(lines: Sequence[Line], ordered_bps: float | None, ordered_name: str, l
     """Rates over time, each direction; the ordered rate as a dash-dotted line, both at ``layer``."""
     with style(salt):
         figure, axes = axes_of([line.name for line in lines] + [ordered_name] * bool(ordered_bps), "Gbit/s, L2+FCS")
-        top = max([float(np.nanmax(line.series.y)) for line in lines] + [ordered_bps or 0.0]) or 1.0
-        scale, prefix = next(((s, p) for s, p in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if top >= s), (1.0, ""))
-        for number, line in enumerate(lines):
-            drawn = look(line.series.direction, number)
-            x, y = line.series.x, line.series.y / scale
-            if x.size > COLUMNS:
-                band = envelope(x, y)
-                _band(axes, band.x, band.low, band.high, drawn["color"], 0.25)
-                spans = percentiles(x, y)
-                axes.stairs(spans.p50, spans.edges, baseline=None, clip_on=False, label=line.name, zorder=3, **drawn)
-            else:
-                mark = {"marker": "o" if number % 2 == 0 else "s", "ms": 2.4} if x.size <= 90 else {}
-                axes.plot(x, y, clip_on=False, label=line.name, **drawn, **mark)
-        if ordered_bps:
-            axes.axhline(
-                ordered_bps / scale,
-                color=INK,
-                lw=1.0,
-                ls=DASH_DOT,
-                clip_on=False,
-                label=ordered_name,
-                zorder=1.8,
-            )
-        axes.set_ylim(0, top / scale * 1.08)
+        prefix = draw_rates(axes, lines, ordered_bps, ordered_name)
         time_axis(axes, [line.series for line in lines])
         finish(axes, f"{prefix}bit/s, {layer}")
         return svg(figure)
+
+
+def draw_rates(axes: Any, lines: Sequence[Line], ordered_bps: float | None, ordered_name: str) -> str:
+    """Returns the prefix of their unit."""
+    top = max([float(np.nanmax(line.series.y)) for line in lines] + [ordered_bps or 0.0]) or 1.0
+    scale, prefix = next(((s, p) for s, p in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if top >= s), (1.0, ""))
+    for number, line in enumerate(lines):
+        drawn = look(line.series.direction, number)
+        x, y = line.series.x, line.series.y / scale
+        if x.size > COLUMNS:
+            band = envelope(x, y)
+            _band(axes, band.x, band.low, band.high, drawn["color"], 0.25)
+            spans = percentiles(x, y)
+            axes.stairs(spans.p50, spans.edges, baseline=None, clip_on=False, label=line.name, zorder=3, **drawn)
+        else:
+            mark = {"marker": "o" if number % 2 == 0 else "s", "ms": 2.4} if x.size <= 90 else {}
+            axes.plot(x, y, clip_on=False, label=line.name, **drawn, **mark)
+    if ordered_bps:
+        name = {"label": ordered_name, "zorder": 1.8}
+        axes.axhline(ordered_bps / scale, color=INK, lw=1.0, ls=DASH_DOT, clip_on=False, **name)
+    axes.set_ylim(0, top / scale * 1.08)
+    return prefix
 
 
 def delays(

@@ -148,6 +148,7 @@ CAUSES = {
     "failover-slow": "Failover takes too long",
     "host-receive-buffer": "The receiving host's socket buffer overflows",
     "host-cpu": "A test host ran short of CPU",
+    "host-nic-limit": "A host's own interface is the limit",
     "host-nic-mtu": "A host's NIC has another MTU than the circuit",
     "ecs-instance-limit": "The cloud instance's own limit",
     "clock-unsynchronised": "The hosts' clocks are not synchronised",

@@ -32,6 +32,10 @@ UDP = (
     "{id: udp, measure: throughput, protocol: udp, direction: a-z, duration: 3s, omit: 1s, attempts: 3, judge: "
     "[{metric: throughput.udp, statistic: mean, at_least: 99% of order.bandwidth, rows: [EC-033]}]}"
 )
+PLAIN = RENO.replace("id: rfc6349, measure: rfc6349,", "id: tcp, measure: throughput, protocol: tcp,").replace(
+    "baseline: 1s, bottleneck: 2s, single: 0s, ", ""
+)
+"""Nothing but the load and the probes beside it."""
 TUNED = ("    site: cloud\n", "    site: cloud\n    tune: {socket_buffers: 64MiB}\n")
 
 
@@ -60,13 +64,14 @@ def test_a_shaped_circuit_is_filled_and_the_hosts_are_as_before(untouched: dict[
     assert "put_back" in tuned(result)
 
 
-def test_tcp_behind_a_policer_with_a_small_burst_is_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tcp", [RENO, PLAIN], ids=["rfc6349", "throughput"])
+def test_tcp_behind_a_policer_with_a_small_burst_is_a_warning(tcp: str, tmp_path: Path) -> None:
     """Evenly sent UDP has all that was ordered, so the circuit passes; TCP without a buffer on the way has not, and the
     policer's burst is named as the cause."""
 
     def attempt(folder: Path) -> tuple[int, str]:
         order = runs.circuit(folder, *SLOW)
-        return perfharness(folder, *run_words(folder, scenario(folder, UDP, RENO), order))
+        return perfharness(folder, *run_words(folder, scenario(folder, UDP, tcp), order))
 
     control.up(replace(runs.SPEC, **POLICED))
     try:

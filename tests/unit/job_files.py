@@ -102,8 +102,11 @@ def store(
     at_ce: bytes = b"",
     card_error_ns: int | None = None,
     every: Sequence[int] = (1,),
+    began_s: float = 0.0,
+    tcpinfo: bytes = b"",
 ) -> Measurement:
-    """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters."""
+    """Write what the jobs of a task would have left, and analyse it; ``at_ce``: the CE's counters; ``began_s``: when
+    iperf3 began, after the first probe; ``tcpinfo``: what its client saw of its connections."""
     folder = evidence.create(tmp_path, "c", "r", {})
     rec, log, result = files(list(packets), interval_ns, every)
     count = len(packets)
@@ -119,7 +122,7 @@ def store(
     }
     mirror = {"rxq_dropped": drops, "clock": result["clock"], **(reflected or {})}
     iperf3 = {
-        "started_ns": START_UNIX_NS,
+        "started_ns": START_UNIX_NS + round(began_s * 1e9),
         "argv": ["iperf3"],
         "version": "3.12",
         "sockets": [{"kind": "udp", "drops": drops, "unread": 0}],
@@ -135,7 +138,9 @@ def store(
             _leave(folder, task, job, mirror, "reflector.rec", log[: len(log) - cut_log])
         elif job.method != "host.clock":
             role = "client" if job.role is Role.DRIVE else "server"
-            _leave(folder, task, job, iperf3, "iperf3.json", (GOLDEN / (outputs or {})[role]).read_bytes())
+            _leave(folder, task, job, iperf3, "iperf3.json", (GOLDEN / (outputs or {})[role]).read_bytes(), began_s)
+            if tcpinfo and job.role is Role.DRIVE:
+                folder.write(f"raw/{task.id}/{job.endpoint}.{job.id}/tcpinfo.jsonl", tcpinfo)
         elif root_distances_ns is not None:
             rows = clock_rows(root_distances_ns[job.endpoint == CONTEXT.z.name])
             _leave(folder, task, job, {}, "clock.jsonl", rows)
@@ -143,11 +148,20 @@ def store(
     return REGISTRY[task.measurement].analyse(task, folder.files(task.id), context)
 
 
-def _leave(folder: evidence.RunFolder, task: Task, job: Job, data: dict[str, Any], name: str, content: bytes) -> None:
+def _leave(
+    folder: evidence.RunFolder,
+    task: Task,
+    job: Job,
+    data: dict[str, Any],
+    name: str,
+    content: bytes,
+    began_s: float = 0,
+) -> None:
     """The result of a job that took 4 s, and one file beside it."""
+    began_ns = START_UNIX_NS + round(began_s * 1e9)
     where = f"raw/{task.id}/{job.endpoint}.{job.id}"
     done = {"format_version": 1, "status": "completed", "args": dict(job.args), "data": data}
-    times = {"started_ns": START_UNIX_NS, "ended_ns": START_UNIX_NS + 4 * 10**9}
+    times = {"started_ns": began_ns, "ended_ns": began_ns + 4 * 10**9}
     folder.write_json(f"{where}/result.json", {**done, **times})
     folder.write(f"{where}/{name}", content)
 

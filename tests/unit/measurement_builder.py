@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -134,7 +135,9 @@ def _load(kind: str, way: Direction, share: float, seed: int) -> Measurement:
     series, percentiles = _stream(
         52e6 if slow else 4.3e6, 10_000, seed + 10, (1_203, 1_204, 1_205, 7_300) if slow else ()
     )
-    rates = Series(f"{kind.upper()} {way}", x, rate, "bit/s", "rate", way, START_NS + seed * 20 * 10**9)
+    start_ns = START_NS + seed * 20 * 10**9
+    rates = Series(f"{kind.upper()} {way}", x, rate, "bit/s", "rate", way, start_ns)
+    series = tuple(replace(one, start_ns=start_ns - 400_000_000) for one in series)  # the probes begin before the load
     udp = "-u -b 957M " if kind == "udp" else ""
     called = {
         f"{sender(way)}.client-{way}-0": f"iperf3 -c 192.168.10.10 -p 5201 {udp}-t 10 -J",

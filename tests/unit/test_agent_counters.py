@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -29,3 +30,14 @@ def test_a_stall_between_two_looks_at_the_clock_ends_nothing(
     monkeypatch.setattr(host, "select", SimpleNamespace(select=select))
     assert host.counters(job, interface="lo", period_ms=100) == {"rows": 4}
     assert min(waits) >= 0
+
+
+def test_the_speed_of_the_interface_is_told_with_the_counters(
+    job: RecordingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first row and the last one at least; a loopback has none."""
+    monkeypatch.setattr(host, "select", SimpleNamespace(select=lambda *_: job.stop()))
+    monkeypatch.setattr(host.Card, "link", lambda _: {"speed_bps": 10**10, "duplex": "full", "autoneg": True})
+    assert host.counters(job, interface="lo", period_ms=100) == {"rows": 2}
+    rows = [json.loads(line) for line in (job.folder / "counters.jsonl").read_text().splitlines()[1:]]
+    assert [row.get("speed_bps") for row in rows] == [10**10, 10**10]

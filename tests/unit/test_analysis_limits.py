@@ -101,6 +101,22 @@ def test_loss_too_rare_to_slow_tcp_down_is_a_policers_burst_however_much_udp_los
     assert "policer-burst" in found(load(connections=few, udp_loss=udp, **slow, loaded_ns=20.1 * MS))
 
 
+@pytest.mark.parametrize(("sender", "receiver"), [(100, 0), (0, 100)])
+def test_what_the_hosts_themselves_dropped_is_no_policers(sender: int, receiver: int) -> None:
+    """1,000 segments were sent again, and 100 packets of up to 45 segments each were dropped at a host."""
+    ends = {"sender": replace(A, nic_drops=sender), "receiver": replace(Z, backlog_drops=receiver)}
+    assert limits.POLICER in found(load(connections=told(resent=100)))
+    assert limits.POLICER not in found(load(connections=told(resent=100), **ends))
+
+
+def test_a_queue_at_the_sender_itself_is_not_the_circuits() -> None:
+    """20 ms more on the round trip, and 1.25 MB at 500 Mbit/s are the 20 ms."""
+    full = load(loaded_ns=50.0 * MS, sender=replace(A, queued_bytes=1.25e6))
+    assert list(found(full)) == [limits.NIC] and "waited in the queue of onprem-a itself" in found(full)[limits.NIC]
+    trifle = load(loaded_ns=50.0 * MS, sender=replace(A, queued_bytes=1e5))
+    assert list(found(trifle)) == [limits.CIRCUIT]
+
+
 def test_without_paced_packets_a_policer_is_named_with_that_doubt() -> None:
     """The pattern fits, and what would prove it is said to be missing."""
     assert "this load does not tell" in found(load(connections=told(resent=50)))["policer-burst"]

@@ -91,6 +91,14 @@ def test_a_hosts_limit_is_its_owners(limit: str, way: Direction, cause: str, seg
     assert (said.cause, said.segment, said.owner) == (cause, segment, "own")
 
 
+@pytest.mark.parametrize(("name", "segment"), [("onprem-a", Segment.HOST_A), ("ecs-a", Segment.HOST_Z)])
+def test_an_interface_at_its_end_is_its_owners(name: str, segment: Segment) -> None:
+    """A queue that drops, or an interface that is full, at either host."""
+    reasons = (f"{name} itself dropped 12 packets on sending.",)
+    (said,) = diagnosed("nic", figure("throughput.tcp", Verdict.WARN), reasons=reasons)
+    assert (said.cause, said.segment, said.owner) == ("host-nic-limit", segment, "own")
+
+
 def test_the_machine_that_is_at_its_end_is_named_by_its_reason() -> None:
     """The limit speaks of either host."""
     reasons = ("The hypervisor of onprem-a withheld 25% of its CPU time.",)
@@ -98,7 +106,7 @@ def test_the_machine_that_is_at_its_end_is_named_by_its_reason() -> None:
     assert (said.cause, said.segment) == ("ecs-instance-limit", Segment.HOST_A)
 
 
-@pytest.mark.parametrize("limit", ["circuit", "congestion-control", "unknown", "nic"])
+@pytest.mark.parametrize("limit", ["circuit", "congestion-control", "unknown", "offered"])
 def test_what_nobody_can_act_upon_is_no_cause(limit: str) -> None:
     """It stands beside the figure."""
     assert diagnosed(limit, figure("throughput.tcp", Verdict.WARN)) == []

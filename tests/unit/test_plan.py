@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from perfharness import dryrun
+from perfharness import dryrun, preflight
 from perfharness.errors import BadInput, EvidenceBroken, Refused
 from perfharness.model import Plan, Role
 from perfharness.order.circuit import Circuit, load_circuit
@@ -163,6 +163,19 @@ def test_too_few_ports_are_named_before_anything_is_touched() -> None:
     endpoints = {**data["endpoints"], "ecs-a": {**data["endpoints"]["ecs-a"], "ports": "862, 5201"}}
     with pytest.raises(BadInput, match="ecs-a allows 1 ports"):
         make_plan(load_like(endpoints), load_scenario("smoke"))
+
+
+def test_too_few_ports_for_the_processes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1 Gbit/s of UDP takes two processes, and one port leaves one: it can be run, and the plan and `check` say so."""
+    data = lab().source.data
+    few = load_like({**data["endpoints"], "ecs-a": {**data["endpoints"]["ecs-a"], "ports": "862, 5201"}})
+    step = "measure: throughput, protocol: udp, direction: a-z"
+    (task,) = make_plan(few, scenario_with(tmp_path, step)).tasks
+    said = "ecs-a needs 2 ports beside the one for probes for a load of 2 processes, has 1: 1 must do"
+    assert task.notes[0].startswith(said) and preflight.few_ports(few) == list(task.notes)
+    dryrun._show_hosts([task], few, print)
+    assert f"note: {said}" in capsys.readouterr().out
+    assert make_plan(lab(), scenario_with(tmp_path, step)).tasks[0].notes == () == tuple(preflight.few_ports(lab()))
 
 
 def scenario_with(folder: Path, step: str) -> Scenario:

@@ -117,6 +117,17 @@ def test_a_cause_must_be_named_by_its_row() -> None:
     assert len(missed([compare(pair, said(Verdict.FAIL))])) == 2
 
 
+def test_a_mild_fault_under_which_tcp_warns_must_be_named() -> None:
+    """Nothing that was ordered is missing, but a figure fell short, and the report must say why."""
+    case = next(case for name, case in CASE.items() if name.startswith("policer-small-burst"))
+    quiet, named = said(Verdict.PASS), said(Verdict.PASS, ("policer-burst-too-small", "likely"), row="EC-033")
+    warned = [{"metric": "throughput.tcp", "verdict": "WARN"}]
+    assert not compare(case, quiet).asks
+    silent, told = (compare(case, {**each, "findings": warned}) for each in (quiet, named))
+    assert (silent.asks, silent.unnamed) == (True, (case.name,))
+    assert (told.asks, told.unnamed) == (True, ())
+
+
 def test_a_run_that_ended_without_a_verdict_is_a_miss() -> None:
     """It says why, and stands in the tables."""
     outcome = Outcome(Case(()), NO_RUN, error="onprem-a does not answer")

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perfharness.model import Direction, Measurement, Verdict
 from perfharness.order.circuit import Circuit
-from perfharness.report.blocks import Para, Section, Table
+from perfharness.report.blocks import Chart, Para, Section, Table
 from perfharness.report.dossier import Dossier
 from perfharness.report.sections import hosts, ledger, throughput
 from tests.unit import run_builder
@@ -41,6 +43,31 @@ def test_the_sum_is_drawn_and_each_pair_stands_in_a_table(tmp_path: Path) -> Non
     assert "All of them were sending for 2.9 s" in told
     assert told.count("| 20 Mbit/s | 1 packet |") == 2  # how each was sent
     assert words(ledger.build(dossier(TWO, found))).count("| 105 |") == 1
+
+
+def test_what_limited_a_load_stands_in_a_table(tmp_path: Path) -> None:
+    """Of UDP too, with the reason, and how evenly the streams of TCP fared."""
+    found = store(tmp_path, TWO, lost=(0, 71))
+    assert "| the circuit | 1,065 to 1,065 of" in words(throughput.build(dossier(TWO, found)))
+    limited = [{"limit": "window", "way": "a-z", "reasons": ["It was small."]}]
+    tcp = replace(found, facts={**found.facts, "limited_by": limited, "fairness": {"a-z": 0.97}})
+    assert "| the TCP window | It was small. | 0.970" in words(throughput.build(dossier(TWO, tcp)))
+
+
+def test_losses_and_round_trips_lie_under_the_rate() -> None:
+    """Of a UDP load its own losses, beside TCP those of the probes, on the time of the rate; each in words too."""
+    order, run = run_builder.circuit(), run_builder.half_rate()
+    udp, tcp = (next(item for item in run.measurements if item.task.id == f"{kind}-a-z") for kind in ("udp", "tcp"))
+    rate = udp.series[0]
+    share = replace(rate, y=np.linspace(0, 0.5, len(rate.x)), unit="1", kind="load.loss")
+    for item, lost in (
+        (replace(udp, series=(*udp.series, share)), "on-prem → cloud, lost at most 50 % in an interval"),
+        (tcp, "on-prem → cloud, probes, lost at most 3.0e-3 in an interval"),
+    ):
+        blocks = throughput.build(Dossier(replace(run, measurements=(item,)), order, run_builder.scenario())).blocks
+        (chart,) = (block for block in blocks if isinstance(block, Chart))
+        assert lost in chart.caption and "round trips 5" in chart.caption
+        assert "% lost" in chart.svg and "ms, round trip of the probes" in chart.svg
 
 
 def test_a_low_ceiling_is_a_warning_beside_what_was_asked() -> None:

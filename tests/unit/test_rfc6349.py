@@ -140,10 +140,10 @@ def test_a_bad_value_gets_one_sentence_with_its_line(tmp_path: Path, line: str, 
     assert words in problem.message
 
 
-@pytest.mark.parametrize("key", ["window", "mss", "congestion", "pacing"])
+@pytest.mark.parametrize("key", ["window", "mss", "congestion", "pacing", "zerocopy"])
 def test_udp_has_none_of_tcps_options(tmp_path: Path, key: str) -> None:
     """What would be ignored is refused, at its line."""
-    value = {"window": "1MiB", "mss": "1200", "congestion": "cubic", "pacing": "1Mbps"}[key]
+    value = {"window": "1MiB", "mss": "1200", "congestion": "cubic", "pacing": "1Mbps", "zerocopy": "true"}[key]
     path = tmp_path / "s.yaml"
     head = ["format_version: 1", "id: s", "title: S", "steps:", "  - id: u", "    measure: throughput"]
     path.write_text("\n".join([*head, "    protocol: udp", f"    {key}: {value}"]) + "\n")
@@ -151,6 +151,26 @@ def test_udp_has_none_of_tcps_options(tmp_path: Path, key: str) -> None:
         step_parameters(load_scenario(path))
     (problem,) = caught.value.problems
     assert (problem.line, problem.message) == (8, f"UDP has no `{key}`.")
+
+
+@pytest.mark.parametrize(
+    ("step", "processes"),
+    [
+        ({"protocol": "udp", "direction": "a-z"}, 2),  # 1 Gbit/s of 1,400 B
+        ({"protocol": "tcp", "direction": "both"}, 2),
+        ({"protocol": "udp", "direction": "a-z", "rate": "100Mbps"}, 1),
+        ({"protocol": "tcp", "direction": "a-z"}, 1),
+    ],
+)
+def test_one_cpu_takes_one_process(step: dict[str, Any], processes: int) -> None:
+    """Several that are bound to it would share it, and the load would be the test's own limit."""
+    kind = REGISTRY["throughput"]
+    params = kind.parameters.model_validate({**step, "affinity": 1})
+    if processes == 1:
+        assert kind.tasks(params, "step", CONTEXT)
+    else:
+        with pytest.raises(PydanticCustomError, match=f"this load has {processes} there"):
+            kind.tasks(params, "step", CONTEXT)
 
 
 def test_tcp_has_no_rate() -> None:

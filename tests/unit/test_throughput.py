@@ -11,8 +11,24 @@ from typing import Any
 import pytest
 
 from perfharness.judge.verdict import decide
-from perfharness.model import Criterion, Direction, Layer, Status, Verdict
-from tests.unit.job_files import GOLDEN, LOSS, LOSSY, PROBES, counters, find, load_task, store, task_of, udp_task
+from perfharness.model import Criterion, Direction, Layer, Measurement, Status, Verdict
+from tests.unit.job_files import (
+    CIRCUIT,
+    CONTEXT,
+    GOLDEN,
+    LOSS,
+    LOSSY,
+    PROBES,
+    counters,
+    find,
+    load_task,
+    store,
+    task_of,
+    udp_task,
+)
+from tests.unit.probe_stream import Packet
+
+A_Z = Direction.A_Z
 
 
 def test_loss_between_the_hosts_is_the_circuits(tmp_path: Path) -> None:
@@ -91,6 +107,99 @@ def test_a_busy_sender_that_offered_all_lost_nothing(tmp_path: Path, side: str, 
     assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is verdict
 
 
+def tcp_of(tmp_path: Path, under_load_ns: int = 10_000_000, **more: Any) -> Measurement:
+    """191 Mbit/s of four streams for 3 s from 0.4 s after the first probe, beside which a packet takes so long there
+    and 12 ms back."""
+    task = task_of("throughput", protocol="tcp", direction="a-z", duration="3s", omit="0s", probe={})
+    outputs = {"client": "3.12-tcp-p4-client.json", "server": "3.12-tcp-p4-server.json"}
+    packets = [Packet(seq, forward_ns=under_load_ns if seq > 8 else 10_000_000) for seq in range(68)]
+    given = {"interval_ns": 50_000_000, "began_s": 0.4, **more}
+    return store(tmp_path, task, packets, outputs, **given)
+
+
+def connections(rows: int = 5, resent: int = 5, mss: int = 1448) -> bytes:
+    """tcpinfo.jsonl of four streams that wait for nobody, 1,000 segments a second each."""
+    lines: list[dict[str, Any]] = [{"format_version": 1}]
+    for second in range(rows):
+        for inode in range(4):
+            counted = {"data_segs_out": 1000 * second, "total_retrans": resent * second, "snd_mss": mss}
+            bytes_ = {"bytes_sent": mss * 1000 * second, "bytes_retrans": mss * resent * second}
+            waits = {"busy_time_ns": second * 10**9, "rwnd_limited_ns": 0, "sndbuf_limited_ns": 0}
+            own = {"mono_ns": second * 10**9, "inode": inode, "snd_cwnd": 4000, "bytes_acked": mss * 1000 * second}
+            lines.append({**own, **counted, **bytes_, **waits})
+    return "\n".join(map(json.dumps, lines)).encode()
+
+
+def limited(found: Measurement) -> dict[str, str]:
+    return {each["limit"]: " ".join(each["reasons"]) for each in found.facts["limited_by"]}
+
+
+def test_a_queue_that_came_with_tcp_is_the_circuits(tmp_path: Path) -> None:
+    """22 ms round trip before the load and 60 ms beside it: eight probes of the idle path are enough to know."""
+    told = limited(tcp_of(tmp_path, under_load_ns=48_000_000))
+    assert list(told) == ["circuit"] and "rose by 38 ms from 22 ms" in told["circuit"]
+
+
+def test_loss_without_a_queue_is_a_policers_burst(tmp_path: Path) -> None:
+    """5 of 1,000 segments were sent again, and the round trip was as without the load."""
+    assert list(limited(tcp_of(tmp_path, tcpinfo=connections()))) == ["policer-burst"]
+
+
+def test_a_small_congestion_window_is_told_without_rfc_6349(tmp_path: Path) -> None:
+    """The idle round trip tells what a full path of 1 Gbit/s holds: 2.75 MB, of which four windows of 87 KB are an
+    eighth."""
+    small = connections(resent=0).replace(b'"snd_cwnd": 4000', b'"snd_cwnd": 60')
+    told = limited(tcp_of(tmp_path, tcpinfo=small))
+    assert list(told) == ["congestion-control"] and "13% of bandwidth times delay" in told["congestion-control"]
+
+
+def test_an_interface_that_is_full_limits_tcp(tmp_path: Path) -> None:
+    """The counters tell its speed: 200 Mbit/s, and 191 of payload are on it."""
+    lines = counters(step_bytes=1).splitlines()
+    counts = b"\n".join([lines[0], *(line[:-1] + b', "speed_bps": 200000000}' for line in lines[1:])]) + b"\n"
+    told = limited(tcp_of(tmp_path, counts=counts))
+    assert list(told) == ["nic"] and "runs at 200 Mbit/s and was full" in told["nic"]
+
+
+def test_without_probes_before_the_load_no_path_is_known(tmp_path: Path) -> None:
+    """Three probes make no median."""
+    told = limited(tcp_of(tmp_path, under_load_ns=48_000_000, began_s=0.14))
+    assert list(told) == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("mtu", "mss", "told", "packet"),
+    [(8500, None, 1448, 1500), (8500, None, None, 8500), (1500, 524, None, 564), (1500, None, 1460, 1500)],
+)
+def test_tcp_is_counted_by_the_packets_that_it_sends(
+    tmp_path: Path, mtu: int, mss: int | None, told: int | None, packet: int
+) -> None:
+    """Its kernel knows the size of a full segment, else the scenario says it: a circuit whose order allows more is not
+    credited with fewer headers than cross it."""
+    (vbr,) = CIRCUIT.vbrs
+    changed = {"vbrs": (vbr.model_copy(update={"mtu": mtu}),)}
+    objectives = CIRCUIT.objectives.model_copy(update={"pmtu": mtu})
+    context = replace(CONTEXT, circuit=CIRCUIT.model_copy(update={**changed, "objectives": objectives}))
+    asked = {} if mss is None else {"mss": mss}
+    task = task_of("throughput", context, protocol="tcp", direction="a-z", duration="3s", omit="0s", **asked)
+    outputs = {"client": "3.12-tcp-client.json", "server": "3.12-tcp-server.json"}
+    info = b"" if told is None else connections(mss=told)
+    rate = find(store(tmp_path, task, PROBES, outputs, context=context, tcpinfo=info), "throughput.tcp", "mean", A_Z)
+    assert rate.scope.frame_bytes == packet + 14
+
+
+def test_a_paced_load_says_what_became_of_it(tmp_path: Path) -> None:
+    """All that was offered, lost between the hosts, or dropped by the receiver."""
+    clean = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
+    folders = [tmp_path / name for name in ("clean", "lossy", "dropped", "short")]
+    for folder in folders:
+        folder.mkdir()
+    assert list(limited(store(folders[0], udp_task(), PROBES, clean))) == ["offered"]
+    assert "117 to 117 of 5,356" in limited(store(folders[1], udp_task(), PROBES, LOSSY))["circuit"]
+    assert list(limited(store(folders[2], udp_task(), PROBES, LOSSY, drops=117))) == ["hosts"]
+    assert "sender" in limited(store(folders[3], load_task("40Mbps"), PROBES, clean))
+
+
 def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Path) -> None:
     """Drops of a socket may lie in the warm-up, whose losses are not judged: then the rest may be the circuit's."""
     task = udp_task()
@@ -98,6 +207,17 @@ def test_drops_of_the_warm_up_do_not_excuse_what_was_lost_after_it(tmp_path: Pat
     found = store(tmp_path, replace(task, jobs=jobs), PROBES, LOSSY, drops=77)
     loss = find(found, "loss", "ratio", Direction.A_Z)
     assert decide(loss, LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_curve_begins_with_the_warm_up_that_it_shows(tmp_path: Path) -> None:
+    """Its time is that of the probes beside it, whatever of the load counts for figures."""
+    task = udp_task()
+    jobs = tuple(replace(job, args={**job.args, "omit_s": 1}) if "omit_s" in job.args else job for job in task.jobs)
+    found = store(tmp_path, replace(task, jobs=jobs), PROBES, LOSSY, began_s=0.2)
+    rate, lost = found.series[:2]
+    (trips,) = (one for one in found.series if one.kind == "delay")
+    assert rate.start_ns == lost.start_ns == trips.start_ns + 200_000_000 and rate.x[0] < 1
+    assert lost.y.max() > 0.02
 
 
 def test_loss_that_a_shared_counter_may_explain_is_undecided(tmp_path: Path) -> None:

@@ -295,6 +295,24 @@ def test_a_circuit_that_all_pairs_fill_limits_each_of_them(tmp_path: Path, order
     assert limits == {"circuit"} or told[1]["reasons"][0].startswith("onprem-b:ecs-b: ")
 
 
+def test_an_interface_that_all_pairs_share_carries_their_sum(tmp_path: Path) -> None:
+    """40 Mbit/s fill 42, though neither pair's 20 do; a host of one pair alone carries its own."""
+    head, *rows = counters().splitlines()
+    counts = b"\n".join([head, *(row[:-1] + b', "speed_bps": 42000000}' for row in rows)]) + b"\n"
+    for name, order, limits in (("shared", ONE_TO_TWO, {"nic", "unknown"}), ("own", TWO, {"unknown"})):
+        (tmp_path / name).mkdir()
+        told = store(tmp_path / name, order, protocol="tcp", counts=counts).facts["limited_by"]
+        assert {each["limit"] for each in told} == limits
+        assert limits == {"unknown"} or "The interface of onprem-a runs at 42 Mbit/s" in told[0]["reasons"][0]
+
+
+def test_a_paced_load_of_all_pairs_says_what_became_of_it(tmp_path: Path) -> None:
+    """All of it arrived, or the second pair's was lost between the hosts."""
+    for name, lost, limit in (("clean", (0, 0), "offered"), ("lossy", (0, 71), "circuit")):
+        (tmp_path / name).mkdir()
+        assert [each["limit"] for each in store(tmp_path / name, TWO, lost=lost).facts["limited_by"]] == [limit]
+
+
 def test_loss_outside_the_common_time_does_not_hide(tmp_path: Path) -> None:
     """What was sent before and after the common time dilutes no upper bound of the loss."""
     found = store(tmp_path, TWO, lost=(1, 1), starts_s=(0.0, 1.0))
@@ -306,5 +324,6 @@ def test_loss_outside_the_common_time_does_not_hide(tmp_path: Path) -> None:
 
 def test_no_picture_shows_what_one_pair_had_to_itself(tmp_path: Path) -> None:
     """The second began a second later: of both curves, each by its own time, the last second is not added up."""
-    (drawn,) = store(tmp_path, TWO, starts_s=(0.0, 1.0)).series
-    assert 2.5 < drawn.x.max() < 3.0
+    rate, lost = store(tmp_path, TWO, starts_s=(0.0, 1.0)).series
+    assert (rate.kind, lost.kind) == ("rate", "load.loss")
+    assert all(2.5 < drawn.x.max() < 3.0 for drawn in (rate, lost))

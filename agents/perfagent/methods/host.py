@@ -216,7 +216,7 @@ class Sampler:
 
     def row(self, *, whole: bool = False) -> dict[str, Any]:
         """One row; what cannot be read just now, like a card that has gone, is absent from it. The driver's own
-        statistics are in the first row, in one a second and in a ``whole`` one."""
+        statistics and the interface's speed are in the first row, in one a second and in a ``whole`` one."""
         row: dict[str, Any] = {"t_ns": time.time_ns(), "mono_ns": time.monotonic_ns()}
         try:
             row["nic"] = self._netlink.link(self._index)
@@ -229,6 +229,7 @@ class Sampler:
         if whole or row["mono_ns"] >= self._next_driver_ns:
             self._next_driver_ns = row["mono_ns"] + _DRIVER_NS
             row["driver"] = self._card.statistics_of_loss()
+            row["speed_bps"] = self._card.link()["speed_bps"]
         softnet = self._read("net/softnet_stat")
         if softnet:
             row["softnet"] = procfs.softnet(softnet)

@@ -29,6 +29,9 @@ LIMITS = {
     "receiver-cpu": "the receiver's CPU",
     "nic": "a network interface",
     "instance": "the machine itself",
+    "offered": "what was offered",
+    "sender": "the sending host",
+    "hosts": "losses at the hosts",
     "unknown": "not known",
 }
 _AT_ONCE = 4
@@ -49,7 +52,7 @@ def build(dossier: Dossier) -> Section:
 
 def limited(facts: Sequence[Mapping[str, Any]]) -> str:
     """``the TCP window, the sender's CPU``"""
-    return ", ".join(LIMITS.get(each["limit"], each["limit"]) for each in facts) or text.NONE
+    return ", ".join(dict.fromkeys(LIMITS.get(each["limit"], each["limit"]) for each in facts)) or text.NONE
 
 
 def _told(dossier: Dossier) -> Iterator[tuple[Measurement, Direction, Table6349]]:
