@@ -156,7 +156,7 @@ def vlan_leak(step: Step) -> Iterator[Diagnosis]:
     vlan = step.facts["vlan"]
     if "vlan.answers_elsewhere" not in step.broken or not vlan["answered"]:
         return
-    others = " and ".join(map(str, vlan["elsewhere"]))
+    others = " and ".join(str(tag) if tag else "none (untagged)" for tag in vlan["elsewhere"])
     yield Diagnosis(
         cause="vlan-leak",
         certainty="likely",

@@ -181,8 +181,10 @@ class RouterState:
         """Whether the interface with this address of the router's own belongs to a VRF, whose tables are not read:
         as it says itself, else by the routes of the link that the table lacks; ``None`` where neither tells."""
         holder = self.holder(address)
-        if holder is None or holder.vrf is not None:
-            return bool(holder.vrf) if holder else None
+        if holder is None:  # of a router that tells of VRFs it is on no interface of any
+            return False if any(each.vrf is not None for each in self.interfaces or ()) else None
+        if holder.vrf is not None:
+            return bool(holder.vrf)
         if self.routes is None or not holder.carrier:
             return None
         link = next(ip_interface(one).network for one in holder.addresses or () if one.split("/")[0] == address)

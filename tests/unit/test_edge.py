@@ -312,6 +312,15 @@ def test_a_circuit_in_a_vrf_is_not_measured(tmp_path: Path) -> None:
     assert run.causes == {}
 
 
+def test_a_link_address_that_nobody_has_is_in_no_vrf(tmp_path: Path) -> None:
+    """Another address and another neighbour, on a router that tells its VRFs: both are wrong, and not unseen."""
+    router = Router().change("bgp-summary", f'"{VBR}"', '"172.16.100.5"')
+    router.outputs["netlink"] = netlink(vrf="", addresses=["172.16.100.6/30"])
+    run = Judged(tmp_path, router)
+    assert (run.verdict("portspec.link_address"), run.verdict("bgp.established")) == ("FAIL", "FAIL")
+    assert "bgp-neighbour-wrong" in run.causes
+
+
 @pytest.mark.parametrize(("inside", "verdict"), [(True, "NOT_RUN"), (False, "FAIL")])
 def test_a_vendors_link_outside_the_default_table_is_in_a_vrf(tmp_path: Path, inside: bool, verdict: str) -> None:
     """IOS runs no BGP in its default table: a fault where the link is in that table, unseen where it is not."""
