@@ -6,33 +6,30 @@ prefix that is missing explains the route that is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from perfharness.judge.edge_bgp import (
+    bgp_as_mismatch,
+    bgp_key_mismatch,
+    bgp_neighbour_wrong,
+    bgp_port_blocked,
+    bgp_prefix_limit,
+    bgp_prefixes,
+    bgp_shut_down,
+    reset_by_hand,
+)
+from perfharness.judge.edge_step import ANNOUNCED, RECEIVED, Step
 from perfharness.model import Diagnosis, Finding, Measurement, Segment, Verdict
 
 BROKEN = (Verdict.FAIL, Verdict.WARN)
-BLOCKED = ("refused", "rejected", "silent")
-ANNOUNCED, RECEIVED = "announced", "received"
 FIRST_SEGMENT = "It is seen from the router: its own optics and cabling lie on this segment too."
-WHO_CLOSED = "A filter on the router itself, or a session that is signed at the other end, would look the same."
+OF_THE_ROUTER = "A port that was switched off and on at the router, or its own optics and cabling, would look the same."
+BUSY = "A router at either end that was too busy to answer would look the same."
+PATH_LOST = re.compile(r"hold ?-?time|bfd", re.IGNORECASE)
+"""What a router says where nothing came from the other end for too long."""
 OTHER_TABLES = "The tables of VBR and VPC router are not seen from here."
-
-
-class Step(NamedTuple):
-    """One step `edge`: what it found broken, by ``metric.statistic``, and what it knows."""
-
-    item: Measurement
-    broken: Mapping[str, Finding]
-    facts: Mapping[str, Any]
-
-    def because(self, *names: str) -> tuple[str, ...]:
-        return tuple(
-            f"{self.facts['router']['name']}: {self.broken[name].reason}" for name in names if name in self.broken
-        )
-
-    def ids(self, *names: str) -> tuple[str, ...]:
-        return tuple(self.broken[name].id for name in names if name in self.broken)
 
 
 def edge(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -84,121 +81,93 @@ def link_flap(step: Step) -> Iterator[Diagnosis]:
     changes = step.facts["link"].get("carrier_changes")
     if not changes and "bgp.flaps" not in step.broken:
         return
+    session = step.facts.get("bgp", {}).get("session") or {}
     because = [f"The carrier of the port changed {changes} times between two readings."] if changes else []
-    quiet = changes == 0
+    if session.get("last_reset") and "bgp.flaps" in step.broken:
+        because.append(f"The router says why the session last fell: {_fell(session)}.")
+    segment, owner, against, then = _whose_flap(session, changes)
     yield Diagnosis(
         cause="link-flap",
-        certainty="proven" if changes else "likely",
-        segment=Segment.CARRIER if changes else Segment.BETWEEN,
-        owner="carrier",
+        certainty="likely",
+        segment=segment,
+        owner=owner,
         because=(*because, *step.because("bgp.flaps")),
-        against=(FIRST_SEGMENT,) if changes else (("The router's own port kept its carrier.",) if quiet else ()),
-        checklist=("EC-017",),
-        next="Hand the times to the carrier and ask for the alarms of its equipment.",
+        against=against,
+        checklist=("EC-011", "EC-017") if changes else ("EC-017",),
+        next=then,
         findings=step.ids("portspec.flaps", "bgp.flaps"),
     )
 
 
+def _fell(session: Mapping[str, Any]) -> str:
+    last, notified = session["last_reset"], session.get("notification")
+    return f"{last} ({notified})" if notified and session.get("dated", True) and notified not in last else last
+
+
+def _whose_flap(session: Mapping[str, Any], changes: int | None) -> tuple[Segment, str, tuple[str, ...], str]:
+    """(segment, owner, what speaks against it, what to do): a carrier that went shows no hand, a session's end may."""
+    quiet = ("The router's own port kept its carrier.",) if changes == 0 else ()
+    if changes:
+        then = "Read the router's log for who switched the port, then hand the times to the carrier."
+        return Segment.BETWEEN, "unknown", (FIRST_SEGMENT, OF_THE_ROUTER), then
+    hand = reset_by_hand(session)
+    if hand is not None:
+        segment = Segment.CE if hand == "own" else Segment.CLOUD_EDGE
+        then = "Ask who reset the session on the router." if hand == "own" else "Ask the cloud who reset the session."
+        return segment, hand, quiet, then
+    then = "Hand the times to the carrier and ask for the alarms of its equipment."
+    if PATH_LOST.search(_fell(session) if session.get("last_reset") else ""):
+        return Segment.BETWEEN, "carrier", (*quiet, BUSY), then
+    then = "Read the router's log for why the session fell, and ask the cloud for its side's."
+    return Segment.BETWEEN, "unknown", quiet, then
+
+
 def vlan_mismatch(step: Step) -> Iterator[Diagnosis]:
-    """The VBR's link address is silent on the ordered VLAN."""
+    """The VBR's link address is silent on the ordered VLAN. Only where it answers there is the router's tag surely the
+    wrong one; where it answers on the router's, the link works, and the order may be what is wrong."""
     if "vlan.answers" not in step.broken or "portspec.carrier" in step.broken:
         return
     vlan = step.facts["vlan"]
-    own = vlan["carried"] not in (None, 0, vlan["ordered"])
-    elsewhere = vlan.get("elsewhere", [])
-    proven = own or bool(elsewhere)
-    against = () if proven else ("A VBR that is not there, or that does not answer ARP, would look the same.",)
+    ordered, carried, heard = vlan["ordered"], vlan["carried"], set(vlan.get("heard", ()))
+    otherwise = carried not in (None, 0, ordered)
+    own, agreed = otherwise and ordered in heard, otherwise and heard == {carried}
+    proven = own or (bool(vlan.get("elsewhere")) and not agreed)
+    silent = () if heard else ("A VBR that is not there, or that does not answer ARP, would look the same.",)
+    ask = f"Ask carrier and cloud which VLAN this circuit and its VBR have; ordered is {ordered}."
+    if agreed:
+        ask = f"Ask the cloud which VLAN the VBR has, {carried} or the ordered {ordered}; leave the router as it is."
+    elif otherwise:
+        ask += f" The router sends on {carried}."
     yield Diagnosis(
         cause="vlan-mismatch",
-        certainty="proven" if proven else "possible",
-        segment=Segment.CE if own else Segment.BETWEEN,
-        owner="own" if own else "carrier",
+        certainty="proven" if proven else "likely" if agreed else "possible",
+        segment=Segment.CE if own else Segment.CLOUD_EDGE if agreed else Segment.BETWEEN,
+        owner="own" if own else "unknown" if otherwise else "carrier",
         because=(*step.because("vlan.answers"), f"{vlan['asked']} VLANs were asked on."),
-        against=against,
+        against=("Router and VBR agree: what was ordered may be wrong.",) if agreed else silent,
         checklist=("EC-013", "EC-004"),
-        next=f"Set the router's VLAN to {vlan['ordered']}."
-        if own
-        else f"Ask carrier and cloud which VLAN this circuit and its VBR have; ordered is {vlan['ordered']}.",
+        next=f"Set the router's VLAN to {ordered}." if own else ask,
         findings=step.ids("vlan.answers", "vlan.answers_elsewhere"),
     )
 
 
-def bgp_as_mismatch(step: Step) -> Iterator[Diagnosis]:
-    """An AS number is another than ordered, here or at the other end."""
-    if "bgp.as_agree" not in step.broken:
+def vlan_leak(step: Step) -> Iterator[Diagnosis]:
+    """The VBR's link address answers where it was ordered, and on another VLAN too."""
+    vlan = step.facts["vlan"]
+    if "vlan.answers_elsewhere" not in step.broken or not vlan["answered"]:
         return
-    session, ordered = step.facts["bgp"]["session"], step.facts["bgp"]["ordered_as"]
-    here = {"local": session["local_as"], "remote": session["remote_as"]}
-    own = any(number is not None and number != ordered[end] for end, number in here.items())
+    others = " and ".join(str(tag) if tag else "none (untagged)" for tag in vlan["elsewhere"])
     yield Diagnosis(
-        cause="bgp-as-mismatch",
-        certainty="proven",
-        segment=Segment.CE if own else Segment.CLOUD_EDGE,
-        owner="own" if own else "cloud",
-        because=step.because("bgp.as_agree", "bgp.established"),
-        checklist=("EC-018",),
-        next="Set the AS numbers of the order on the router."
-        if own
-        else f"Ask the cloud which AS the VBR has and which it expects; ordered are {ordered['remote']} and "
-        f"{ordered['local']}.",
-        findings=step.ids("bgp.as_agree", "bgp.established"),
-    )
-
-
-def bgp_port_blocked(step: Step) -> Iterator[Diagnosis]:
-    """The session does not come up, the VBR answers ARP, and TCP/179 of it does not open."""
-    port = step.facts.get("bgp", {}).get("port")
-    if "bgp.established" not in step.broken or port not in BLOCKED:
-        return
-    if not step.facts["vlan"]["answered"] or "bgp.as_agree" in step.broken:
-        return
-    yield Diagnosis(
-        cause="bgp-port-blocked",
+        cause="vlan-leak",
         certainty="likely",
-        segment=Segment.CLOUD_EDGE if port == "refused" else Segment.BETWEEN,
-        owner="cloud",
-        because=(*step.because("bgp.established"), f"TCP/179 is {port} while the link itself answers."),
-        against=(WHO_CLOSED,),
-        checklist=("EC-019", "EC-017"),
-        next="Look for a filter of TCP/179 on the router first, then ask the cloud for the VBR's BGP peer and its key.",
-        findings=step.ids("bgp.established", "bgp.port_open"),
+        segment=Segment.BETWEEN,
+        owner="unknown",
+        because=step.because("vlan.answers_elsewhere"),
+        against=("Another VBR with the same address, as of a second circuit on this port, would look the same.",),
+        checklist=("EC-013",),
+        next=f"Ask carrier and cloud who has {vlan['address']} on VLAN {others}; look for a bridge between VLANs here.",
+        findings=step.ids("vlan.answers_elsewhere"),
     )
-
-
-def bgp_prefixes(step: Step) -> Iterator[Diagnosis]:
-    """Prefixes that were ordered and are not exchanged; prefixes that are exchanged and were not ordered."""
-    bgp = step.facts.get("bgp", {})
-    yield from _prefixes(step, bgp, "bgp-prefix-missing", ("missing",), ("EC-020",))
-    yield from _prefixes(step, bgp, "bgp-prefix-leak", ("broad", "extra"), ("EC-021", "EC-020"))
-
-
-def _prefixes(
-    step: Step, bgp: Mapping[str, Any], cause: str, kinds: Sequence[str], rows: tuple[str, ...]
-) -> Iterator[Diagnosis]:
-    broken = [kind for kind in kinds if f"bgp.{kind}" in step.broken]
-    ways = [way for way in (ANNOUNCED, RECEIVED) if any(bgp[kind][way] for kind in broken)]
-    if not ways:
-        return
-    own = ANNOUNCED in ways or _filtered_here(bgp, cause)
-    yield Diagnosis(
-        cause=cause,
-        certainty="proven",
-        segment=Segment.CE if own else Segment.CLOUD_EDGE,
-        owner="own" if own else "cloud",
-        because=step.because(*(f"bgp.{kind}" for kind in broken)),
-        checklist=rows,
-        next="Compare the router's announcements and filters with the plan."
-        if own
-        else "Ask the cloud what the VBR announces, and why; filter on the router what is not wanted.",
-        findings=step.ids(*(f"bgp.{kind}" for kind in broken)),
-    )
-
-
-def _filtered_here(bgp: Mapping[str, Any], cause: str) -> bool:
-    """The prefix came, and a filter of the router's own refused it."""
-    session = bgp["session"]
-    came, missing = session["received"] or (), bgp["missing"][RECEIVED] or ()
-    return cause == "bgp-prefix-missing" and bool(missing) and set(missing) <= set(came)
 
 
 def missing_routes(step: Step) -> Iterator[Diagnosis]:
@@ -239,8 +208,13 @@ RULES: tuple[Callable[[Step], Iterator[Diagnosis]], ...] = (
     link_down,
     link_flap,
     vlan_mismatch,
+    vlan_leak,
+    bgp_shut_down,
+    bgp_neighbour_wrong,
+    bgp_prefix_limit,
     bgp_as_mismatch,
     bgp_port_blocked,
+    bgp_key_mismatch,
     bgp_prefixes,
     missing_routes,
 )

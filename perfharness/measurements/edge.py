@@ -67,7 +67,7 @@ class EdgeParams(NoParams):
     vlans: tuple[Annotated[int, Field(ge=1, le=2999)], ...] = Field(default=(), max_length=32)
     """VLANs on which the VBR is asked for besides those near the ordered one and of the circuit's other VBRs."""
     sweep: bool = False
-    """Whether it is asked for once on each VLAN from 1 to 2999 where it is silent on those; that takes 6 s."""
+    """Whether it is asked for once on each VLAN from 1 to 2999 besides; that takes 6 s."""
     stable: bool = False
     """Judge as well what changed since the first step of this kind: flaps, damaged frames, routes."""
 

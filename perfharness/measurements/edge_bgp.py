@@ -35,6 +35,7 @@ HEALTH_CHECK = (
     "The order has the cloud's health check in place of BFD: only the cloud's console tells whether it is on."
 )
 ASK = "name its `platform:` under `ce:`, and a user who may ask it (`vtysh:` for FRR)."
+IN_VRF = "It may be in a VRF, whose tables are not read: look there on the router."
 NO_SESSION = "The order has no BGP session on this link (`bgp:` of the VBR): its routes are static."
 UNTRIED = (
     "Not tried: only an agent on a Linux router whose FRR says that the session is down can; try it on the router."
@@ -79,7 +80,10 @@ def bgp_figures(
     session = now.state.session(plan.peer)
     name = context.circuit.ce_name
     why = now.reason or (f"{name} does not tell its BGP sessions: {ASK}" if now.state.bgp is None else "")
-    if not why and session is None:
+    hidden = session is None and now.state.bgp is not None and now.state.in_vrf(plan.own) is not False
+    if not why and hidden:
+        why = f"{name} has no session with {plan.peer} in its default table. {IN_VRF}"
+    elif not why and session is None:
         others = ", ".join(each.peer for each in now.state.bgp or ()) or "nobody"
         why = f"{name} has no session with {plan.peer}; it has one with {others}."
     held = _held(plan, session)
@@ -89,10 +93,11 @@ def bgp_figures(
         "md5": plan.bgp.md5,
         "port": now.port,
         "session": session and asdict(session),
+        "others": [each.peer for each in now.state.bgp or () if each.peer != plan.peer],
         **held,
     }
     figures = (
-        _said(context, "established", *_established(now, session, why), now),
+        _said(context, "established", *_established(now, session, why, hidden), now),
         _said(context, "as_agree", *_as_agree(plan.bgp, session, why), now),
         _said(context, "port_open", *_port_open(plan.bgp, now, session, why), now),
         _said(context, "flaps", *_flaps(plan, now, before, why), now),
@@ -110,9 +115,9 @@ def _said(
     return figure(context, "bgp", statistic, value, reason, now.evidence, most)
 
 
-def _established(now: Reading, session: BgpSession | None, why: str) -> tuple[bool | None, str]:
+def _established(now: Reading, session: BgpSession | None, why: str, hidden: bool) -> tuple[bool | None, str]:
     if session is None:
-        return (None if now.reason or now.state.bgp is None else False), why
+        return (None if now.reason or now.state.bgp is None or hidden else False), why
     if session.state == ESTABLISHED:
         up = "" if session.uptime_s is None else f" for {session.uptime_s:,.0f} s"
         return True, f"It stands with {session.peer}{up}."
@@ -135,6 +140,8 @@ def _as_agree(bgp: Bgp, session: BgpSession | None, why: str) -> tuple[bool | No
     if wrong:
         return False, f"On the router {' and '.join(wrong)}."
     if session.state != ESTABLISHED and (session.notification or "").startswith(BAD_PEER_AS):
+        if not session.dated:
+            return None, f"Configured as ordered here; the last error is {session.notification}, and may be an old one."
         return False, f"Configured as ordered, but the other end has another AS: {session.notification}."
     if session.state != ESTABLISHED:
         return None, "Configured as ordered here; the other end has not said its own."
@@ -264,6 +271,8 @@ def _bfd(plan: Plan, now: Reading) -> tuple[bool | None, str]:
     if now.state.bfd is None:
         return None, now.reason or f"The router does not tell its BFD sessions: {ASK}"
     peer = now.state.bfd_with(plan.peer)
+    if peer is None and now.state.in_vrf(plan.own):
+        return None, f"BFD with {plan.peer} is not told. {IN_VRF}"
     if peer is None:
         unordered = (
             " Nor is it ordered, and no health check either: what no carrier shows is noticed by BGP's hold time, "
@@ -275,14 +284,15 @@ def _bfd(plan: Plan, now: Reading) -> tuple[bool | None, str]:
         return peer.state == "up", f"It is {peer.state}, {_timing(is_)}; the order asks for none."
     wanted = (ordered.tx_ns // 10**6, ordered.rx_ns // 10**6, ordered.multiplier)
     said = f"It is {peer.state}, {_timing(is_)}; ordered is {_timing(wanted)}."
-    there = peer.remote_multiplier
-    if there not in (None, ordered.multiplier):
-        said += f" The other end's multiplier is {there}."
-    if None in is_ and peer.state == "up":
-        return None, said
-    return peer.state == "up" and is_ == wanted and there in (None, ordered.multiplier), said
+    if peer.state != "up":
+        return False, said
+    there = (peer.remote_tx_ms, peer.remote_rx_ms, peer.remote_multiplier)
+    agree = all(told in (None, asked) for told, asked in zip(there, wanted, strict=True))
+    if not agree:
+        said += f" The other end has {_timing(there)}."
+    return (None if None in is_ and agree else is_ == wanted and agree), said
 
 
 def _timing(of: Iterable[int | None]) -> str:
-    tx, rx, multiplier = of
+    tx, rx, multiplier = ("?" if one is None else one for one in of)
     return f"{tx} ms and {rx} ms × {multiplier}"

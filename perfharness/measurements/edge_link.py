@@ -134,6 +134,7 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     carried = _carried(now, context, plan)
     wan = now.state.interface(router.wan) if router else None
     probe: Mapping[str, Any] = {"asked": [], "answers": []}
+    heard: set[int] = set()
     why = "The port has no carrier, so nothing can answer."
     if wan is not None and wan.carrier is False:
         answers, elsewhere, said = None, None, why
@@ -144,13 +145,24 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
         elsewhere, said = None, told or why
     else:
         probe = result["data"]
-        answers, elsewhere, said = _heard({int(each["vlan"]) for each in probe["answers"]}, plan, carried)
+        heard = {int(each["vlan"]) for each in probe["answers"]}
+        if wan is not None and wan.vlan:
+            heard, asked = _through(wan.vlan, heard), {wan.vlan}
+            why = f"Probes leave {wan.name} with VLAN {wan.vlan}, whatever their own tag: write its port as `wan:`."
+        else:
+            asked = {int(tag) for tag in probe["asked"]}
+        answers, elsewhere, said = _heard(heard, asked, plan, carried)
+        if plan.vlan not in asked and not heard:
+            answers, said = None, why
+        if len(asked) == 1 and not elsewhere:
+            elsewhere = None
     facts = {
         "ordered": plan.vlan,
         "address": plan.peer,
         "carried": carried,
         "asked": len(probe["asked"]),
         "answers": list(probe["answers"]),
+        "heard": sorted(heard),
         "answered": answers,
         "elsewhere": elsewhere or [],
     }
@@ -161,7 +173,12 @@ def vlan_figures(context: Context, now: Reading, files: TaskFiles) -> tuple[tupl
     ), facts
 
 
-def _heard(heard: set[int], plan: Plan, carried: int | None) -> tuple[bool, list[int], str]:
+def _through(vlan: int, heard: set[int]) -> set[int]:
+    """What a VLAN on a port heard, as the port would have: it takes its own tag off, and others are behind it."""
+    return {vlan} if 0 in heard else set()
+
+
+def _heard(heard: set[int], asked: set[int], plan: Plan, carried: int | None) -> tuple[bool, list[int], str]:
     """(answers on the ordered VLAN, other VLANs with an answer, in words); 0 = without a tag.
 
     Where the router itself sends without a tag and is answered so, another device puts it on: that the tag is right
@@ -174,6 +191,7 @@ def _heard(heard: set[int], plan: Plan, carried: int | None) -> tuple[bool, list
         said = f"{plan.peer} answers ARP without a tag: whatever puts on VLAN {plan.vlan} stands behind this port."
     else:
         said = f"{plan.peer} answers ARP on {_named(heard)}; ordered is {_named({plan.vlan})}."
+    said += f" {len(asked):,} tag{'s were' if len(asked) > 1 else ' was'} tried."
     if otherwise:
         said += f" The router itself sends on {_named({carried or 0})}."
     return (plan.vlan in heard and not otherwise) or behind, elsewhere, said

@@ -9,7 +9,7 @@ from typing import Any
 
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import Context
-from perfharness.measurements.edge_bgp import NO_SESSION, plan_of, within
+from perfharness.measurements.edge_bgp import IN_VRF, NO_SESSION, plan_of, within
 from perfharness.measurements.edge_reading import Reading, figure
 from perfharness.model import Direction, Observation
 from perfharness.routers.state import Hop, RouterState
@@ -64,9 +64,10 @@ def _looked_up(
     if ways is None:
         why = now.reason or "The router does not tell its routes."
         return None, f"{source.name} has a route to {target.address}. {why}"
-    if not ways:
-        return False, f"{context.circuit.ce_name} has no route to {target.address}."
-    return right(ways)
+    said = right(ways) if ways else (False, f"{context.circuit.ce_name} has no route to {target.address}.")
+    if said[0] is False and now.state.in_vrf(plan_of(context).own):
+        return None, f"{said[1].rstrip('.')} in its default table. {IN_VRF}"
+    return said
 
 
 def _to_cloud(context: Context, ways: tuple[Hop, ...]) -> Said:

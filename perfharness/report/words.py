@@ -114,10 +114,15 @@ GROUPS = (
 
 CAUSES = {
     "vlan-mismatch": "The VLAN does not match end to end",
+    "vlan-leak": "The VBR answers on another VLAN too",
     "missing-return-route": "The return route is missing",
     "missing-forward-route": "The forward route is missing",
     "bgp-as-mismatch": "The AS numbers do not agree",
     "bgp-port-blocked": "BGP's TCP port 179 is blocked",
+    "bgp-shut-down": "The BGP session is switched off",
+    "bgp-neighbour-wrong": "The router has no such BGP neighbour",
+    "bgp-prefix-limit": "A limit of prefixes ended the BGP session",
+    "bgp-key-mismatch": "The BGP session's key does not match",
     "bgp-prefix-missing": "A prefix is not announced",
     "bgp-prefix-leak": "A prefix is announced that should not be",
     "mtu-below-plan": "The path MTU is below the plan",

@@ -119,6 +119,8 @@ def _bfd(told: Any) -> tuple[BfdPeer, ...] | None:
             rx_ms=_number(each.get("receive-interval")),
             multiplier=_number(each.get("detect-multiplier")),
             remote_multiplier=_number(each.get("remote-detect-multiplier")),
+            remote_tx_ms=_number(each.get("remote-transmit-interval")),
+            remote_rx_ms=_number(each.get("remote-receive-interval")),
         )
         for each in told
         if isinstance(each, dict) and "peer" in each and "status" in each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perfharness.routers import light
@@ -122,17 +123,21 @@ def _routes(found: Sequence[Mapping[str, Any]] | None) -> tuple[Route, ...] | No
 
 def _bgp(outputs: Mapping[str, str]) -> tuple[BgpSession, ...] | None:
     """All sessions of the summary; the one that was asked about with all that the others told of it."""
-    text = outputs.get("bgp-summary")
+    text = outputs.get("bgp-summary") or ""
+    why = dict(re.findall(r"^\s*(\S+)\s.*\sIdle\((\w+)\)", text, re.MULTILINE))
+    text = re.sub(r"\bIdle\(\w+\)", "Idle", text)  # the template knows bare states only
     local_as = number(said(r"[Ll]ocal AS number\s*:\s*(\d+)", text))
     found = rows(PLATFORM, "display bgp peer", text)
     if found is None or local_as is None:
         return None
     asked = said(r"BGP Peer is (\S+),", outputs.get("bgp-neighbor"))
-    return tuple(_session(row, local_as, outputs if row["peer"] == asked else {}) for row in found)
+    sessions = (_session(row, local_as, outputs if row["peer"] == asked else {}) for row in found)
+    return tuple(replace(one, state=f"Idle ({why[one.peer]})") if one.peer in why else one for one in sessions)
 
 
 def _session(row: Mapping[str, Any], local_as: int, told: Mapping[str, str]) -> BgpSession:
     remote_as, detail = number(row["asn"]), told.get("bgp-neighbor")
+    notification, last_reset = _fall(told.get("bgp-log") or "")
     md5 = said(r"Authentication type configured\s*:\s*(\S+)", detail)
     return BgpSession(
         peer=row["peer"],
@@ -147,12 +152,24 @@ def _session(row: Mapping[str, Any], local_as: int, told: Mapping[str, str]) -> 
         prefix_limit=number(said(r"Maximum allowed (?:route|prefix) (?:limit|number)\s*:\s*(\d+)", detail)),
         filters=None if detail is None else _filters(detail),
         md5=None if md5 is None else md5 != "None",
-        notification=_notification(told.get("bgp-log") or ""),
+        notification=notification,
+        last_reset=last_reset,
     )
 
 
+def _fall(log: str) -> tuple[str | None, str | None]:
+    """(the notification, if its log has nothing newer; why the session last fell)."""
+    entries = re.split(r"^\s*(?=Date/Time\s*:)", log, flags=re.MULTILINE)[1:]
+    entries.sort(key=lambda entry: said(r"Date/Time\s*:\s*(\S.*?)\s*$", entry) or "", reverse=True)
+    falls = [entry for entry in entries if said(r"State\s*:\s*(\S+)", entry) == "Down"]
+    if not falls:
+        return None, None
+    error, who = _notification(falls[0]), said(r"Notification\s*:\s*(\S.*?)\s*$", falls[0])
+    return error if falls[0] is entries[0] else None, ", ".join(filter(None, (who, error))) or None
+
+
 def _notification(log: str) -> str | None:
-    """The last error of its log, which begins with the latest entry: ``Error Code : 2(…)``."""
+    """``Error Code : 2(…)`` and its subcode."""
     found = re.search(r"Error Code\s*:\s*(\d+)\s*(?:\(([^)]*)\))?\s+Error Subcode\s*:\s*(\d+)\s*(?:\(([^)]*)\))?", log)
     if found is None:
         return None

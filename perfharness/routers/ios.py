@@ -148,7 +148,7 @@ def _bgp(outputs: Mapping[str, str]) -> tuple[BgpSession, ...] | None:
     local_as = number(said(r"local AS number (\d+)", summary))
     if peer is None:
         return () if local_as is not None else None
-    state = said(r"BGP state = (\w+)", text)
+    state = _state(text)
     remote_as = number(said(r"remote AS (\d+)", text))
     return (
         BgpSession(
@@ -168,6 +168,14 @@ def _bgp(outputs: Mapping[str, str]) -> tuple[BgpSession, ...] | None:
             last_reset=said(r"Last reset [^,]+, due to (.+)", text),
         ),
     )
+
+
+def _state(text: str) -> str | None:
+    """With the reason why it stays down, which stands in a line of its own, as the summary writes it."""
+    state = said(r"BGP state = (\w+)", text)
+    if state == "Idle" and re.search(r"Administratively shut down", text, re.IGNORECASE):
+        return "Idle (Admin)"
+    return "Idle (PfxCt)" if state == "Idle" and "exceeded the max. no. of prefixes" in text else state
 
 
 def _filters(text: str) -> tuple[bool, bool]:

@@ -182,6 +182,7 @@ def _session(brief: Mapping[str, Any], detail: Mapping[str, Any] | None, told: M
         received=_table(told["bgp-received"], local_as) if detail else None,
         md5="AuthKey" in options.split() if options else None,
         notification=_notification(error),
+        dated=False,  # it keeps the last error for ever, and does not say when it was
         last_reset=_leaf(detail, "last-flap-event") if detail else None,
     )
 

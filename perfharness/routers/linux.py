@@ -46,6 +46,7 @@ def _interface(told: Mapping[str, Any]) -> Interface:
         frames_in=counters.get("rx_packets"),
         damaged=_sum(counters, _DAMAGED),
         discards=_sum(counters, _DISCARDS),
+        vrf=told.get("vrf"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import NamedTuple
 
 DARK_DBM = -40.0
@@ -38,6 +38,8 @@ class Interface:
     """How often the carrier came or went since the router was started."""
     discards: int | None = None
     """Frames that were whole and were dropped, both ways."""
+    vrf: str | None = None
+    """The VRF that its routes are in; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ class BgpSession:
     md5: bool | None = None
     notification: str | None = None
     """The last one, in words; ``2/2`` is another AS number than expected (RFC 4271, section 4.5)."""
+    dated: bool = True
+    """Whether the notification is surely that of the last fall; else it may be older."""
     last_reset: str | None = None
+    """Why it last fell, in words."""
 
     @property
     def learned(self) -> tuple[str, ...] | None:
@@ -145,6 +150,9 @@ class BfdPeer:
     rx_ms: int | None = None
     multiplier: int | None = None
     remote_multiplier: int | None = None
+    remote_tx_ms: int | None = None
+    remote_rx_ms: int | None = None
+    """As the other end says, while the session stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,21 @@ class RouterState:
         """The interface with this IP address."""
         held = (each for each in self.interfaces or () for one in each.addresses or () if one.split("/")[0] == address)
         return next(held, None)
+
+    def in_vrf(self, address: str) -> bool | None:
+        """Whether the interface with this address of the router's own belongs to a VRF, whose tables are not read:
+        as it says itself, else by the routes of the link that the table lacks; ``None`` where neither tells."""
+        holder = self.holder(address)
+        if holder is None:  # of a router that tells of VRFs it is on no interface of any
+            return False if any(each.vrf is not None for each in self.interfaces or ()) else None
+        if holder.vrf is not None:
+            return bool(holder.vrf)
+        if self.routes is None or not holder.carrier:
+            return None
+        link = next(ip_interface(one).network for one in holder.addresses or () if one.split("/")[0] == address)
+        near = {ip_network(route.prefix) for route in self.routes if route.protocol in ("connected", "local")}
+        gateways = {ip_address(hop.gateway) for route in self.routes for hop in route.hops if hop.gateway}
+        return link not in near and not any(gateway in link for gateway in gateways)
 
     def session(self, peer: str) -> BgpSession | None:
         return next((each for each in self.bgp or () if each.peer == peer), None)

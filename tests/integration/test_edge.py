@@ -141,6 +141,8 @@ def test_an_answer_on_another_vlan_is_heard(edge: Edge) -> None:
         args = {"interface": "wan", "address": PEER, "source": OWN, "vlan": 100}
         near = edge.job("link.tagged", others=[101, 200], sweep=False, **args)[1]
         assert {each["vlan"] for each in near["answers"]} == {0, 200}
+        beside = edge.job("link.tagged", others=[], sweep=True, **{**args, "vlan": 200})[1]
+        assert ({each["vlan"] for each in beside["answers"]}, len(beside["asked"])) == ({0, 200}, 3000)
         _ip("-n", VBR, "addr", "del", f"{PEER}/30", "dev", "wan")
         swept = edge.job("link.tagged", others=[101], sweep=True, **args)[1]
         assert ({each["vlan"] for each in swept["answers"]}, len(swept["asked"])) == ({200}, 3000)

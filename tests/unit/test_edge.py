@@ -124,6 +124,61 @@ def test_without_raw_sockets_a_standing_session_proves_the_vlan(tmp_path: Path) 
     assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("PASS", "NOT_RUN")
 
 
+def test_a_vlan_given_as_the_port_is_asked_through(tmp_path: Path) -> None:
+    """Its own tag is on every probe: an untagged answer is one on that VLAN, and of no other can it tell."""
+    circuit = order(tmp_path, CE.replace("wan: wan", "wan: wan.100"))
+    router = Router()
+    router.outputs["netlink"] = netlink(port(name="wan.100", vlan=100), addresses=[])
+    router.heard = [0]
+    run = Judged(tmp_path, router, circuit=circuit)
+    assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("PASS", "NOT_RUN")
+    assert "write its port as `wan:`" in run.finding("vlan.answers_elsewhere").reason
+    assert "vlan-mismatch" not in run.causes
+    for name, vlan, heard, verdicts in (
+        ("other", 200, [0], ("FAIL", "FAIL")),
+        ("unasked", 200, [], ("NOT_RUN", "NOT_RUN")),
+        ("silent", 100, [], ("FAIL", "NOT_RUN")),
+        ("twice", 100, [0, 101], ("PASS", "NOT_RUN")),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        circuit = order(folder, CE.replace("wan: wan", f"wan: wan.{vlan}"))
+        router.outputs["netlink"] = netlink(port(name=f"wan.{vlan}", vlan=vlan), addresses=[])
+        router.heard = heard
+        run = Judged(folder, router, circuit=circuit)
+        assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == verdicts, name
+
+
+def test_a_vlan_on_which_router_and_vbr_agree_is_left_alone(tmp_path: Path) -> None:
+    """The link works on 200, and 100 was ordered: nobody is told to take the router off it."""
+    router = Router()
+    router.outputs["netlink"] = netlink(port(name="wan.200", vlan=200), addresses=[])
+    router.heard = [200]
+    run = Judged(tmp_path, router)
+    assert run.verdict("vlan.answers") == "FAIL"
+    cause = run.causes["vlan-mismatch"]
+    assert (cause.certainty, cause.owner, cause.segment) == ("likely", "unknown", Segment.CLOUD_EDGE)
+    assert "leave the router as it is" in cause.next
+    for name, heard, certainty in (("silent", [], "possible"), ("third", [300], "proven")):
+        folder = tmp_path / name
+        folder.mkdir()
+        router.heard = heard
+        cause = Judged(folder, router).causes["vlan-mismatch"]
+        assert (cause.certainty, cause.owner) == (certainty, "unknown")
+
+
+def test_a_vbr_that_answers_on_two_vlans_has_a_cause(tmp_path: Path) -> None:
+    """On the ordered one and beside it: a leak between VLANs, likely, since a second VBR may have the address. How many
+    were tried is said."""
+    router = Router()
+    router.heard = [100, 101]
+    run = Judged(tmp_path, router)
+    assert (run.verdict("vlan.answers"), run.verdict("vlan.answers_elsewhere")) == ("PASS", "FAIL")
+    assert "8 tags were tried" in run.finding("vlan.answers_elsewhere").reason
+    assert (run.causes["vlan-leak"].certainty, run.causes["vlan-leak"].owner) == ("likely", "unknown")
+    assert "vlan-mismatch" not in run.causes and run.rests_on("vlan-leak") == {"vlan.answers_elsewhere"}
+
+
 # --- the port ---------------------------------------------------------------------------------------
 
 
@@ -169,7 +224,9 @@ def test_damaged_frames_count_since_the_first_step(tmp_path: Path) -> None:
     assert run.finding("portspec.errors", "edge-after").value == pytest.approx(1e-4)
     assert run.verdict("portspec.errors", "edge-after") == "WARN"  # of the lab; of a real port it fails
     assert run.verdict("portspec.errors") == "NOT_APPLICABLE"
-    assert run.causes["link-flap"].certainty == "proven"
+    flap = run.causes["link-flap"]
+    assert (flap.certainty, flap.owner, flap.checklist) == ("likely", "unknown", ("EC-011", "EC-017"))
+    assert any("switched off and on at the router" in each for each in flap.against)
     assert run.verdict("portspec.flaps", "edge-after") == "FAIL" and run.rests_on("link-flap") == {"portspec.flaps"}
 
 
@@ -242,6 +299,41 @@ def test_routes_are_looked_up_at_each_place(tmp_path: Path) -> None:
         assert run.verdict(f"route.{statistic}") == "FAIL", case
         assert (run.causes[cause].segment, run.causes[cause].certainty) == (segment, "proven"), case
         assert run.rests_on(cause) == {f"route.{statistic}"}, case
+
+
+def test_a_circuit_in_a_vrf_is_not_measured(tmp_path: Path) -> None:
+    """What the default tables lack is no fault of a circuit that is not in them: nothing fails, and why is said."""
+    router = Router().change("bgp-summary", f'"{VBR}"', '"172.16.100.5"')
+    router.outputs["netlink"] = netlink(vrf="cloud", lookups={ECS: None, HOST: {"gateway": VBR, "interface": "wan"}})
+    run = Judged(tmp_path, router)
+    for name in ("bgp.established", "route.to_cloud", "route.to_onprem"):
+        assert run.verdict(name) == "NOT_RUN", name
+        assert "may be in a VRF" in run.finding(name).reason
+    assert run.causes == {}
+
+
+def test_a_link_address_that_nobody_has_is_in_no_vrf(tmp_path: Path) -> None:
+    """Another address and another neighbour, on a router that tells its VRFs: both are wrong, and not unseen."""
+    router = Router().change("bgp-summary", f'"{VBR}"', '"172.16.100.5"')
+    router.outputs["netlink"] = netlink(vrf="", addresses=["172.16.100.6/30"])
+    run = Judged(tmp_path, router)
+    assert (run.verdict("portspec.link_address"), run.verdict("bgp.established")) == ("FAIL", "FAIL")
+    assert "bgp-neighbour-wrong" in run.causes
+
+
+@pytest.mark.parametrize(("inside", "verdict"), [(True, "NOT_RUN"), (False, "FAIL")])
+def test_a_vendors_link_outside_the_default_table_is_in_a_vrf(tmp_path: Path, inside: bool, verdict: str) -> None:
+    """IOS runs no BGP in its default table: a fault where the link is in that table, unseen where it is not."""
+    ce = "ce: {name: ph-ce-a, platform: cisco_ios, ssh: {host: ce-a}, wan: GigabitEthernet0/0/1}\n"
+    router = Router("cisco_ios")
+    del router.outputs["netlink"]
+    router.outputs["bgp-summary"] = "% BGP not active\n"
+    if inside:
+        lines = router.outputs["routes"].splitlines(keepends=True)
+        router.outputs["routes"] = "".join(line for line in lines if "172.16." not in line)
+    run = Judged(tmp_path, router, circuit=order(tmp_path, ce))
+    assert run.verdict("bgp.established") == verdict
+    assert run.verdict("route.to_cloud") == ("NOT_RUN" if inside else "PASS")
 
 
 def test_a_prefix_that_leaks_meanwhile_fails(tmp_path: Path) -> None:

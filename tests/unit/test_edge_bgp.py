@@ -97,6 +97,9 @@ def test_a_session_that_is_not_configured(tmp_path: Path) -> None:
     run = Judged(tmp_path, router)
     assert run.verdict("bgp.established") == "FAIL"
     assert f"no session with {VBR}; it has one with 172.16.100.5" in run.finding("bgp.established").reason
+    cause = run.causes["bgp-neighbour-wrong"]
+    assert (cause.certainty, cause.owner) == ("likely", "own")
+    assert run.rests_on("bgp-neighbour-wrong") == {"bgp.established"}
 
 
 def test_a_missing_prefix_is_the_cause_and_the_route_its_consequence(tmp_path: Path) -> None:
@@ -181,7 +184,96 @@ def test_a_session_that_fell_and_came_back(tmp_path: Path) -> None:
     assert (run.finding("bgp.flaps", "edge-after").value, run.verdict("bgp.flaps", "edge-after")) == (2, "FAIL")
     cause = run.causes["link-flap"]
     assert (cause.certainty, cause.against) == ("likely", ("The router's own port kept its carrier.",))
+    assert (cause.owner, cause.checklist) == ("unknown", ("EC-017",))
     assert run.rests_on("link-flap") == {"bgp.flaps"}
+
+
+@pytest.mark.parametrize(
+    ("last", "notification", "owner"),
+    [
+        ("User reset", "", "own"),
+        ("Admin. shutdown", "", "own"),
+        ("BGP Notification received", "0604", "cloud"),
+        ("BGP Notification send", "0400", "carrier"),
+        ("BFD down received", "", "carrier"),
+        ("Peer closed the session", "", "unknown"),
+    ],
+)
+def test_whose_flap_it_was_is_read_from_the_session(tmp_path: Path, last: str, notification: str, owner: str) -> None:
+    """A hand at either end is nobody else's; silence is likely the way's; else nobody is blamed."""
+    then = Router().change("bgp-summary", '"connectionsEstablished":1', '"connectionsEstablished":2')
+    words = {"": "", "0604": "Cease/Administrative Reset", "0400": "Hold Timer Expired"}
+    said = f'"lastErrorCodeSubcode":"{notification}","lastNotificationReason":"{words[notification]}",' * bool(
+        notification
+    )
+    then.change("bgp-neighbor", '"lastResetDueTo":"Waiting for peer OPEN"', f'{said}"lastResetDueTo":"{last}"')
+    cause = Judged(tmp_path, Router(), then).causes["link-flap"]
+    assert (cause.certainty, cause.owner) == ("likely", owner)
+    assert any(last in each for each in cause.because)
+
+
+def down(router: Router, state: str = "Active", code: str = "0400", said: str = "", last: str = "") -> Router:
+    """A session that does not stand, and what is last said of it."""
+    router.change("bgp-summary", '"state":"Idle"', f'"state":"{state}"').change("bgp-neighbor", "0202", code)
+    router.change("bgp-neighbor", "OPEN Message Error\\/Bad Peer AS", said)
+    return router.change("bgp-neighbor", "BGP Notification send", last)
+
+
+RECEIVED = "BGP Notification received"
+
+
+@pytest.mark.parametrize(
+    ("router", "cause", "certainty", "owner"),
+    [
+        (("Idle (Admin)", "0602", "Cease/Administrative Shutdown", "Admin. shutdown"), "shut-down", "proven", "own"),
+        (("Active", "0602", "Cease/Administrative Shutdown", RECEIVED), "shut-down", "likely", "cloud"),
+        (("Idle (PfxCt)", "0601", "Cease/Maximum Number of Prefixes", "BGP"), "prefix-limit", "proven", "unknown"),
+        (("Active", "0601", "Cease/Maximum Number of Prefixes", RECEIVED), "prefix-limit", "likely", "own"),
+    ],
+)
+def test_why_a_session_is_down(
+    tmp_path: Path, router: tuple[str, str, str, str], cause: str, certainty: str, owner: str
+) -> None:
+    """Switched off or over a limit, here by its state and there by the VBR's last words; and it is the only cause."""
+    run = Judged(tmp_path, down(Router("frr-other-as"), *router))
+    found = run.causes[f"bgp-{cause}"]
+    assert (found.certainty, found.owner) == (certainty, owner)
+    assert run.rests_on(f"bgp-{cause}") == {"bgp.established"}
+    assert {name for name in run.causes if name.startswith("bgp-")} == {f"bgp-{cause}"}
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_key_may_be_wrong_where_sessions_are_signed(tmp_path: Path, signed: bool) -> None:
+    """Only possibly, since a filter is as silent; without a key it is no cause."""
+    circuit = order(tmp_path, **{"cloud_as: 45104": f"cloud_as: 45104\n      md5: {str(signed).lower()}"})
+    run = Judged(tmp_path, down(Router("frr-other-as")), circuit=circuit)
+    assert {cause.cause: (cause.certainty, cause.owner) for cause in run.causes.values()} == (
+        {"bgp-key-mismatch": ("possible", "unknown")} if signed else {}
+    )
+
+
+def test_an_error_without_a_date_is_no_proof(tmp_path: Path) -> None:
+    """Junos keeps the last one for ever: that it was another AS is likely now, and the row stays open."""
+    ce = "ce: {name: ph-ce-a, platform: juniper_junos, ssh: {host: ce-a}, wan: xe-0/0/0}\n"
+    router = Router("juniper_junos").change(
+        "bgp-neighbor", "Hold Timer Expired Error", "Open Message Error, bad peer AS"
+    )
+    del router.outputs["netlink"]
+    router.outputs["bgp-summary"] = router.outputs["bgp-summary"].replace('"Established"', '"Active"')
+    run = Judged(tmp_path, router, circuit=order(tmp_path, ce))
+    assert (run.verdict("bgp.established"), run.verdict("bgp.as_agree")) == ("FAIL", "NOT_RUN")
+    assert run.causes["bgp-as-mismatch"].certainty == "likely"
+
+
+def test_bfd_of_the_other_end(tmp_path: Path) -> None:
+    """Its own intervals count as its multiplier does: slower than ordered is not as ordered."""
+    circuit = order(
+        tmp_path, **{"cloud_as: 45104": "cloud_as: 45104\n      bfd: {tx: 300ms, rx: 300ms, multiplier: 3}"}
+    )
+    router = Router().change("bfd-peers", '"remote-transmit-interval":300', '"remote-transmit-interval":1000')
+    run = Judged(tmp_path, router, circuit=circuit)
+    assert run.verdict("bgp.bfd") == "WARN"
+    assert "The other end has 1000 ms and 300 ms × 3" in run.finding("bgp.bfd").reason
 
 
 def test_bfd_as_ordered(tmp_path: Path) -> None:

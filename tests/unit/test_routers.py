@@ -51,7 +51,7 @@ def test_frr_tells_who_has_another_as() -> None:
 def test_frr_tells_bfd_and_routes() -> None:
     """Timers of the session, and each selected route with its next hop."""
     told = state("frr")
-    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 300, 300, 3, 3)
+    assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 300, 300, 3, 3, 300, 300)
     assert Route("192.168.0.0/16", "bgp", (Hop(VBR, "wan"),)) in (told.routes or ())
     assert told.ways_to("192.168.10.10") == (Hop(VBR, "wan"),)
     assert told.ways_to("8.8.8.8") == ()
@@ -122,7 +122,8 @@ def test_huawei_is_read() -> None:
         ("192.168.0.0/16",),
     )
     assert (session.established, session.prefix_limit, session.filters, session.md5) == (3, 100, (True, False), True)
-    assert session.notification == "4/0 Hold Timer Expired, Unspecific"
+    assert session.notification is None, "it came up since"
+    assert session.last_reset == "Send Notification, 4/0 Hold Timer Expired, Unspecific"
     assert told.holder("172.16.100.2") == told.interface("GigabitEthernet0/0/1.100")
     assert told.interface("GigabitEthernet0/0/1.100").vlan == 100
     assert told.bfd_with(VBR) == BfdPeer(VBR, "up", 1000, 1000, 3, 5)
@@ -179,6 +180,34 @@ def test_a_table_of_huawei_that_is_empty_is_not_one_that_is_untold() -> None:
     for text, prefixes in cases.items():
         session = state("huawei_vrp", bgp_received=text).session(VBR)
         assert session is not None and session.received == prefixes, text
+
+
+def test_only_the_newest_notification_of_huawei_is_one() -> None:
+    """What the log has of years ago says nothing of today, in whatever order it is written."""
+    up, down = outputs("huawei_vrp")["bgp-log"].split("\n\n")
+    for log, told in (
+        (f"{up}\n\n{down}", None),
+        (f"{down}\n\n{up}", None),
+        (f"{down.replace('11/22 07:58', '11/23 07:58')}\n\n{up}", "4/0 Hold Timer Expired, Unspecific"),
+        ("", None),
+    ):
+        session = state("huawei_vrp", bgp_log=log).session(VBR)
+        assert session is not None and session.notification == told
+
+
+def test_why_a_session_stays_idle() -> None:
+    """Switched off, or over its limit: IOS writes it into a line of its own, VRP beside the state."""
+    idle = outputs("cisco_ios")["bgp-neighbor"].replace("Established, up for 1d02h", "Idle\n  {}")
+    off, over = "Administratively shut down", "Peer had exceeded the max. no. of prefixes configured."
+    summary = outputs("huawei_vrp")["bgp-summary"]
+    for told, says in (
+        (state("cisco_ios", bgp_neighbor=idle.replace("{}", off)), "Idle (Admin)"),
+        (state("cisco_ios", bgp_neighbor=idle.replace("{}", over)), "Idle (PfxCt)"),
+        (state("cisco_ios", bgp_neighbor=idle.replace("{}", "")), "Idle"),
+        (state("huawei_vrp", bgp_summary=summary.replace("Established", "Idle(Admin)")), "Idle (Admin)"),
+    ):
+        session = told.session(VBR)
+        assert session is not None and session.state == says
 
 
 def test_huawei_without_bfd() -> None:

@@ -20,6 +20,8 @@ MOST = 256
 _BGP = 179
 _FAILED_NEIGHBOUR = 0x20 | 0x01  # NUD_FAILED, NUD_INCOMPLETE
 _IFF_UP = 1
+_TRYING = ("Idle", "Connect", "Active")
+"""States of BGP without a connection (RFC 4271, section 8.2.2); one that an administrator ended is none of them."""
 
 
 def read(
@@ -37,7 +39,7 @@ def read(
 
     ``interfaces`` come first, of these the port towards the circuit, whose optical module is read as well; others
     follow, up to ``MOST``. ``targets``: addresses to which a route is looked up.
-    ``knock``: try TCP/179 of ``peer`` from ``source``, if FRR says that the session with it is not Established.
+    ``knock``: try TCP/179 of ``peer`` from ``source``, if FRR says that it has no connection with it and wants one.
     ``{"t_ns", "outputs": {name: {command, exit_code, cut}}, "port": open | refused | rejected | silent | None}``
     """
     vtysh.words(vtysh_command)
@@ -59,10 +61,10 @@ def read(
 
 
 def _is_down(job: Job, peer: str) -> bool:
-    """FRR knows the session, and says that it is not Established: a session that stands is not disturbed."""
+    """FRR knows the session, and has no connection: one that stands, or is just being opened, is not disturbed."""
     try:
         summary = json.loads((job.folder / "bgp-summary.txt").read_bytes())
-        return bool(summary["ipv4Unicast"]["peers"][peer]["state"] != "Established")
+        return summary["ipv4Unicast"]["peers"][peer]["state"] in _TRYING
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -89,9 +91,17 @@ def _netlink(first: list[str]) -> dict[str, Any]:
         chosen = sorted(links, key=lambda index: (names[index] not in first, index))[:MOST]
         neighbours = [_neighbour(each, names) for each in route.get_neighbours(family=socket.AF_INET)]
     return {
-        "interfaces": [_interface(links[index], names, addresses[index]) for index in chosen],
+        "interfaces": [
+            {**_interface(links[index], names, addresses[index]), "vrf": _vrf(index, links)} for index in chosen
+        ],
         "neighbours": neighbours[:MOST],
     }
+
+
+def _vrf(index: int, links: dict[int, Any]) -> str:
+    """The VRF that an interface belongs to; empty: none, so its routes are in the main table."""
+    master = links.get(links[index].get("master"))
+    return str(master.get("ifname")) if master and master.get(("linkinfo", "kind")) == "vrf" else ""
 
 
 def _interface(link: Any, names: dict[int, str], addresses: list[str]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def tagged(
     job: Job, *, interface: str, address: str, source: str, vlan: int, others: list[int], sweep: bool
 ) -> dict[str, Any]:
     """Ask by ARP on ``vlan`` (0 = without a tag), without a tag and on ``others`` who has ``address``, as ``source``;
-    when nobody answers on any and ``sweep`` is true, once on each of 1 to 2999.
+    where ``sweep`` is true, then once on each of 1 to 2999 besides.
 
     ``{"asked": [vlan, …], "answers": [{"vlan", "mac"}, …]}``. Raises Fault(NOT_PERMITTED) without CAP_NET_RAW,
     Fault(ADDRESS) for an interface that there is not, or that is down.
@@ -94,7 +94,7 @@ def tagged(
             asked = list(dict.fromkeys((vlan, 0, *others)))
             for _ in range(_TRIES):
                 probe.ask(asked, _PATIENCE_S, job.stop_fd)
-            if not probe.answers and sweep and not job.stopping:
+            if sweep and not job.stopping:
                 probe.ask([tag for tag in range(1, LAST_VLAN + 1) if tag not in asked], _PATIENCE_S, job.stop_fd)
                 asked += [tag for tag in range(1, LAST_VLAN + 1) if tag not in asked]
         except OSError as error:
