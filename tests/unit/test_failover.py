@@ -305,7 +305,8 @@ def test_the_order_says_how_long_an_outage_may_be() -> None:
 
 
 def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
-    """A hold timer's length, on the side that sends that way, with what the router said first."""
+    """A hold timer's length, with what the router said first. Who sends into a failure of one direction hears well, so
+    that whose timer was late there is not known."""
     row = {"mono_ns": 1, "what": "bgp", "of": "172.16.100.1"}
     edge = [
         {**row, "t_ns": START_UNIX_NS, "state": "Established"},
@@ -315,7 +316,8 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     seen = measured(tmp_path, between(3.0, 5.8), context=replace(WITH_CE, circuit=circuit), edge=edge)
     rows = findings(seen, circuit)
     (cause,) = diagnose(rows, [seen])
-    assert (cause.cause, cause.certainty, cause.segment.value, cause.owner) == ("failover-slow", "proven", "ce", "own")
+    said = cause.cause, cause.certainty, cause.segment.value, cause.owner
+    assert said == ("failover-slow", "proven", "between-hosts", "unknown")
     assert cause.findings == tuple(row.id for row in rows if row.verdict is Verdict.FAIL)
     assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
     assert any(
@@ -325,6 +327,35 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     lasting = measured(tmp_path / "lasting", between(3.0, 6.5))
     (cause,) = diagnose(findings(lasting, circuit), [lasting])
     assert "It ended only when the circuit was given back: nothing took over." in cause.because
+
+
+@pytest.mark.parametrize(
+    ("way", "both", "after_s", "owner"),
+    [
+        (A_Z, False, 2.7, "unknown"),  # the VBR is deaf, and has told nobody
+        (A_Z, True, 2.7, "own"),  # the CE is deaf, too, and knew late
+        (A_Z, False, 0.3, "own"),  # it knew, and went on sending
+        (Z_A, False, 2.7, "own"),  # it was deaf, and knew late
+        (Z_A, True, 2.7, "unknown"),
+        (Z_A, False, 0.3, "cloud"),
+        (Z_A, False, None, "unknown"),
+    ],
+)
+def test_a_slow_failover_is_whose_who_was_late(
+    tmp_path: Path, way: Direction, both: bool, after_s: float | None, owner: str
+) -> None:
+    """By what the CE told and which directions were cut off; of what nobody told nobody is to blame."""
+    circuit = with_bfd(WITH_CE.circuit)
+    row = {"mono_ns": 1, "what": "bgp", "of": of_link(circuit)}
+    edge = [{**row, "t_ns": START_UNIX_NS, "state": "Established"}]
+    if after_s is not None:
+        edge += [{**row, "t_ns": CUT_NS + round(after_s * 1e9), "state": "Active"}]
+    cut = between(3.0, 5.8)
+    lost = (cut if way is A_Z or both else nothing, cut if way is Z_A or both else nothing)
+    seen = measured(tmp_path, *lost, context=replace(WITH_CE, circuit=circuit), edge=edge)
+    assert {(cause.owner) for cause in diagnose(findings(seen, circuit), [seen]) if way.value in cause.because[0]} == {
+        owner
+    }
 
 
 def of_link(circuit: Circuit) -> str:
