@@ -23,6 +23,9 @@ EARLY = 0.3
 NOTICED = ("route", "bgp", "bfd", "carrier")
 TWO_WAYS = {Direction.A_Z: (Segment.CE, "own"), Direction.Z_A: (Segment.CLOUD_EDGE, "cloud")}
 """Who sends traffic another way in each direction."""
+NOBODY = Segment.BETWEEN, "unknown"
+EARLY_SHARE = 0.5
+"""Of an outage: a router that knew by then was not what it waited for."""
 
 
 def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
@@ -36,8 +39,8 @@ def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measuremen
         facts = next((item.facts for item in measurements if item.task.id == finding.task), {}).get("failover")
         if facts is None or finding.scope.direction not in TWO_WAYS:
             continue
-        segment, owner = TWO_WAYS[finding.scope.direction]
         back = finding.statistic == "failback"
+        segment, owner = NOBODY if back else _late(finding, facts)
         explained = "" if back else _explained(finding, facts)
         noticed, missed = _noticed(facts, "restore" if back else "cut")
         yield Diagnosis(
@@ -54,6 +57,23 @@ def failover_slow(findings: Sequence[Finding], measurements: Sequence[Measuremen
             else "Let a circuit that returns carry traffic only when its routes are complete at both ends.",
             findings=(finding.id,),
         )
+
+
+def _late(finding: Finding, facts: Mapping[str, Any]) -> tuple[Segment, str]:
+    """Whom the outage waited for, by what this circuit's CE told; the VBR tells nobody.
+
+    Whoever sends into the failure hears well and does not notice: that is up to the end that hears nothing any more.
+    """
+    way, peer = finding.scope.direction, facts["expected"].get("peer")
+    told = [row for row in facts["noticed"] if row["act"] == "cut" and (row["what"] == "carrier" or row["of"] == peer)]
+    if way not in TWO_WAYS or not told:
+        return NOBODY
+    length_ns = float(finding.value or 0)
+    if min(row["after_ns"] for row in told) < EARLY_SHARE * length_ns:
+        return TWO_WAYS[way]  # the CE knew, and who sends this way went on sending
+    other_too = _other_way_ns(finding, facts) >= EARLY_SHARE * length_ns
+    deaf = other_too if way is Direction.A_Z else not other_too
+    return TWO_WAYS[Direction.A_Z] if deaf else NOBODY  # it heard nothing, and knew late
 
 
 def _explained(finding: Finding, facts: Mapping[str, Any]) -> str:

@@ -6,12 +6,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfharness.lab.expected import HEALTHY, KINDS, Case, Expected
+from perfharness.lab.blame import contradicts
+from perfharness.lab.expected import AMBIENT, FAILS, HEALTHY, KINDS, Case, Expected
 from perfharness.model import Verdict
 
 NAMED_SHARE = 0.95
 """Of the single faults: how many must be named at least."""
-NAMING = ("proven", "likely", "possible")
+NAMING = ("proven", "likely")
+THOUGHT_OF = (*NAMING, "possible")
+"""Enough for a part of a pair, which the other part may hide, and for what follows."""
+ONLY_THOUGHT_OF = {
+    "policer-small-burst --bucket 45000B": "TCP is near its bound there, and what limited it stays undecided at times",
+}
+"""Single faults of which a cause that is possible is a name, and why."""
+HEALTHY_SHARE = 0.9
+"""Of healthy labs: how many must pass at least."""
+OPEN_SHARE = 0.1
+"""Of runs of which only FAIL is true: how many may say INCONCLUSIVE at most."""
+ENOUGH = 10
+"""Runs from which on such a share says something."""
 NO_RUN = "no run"
 GOT = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, NO_RUN)
 
@@ -29,6 +42,8 @@ class Outcome:
     """Faults that did harm and that no cause told of."""
     wrong: tuple[str, ...] = ()
     """Causes that were stated as proven and are not true."""
+    blamed: tuple[str, ...] = ()
+    """Of causes that are true and proven: who or what was blamed that it is not."""
     folder: str = ""
     """Of the run."""
     error: str = ""
@@ -51,6 +66,7 @@ class Outcome:
         """In words, what is not as it must be; a pair names one of its faults at least, the other may be hidden."""
         said = [f"false {self.verdict}"] if self.false else []
         said += [f"{cause} is called proven and is not true" for cause in self.wrong]
+        said += [f"{each} is called proven and is not to blame" for each in self.blamed]
         if self.verdict == NO_RUN:
             said.append(self.error or NO_RUN)
         hidden = len(self.unnamed) < sum(_asks(part, self.verdict, self.tcp_warns) for part in self.case.parts)
@@ -65,6 +81,7 @@ class Outcome:
             "causes": [list(each) for each in self.causes],
             "unnamed": list(self.unnamed),
             "wrong": list(self.wrong),
+            "blamed": list(self.blamed),
             "misses": list(self.misses),
             "run": self.folder,
         }
@@ -79,8 +96,9 @@ def compare(case: Case, findings: Mapping[str, Any], folder: str = "") -> Outcom
     )
 
     def named(part: Expected) -> bool:
+        enough = NAMING if case.alone and part.name not in ONLY_THOUGHT_OF else THOUGHT_OF
         return any(
-            cause in part.causes and certainty in NAMING and (not part.rows or rows & set(part.rows))
+            cause in part.causes and certainty in enough and (not part.rows or rows & set(part.rows))
             for cause, certainty, rows in told
         )
 
@@ -90,9 +108,19 @@ def compare(case: Case, findings: Mapping[str, Any], folder: str = "") -> Outcom
         tuple((cause, certainty) for cause, certainty, _ in told),
         tuple(part.name for part in case.parts if _asks(part, verdict, warns) and not named(part)),
         tuple(cause for cause, certainty, _ in told if certainty == "proven" and cause not in case.true_causes),
+        tuple(_blamed(case, findings["diagnosis"])),
         folder,
         tcp_warns=warns,
     )
+
+
+def _blamed(case: Case, diagnosis: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where two faults explain a cause either may be meant."""
+    for row in diagnosis:
+        parts = [part for part in case.parts if row["cause"] in part.causes]
+        wrong = parts and all(contradicts(part.wish, row["owner"], row["segment"]) for part in parts)
+        if row["certainty"] == "proven" and wrong and row["cause"] not in AMBIENT:
+            yield f"{row['cause']} of {row['owner']} at {row['segment']}"
 
 
 def _asks(part: Expected, verdict: str, tcp_warns: bool) -> bool:
@@ -110,6 +138,14 @@ def missed(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     named, asked = share_named(outcomes)
     if asked and named < NAMED_SHARE * asked:
         said.append(f"The cause is named of {named} of {asked} single faults; {NAMED_SHARE:.0%} is the bound.")
+    healthy = [outcome for outcome in outcomes if outcome.case.name == HEALTHY]
+    passed = sum(outcome.verdict == Verdict.PASS for outcome in healthy)
+    if len(healthy) >= ENOUGH and passed < HEALTHY_SHARE * len(healthy):
+        said.append(f"{passed} of {len(healthy)} healthy labs passed; {HEALTHY_SHARE:.0%} is the bound.")
+    failing = [outcome for outcome in outcomes if outcome.case.verdicts == set(FAILS)]
+    undecided = sum(outcome.verdict == Verdict.INCONCLUSIVE for outcome in failing)
+    if len(failing) >= ENOUGH and undecided > OPEN_SHARE * len(failing):
+        said.append(f"{undecided} of {len(failing)} circuits that fail were left open; {OPEN_SHARE:.0%} is the bound.")
     return tuple(said)
 
 

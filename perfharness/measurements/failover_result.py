@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,54 +13,20 @@ from perfharness.analysis import ledger, outage
 from perfharness.analysis.outage import Bounds, Outage
 from perfharness.analysis.statistics import CONFIDENCE, clopper_pearson
 from perfharness.evidence import TaskFiles
+from perfharness.measurements import failover_gone as gone
 from perfharness.measurements import failover_noticed, probe, probe_ledger
 from perfharness.measurements import failover_streams as streams
 from perfharness.measurements import failover_timeline as timeline
 from perfharness.measurements.base import COUNTERS, Context, failed, fitness, window_of
-from perfharness.measurements.failover_streams import WAYS, Flow, Stream
+from perfharness.measurements.failover_side import BACK, BEFORE, CUT, Side, utc
+from perfharness.measurements.failover_streams import WAYS, Stream
 from perfharness.model import Fitness, Interval, LedgerRow, Measurement, Observation, Scope, Status, Task
 from perfharness.order.circuit import REROUTE_NS
 
 METHOD = "lost probes × interval, ± one interval and the timer error (RFC 6412, loss-derived)"
-BEFORE, CUT, BACK = "before", "cut", "failback"
 MOST_OUTAGES = 500
 MORE = "Send more flows, or cut the circuit that carries."
 UNSEEN = "No flow of this direction was cut off: none may have taken this circuit, or it was not cut."
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One direction: the outages of each of its flows, in the phase in which each began."""
-
-    stream: Stream
-    clock: timeline.Clock
-    least_run: int
-    """Lost probes in a row that make an outage."""
-    found: tuple[dict[str, tuple[Outage, ...]], ...]
-    """Of each flow, by phase."""
-    rows: tuple[LedgerRow, ...]
-
-    @property
-    def excused_ns(self) -> float:
-        """The time that the hosts' own losses may make up of one flow's outages."""
-        return ledger.host_loss(self.rows)[1] * self.stream.interval_ns + self.stream.clock_ns
-
-    def bounds(self, phase: str) -> list[Bounds]:
-        """How long each flow was cut off in it."""
-        found = []
-        for flow, outages in zip(self.stream.flows, self.found, strict=True):
-            unseen = outage.unseen_ns(flow.t_ns, flow.lost, self.least_run, self.stream.interval_ns)
-            each = outage.total(outages[phase], unseen, self.excused_ns)
-            found.append(replace(each, hi=each.hi + self.stream.clock_ns))
-        return found
-
-    def all(self, phase: str) -> list[Outage]:
-        return [each for outages in self.found for each in outages[phase]]
-
-    @property
-    def shown(self) -> bool:
-        """Some flow was cut off, so that flows are known to take this circuit this way: the way back may be another."""
-        return bool(self.all(CUT) or self.all(BACK))
 
 
 def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
@@ -76,7 +42,11 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
             return failed(task, files, read)
         by = timeline.clock(files, read.sender, COUNTERS)
         rows = streams.booked(read, context, counted, replace(task.scope, direction=way))
-        side = _side(read, by, [by.theirs(int(done[act]["started_ns"])) for act in ("cut", "restore")], rows)
+        wan = gone.counted(files, context, read, by, done, task.scope.frame_bytes or 0)
+        due_ns = by.theirs(int(done["cut"]["ended_ns"])) + 2 * by.open_ns + _slowest_ns(context)
+        side = _side(
+            read, by, [by.theirs(int(done[act]["started_ns"])) for act in ("cut", "restore")], rows, wan, due_ns
+        )
         if side is None:
             said = (
                 f"{read.sender} had sent fewer than {streams.LEAST_STEADY} probes of a flow when the circuit was cut."
@@ -86,7 +56,7 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     outages = [row for side in sides for row in _told(side)]
     events = timeline.told(task, files, outages)
     carried = timeline.carried(task, files, int(done["cut"]["started_ns"]))
-    unseen = ["" if side.shown else _unseen(side, carried, context) for side in sides]
+    unseen = ["" if side.shown or side.at_least else _unseen(side, carried, context) for side in sides]
     return Measurement(
         task,
         Status.COMPLETED,
@@ -113,7 +83,21 @@ def measured(task: Task, files: TaskFiles, context: Context) -> Measurement:
     )
 
 
-def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tuple[LedgerRow, ...]) -> Side | None:
+def _slowest_ns(context: Context) -> int:
+    """How long after the cut a flow may be cut off first, by the order: where one direction fails the other does when
+    the far end's own timer has run out as well."""
+    by = context.circuit.vbr_of((context.a.name, context.z.name)).noticed_by
+    return 2 * (by[1] if by else gone.SLOWEST_NS) + REROUTE_NS
+
+
+def _side(
+    stream: Stream,
+    by: timeline.Clock,
+    edges_ns: Sequence[int],
+    rows: tuple[LedgerRow, ...],
+    wan: gone.Wan | None,
+    due_ns: int,
+) -> Side | None:
     """``edges_ns``: when it was cut and when it was given back, by the sender's clock. None without a steady time."""
     steady = stream.steady(edges_ns[0])
     if min(map(len, steady)) < streams.LEAST_STEADY:
@@ -123,17 +107,12 @@ def _side(stream: Stream, by: timeline.Clock, edges_ns: Sequence[int], rows: tup
     for flow in stream.flows:
         phases: dict[str, list[Outage]] = {BEFORE: [], CUT: [], BACK: []}
         for each in outage.find(flow.t_ns, flow.lost, least):
-            began, ended = _utc(flow, each.begin_ns[1]), _utc(flow, min(each.end_ns[0], flow.t_ns[-1]))
+            began, ended = utc(flow, each.begin_ns[1]), utc(flow, min(each.end_ns[0], flow.t_ns[-1]))
             # One that goes on when the circuit is cut is the cut's: the clocks may be farther apart than we know.
             place = 1 if began < edges_ns[0] <= ended else int(np.searchsorted(edges_ns, began, "right"))
             phases[(BEFORE, CUT, BACK)[place]].append(each)
         found.append({phase: tuple(outages) for phase, outages in phases.items()})
-    return Side(stream, by, least, tuple(found), rows)
-
-
-def _utc(flow: Flow, t_ns: float) -> int:
-    """The sender's clock of the day at the probe that left then."""
-    return int(flow.utc_ns[int(np.searchsorted(flow.t_ns, t_ns))])
+    return Side(stream, by, least, tuple(found), rows, wan, edges_ns[1], due_ns)
 
 
 # --- figures ----------------------------------------------------------------------------------------
@@ -144,30 +123,47 @@ def _observations(side: Side, task: Task, context: Context, unseen: str) -> list
     scope = replace(task.scope, direction=side.stream.way)
     if unseen:
         units = {"duration": "ns", "failback": "ns", "flaps": "", "split": "1"}
-        return [Observation("outage", name, scope, unit, None, 0, reason=unseen) for name, unit in units.items()]
-    flaps = max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
-    said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
+        none = {name: Observation("outage", name, scope, unit, None, 0, reason=unseen) for name, unit in units.items()}
+        if side.all(BACK) and (side.wan is None or side.wan.gone):
+            none["failback"] = _time("failback", side, BACK, scope, context)
+            if flaps := _flaps(side):
+                none["flaps"] = _flapped(flaps, side, scope, context)
+        return list(none.values())
     return [
         _time("duration", side, CUT, scope, context),
         _time("failback", side, BACK, scope, context),
-        Observation(
-            metric="outage",
-            statistic="flaps",
-            scope=scope,
-            unit="",
-            value=flaps,
-            n=len(side.stream.flows),
-            interval=Interval(flaps, flaps, 1.0, "exact", "counted"),
-            evidence=side.stream.evidence,
-            reason=said,
-            hosts=context.hosts,
-        ),
+        _flapped(_flaps(side), side, scope, context),
         _split(side, scope, context),
     ]
 
 
+def _flaps(side: Side) -> int:
+    return max(max(0, len(outages[BACK]) - 1) + max(0, len(outages[CUT]) - 1) for outages in side.found)
+
+
+def _flapped(flaps: int, side: Side, scope: Scope, context: Context) -> Observation:
+    """None where there were none, of a circuit that may not have been cut."""
+    said = "It went and came once at most." if not flaps else f"A flow was cut off {flaps} times more than once."
+    return Observation(
+        metric="outage",
+        statistic="flaps",
+        scope=scope,
+        unit="",
+        value=flaps if flaps or side.shown else None,
+        n=len(side.stream.flows),
+        interval=Interval(flaps, flaps, 1.0, "exact", "counted") if flaps or side.shown else None,
+        evidence=side.stream.evidence,
+        reason=said,
+        hosts=context.hosts,
+    )
+
+
 def _unseen(side: Side, carried: Mapping[str, Mapping[str, int]], context: Context) -> str:
-    """Why no outage was seen in this direction."""
+    """Why nothing is known of the cut in this direction."""
+    if side.wan is not None and not side.wan.gone:
+        return str(side.wan)
+    if side.all(CUT):
+        return f"No flow was cut off as soon after the cut as it should show. {gone.WORD} {MORE}"
     least, interval_ns = side.least_run, side.stream.interval_ns
     if least > outage.MUCH_RUN:
         return (
@@ -207,6 +203,7 @@ def _split(side: Side, scope: Scope, context: Context) -> Observation:
 def _time(statistic: str, side: Side, phase: str, scope: Scope, context: Context) -> Observation:
     each = side.bounds(phase)
     worst = outage.worst(each)
+    known = side.shown and not (phase == CUT and side.at_least)
     return Observation(
         metric="outage",
         statistic=statistic,
@@ -214,7 +211,7 @@ def _time(statistic: str, side: Side, phase: str, scope: Scope, context: Context
         unit="ns",
         value=worst.value,
         n=sum(len(flow.t_ns) for flow in side.stream.flows),
-        interval=Interval(worst.lo, worst.hi, 1.0, "exact", METHOD),
+        interval=Interval(worst.lo, worst.hi if known else math.inf, 1.0, "exact", METHOD),
         evidence=side.stream.evidence,
         reason=_about(side, phase, each),
         hosts=context.hosts,
@@ -232,6 +229,16 @@ def _about(side: Side, phase: str, each: Sequence[Bounds]) -> str:
         said = f"{hit} of {len(each)} flows were cut off, the others lost nothing of the kind."
     if any(math.isinf(outage.most_ns) for outage in side.all(phase)):
         said += " It had not ended when the test did."
+    elif phase == CUT and side.outlasted:
+        said += " It ended only when the circuit was given back, and may have been longer."
+    if phase == BACK and not side.shown:
+        said += " That flows of this direction took this circuit was not seen, so that this is no proof of a short one."
+    elif side.wan is None:
+        said += f" {gone.WORD}"
+    elif not side.wan.gone:
+        said += f" {side.wan}"
+    elif not side.wan.carried:
+        said += f" {side.wan.router} carried none of them before it was cut: what cut these off may not be the cut."
     if side.all(BEFORE):
         said += " It was cut off before anything was done to it, too."
     host = ledger.host_loss(side.rows)[1]
@@ -254,8 +261,8 @@ def _told(side: Side) -> list[dict[str, Any]]:
                         "source_port": flow.source_port,
                         "phase": phase,
                         "clock": side.stream.sender,
-                        "begin_ns": side.clock.ours(_utc(flow, each.begin_ns[1])),
-                        "end_ns": None if open_end else side.clock.ours(_utc(flow, each.end_ns[1])),
+                        "begin_ns": side.clock.ours(utc(flow, each.begin_ns[1])),
+                        "end_ns": None if open_end else side.clock.ours(utc(flow, each.end_ns[1])),
                         "open_ns": side.clock.open_ns + side.stream.interval_ns,
                         "lost": each.lost,
                         "returns": each.returns,
@@ -293,6 +300,7 @@ def _facts(side: Side) -> dict[str, Any]:
         "least_run": side.least_run,
         "overtaken": stream.overtaken,
         "timer_error_ns": dict(stream.timer_error_ns),
+        "wan": None if side.wan is None else {**asdict(side.wan), "gone": side.wan.gone},
         "clock_ahead_ns": side.clock.ahead_ns,
         "clock_open_ns": side.clock.open_ns,
         "start_ns": side.clock.ours(int(stream.flows[0].utc_ns[0])),

@@ -28,6 +28,8 @@ from tests.unit.probe_stream import START_UNIX_NS, Packet, files
 FLOWS, INTERVAL_NS, SECONDS = 2, 1_000_000, 9
 CUT_NS, RESTORE_NS = START_UNIX_NS + 3 * 10**9, START_UNIX_NS + 6 * 10**9
 HOOK = {"command": ["true"]}
+FRAME_BYTES = 106
+"""Of a probe."""
 CE = Ce.model_validate({"name": "ce-1", "ssh": {"host": "ce-1"}, "lan": "lan", "wan": "wan"})
 WITH_CE = replace(CONTEXT, circuit=CIRCUIT.model_copy(update={"ce": CE}))
 A_Z, Z_A = Direction.A_Z, Direction.Z_A
@@ -53,9 +55,11 @@ def measured(
     back: Lost = nothing,
     context: Context = CONTEXT,
     edge: Sequence[dict[str, Any]] = (),
+    wan: Callable[[str, float], float] | None = None,
     **said: Any,
 ) -> Measurement:
-    """Of a cut from second 3 to second 6 that lost these probes of the streams; ``said`` of them by both ends."""
+    """Of a cut from second 3 to second 6 that lost these probes of the streams; ``said`` of them by both ends, and
+    ``wan``: how many flows' bytes crossed the CE's port each second, by direction and time (s)."""
     task = a_task(context)
     folder = evidence.create(tmp_path, "c", "r", {})
     for way, lost in ((A_Z, there), (Z_A, back)):
@@ -74,6 +78,9 @@ def measured(
                 _leave(folder, task, job, data, "reflector.rec", log)
     for job in task.jobs:
         if job.method == "host.counters":
+            if job.id == "counters-wan" and wan is not None:
+                _leave(folder, task, job, {}, "counters.jsonl", wan_rows(wan))
+                continue
             _leave(folder, task, job, {}, "counters.jsonl", counters(rcvbuf=said.get("rxq_dropped", 0)))
         if job.method == "edge.watch":
             rows = "\n".join(map(json.dumps, [{"format_version": 1}, *edge]))
@@ -85,6 +92,17 @@ def measured(
     done = {"status": "completed", "reason": "", "started_ns": 1, "ended_ns": 2, "acts": acts}
     folder.write_json(f"raw/{task.id}/task.json", done)
     return REGISTRY["failover"].analyse(task, folder.files(task.id), context)
+
+
+def wan_rows(flows: Callable[[str, float], float]) -> bytes:
+    """Ten times a second from the streams' begin on."""
+    rows: list[dict[str, Any]] = [{"format_version": 1}]
+    nic = {"tx_bytes": 0.0, "rx_bytes": 0.0}
+    for at in range(SECONDS * 10):
+        rows.append({"t_ns": START_UNIX_NS + at * 10**8, "nic": {name: round(count) for name, count in nic.items()}})
+        for way, name in (("a-z", "tx_bytes"), ("z-a", "rx_bytes")):
+            nic[name] += flows(way, at / 10) * FRAME_BYTES * 100
+    return "\n".join(map(json.dumps, rows)).encode()
 
 
 def findings(measurement: Measurement, circuit: Circuit = CIRCUIT) -> list[Finding]:
@@ -156,7 +174,9 @@ def test_why_no_outage_was_seen_is_told(tmp_path: Path) -> None:
     assert found.value is None and "would hide an outage of fewer than 203 probes in a row (203 ms)" in found.reason
     quiet = find(measured(tmp_path / "quiet"), "outage", "duration", A_Z)
     assert quiet.value is None and "none may have taken this circuit, or it was not cut" in quiet.reason
-    side: Any = SimpleNamespace(least_run=3, stream=SimpleNamespace(interval_ns=INTERVAL_NS))
+    side: Any = SimpleNamespace(
+        least_run=3, wan=None, all=lambda _: [], stream=SimpleNamespace(interval_ns=INTERVAL_NS)
+    )
     shares = {"ce-1": {"a-z": 5, "z-a": 0}, "ce-2": {"a-z": 1000, "z-a": 0}}
     assert "ce-1 carried none of them before it was cut" in _unseen(side, shares, WITH_CE)
 
@@ -178,6 +198,57 @@ def test_a_cut_that_nothing_shows_is_no_pass(tmp_path: Path) -> None:
     seen = measured(tmp_path / "carrier", context=WITH_CE, edge=edge)
     found = find(seen, "outage", "duration", A_Z)
     assert found.value is None, "a router that saw it does not say that these flows took that circuit"
+
+
+def burst(at_s: float) -> Lost:
+    return between(at_s, at_s + 0.004)
+
+
+def test_a_few_lost_probes_are_no_cut_where_the_circuit_carried_on(tmp_path: Path) -> None:
+    """The CE counted on: a burst meanwhile, and one after the restore, are no quick failover."""
+    seen = measured(tmp_path, burst(7.5), burst(4.5), WITH_CE, wan=lambda *_: 2.0)
+    for way in (A_Z, Z_A):
+        for statistic in ("duration", "failback", "flaps", "split"):
+            found = find(seen, "outage", statistic, way)
+            assert found.value is None and found.reason.startswith("The circuit was not gone: 212,000 bytes a second")
+    assert not [row for row in findings(seen) if row.verdict is Verdict.PASS]
+
+
+def test_a_direction_that_was_not_cut_is_not_measured(tmp_path: Path) -> None:
+    """A silent failure in one direction, which nobody noticed: what left into it never arrived, and the other way the
+    circuit carries on."""
+    seen = measured(tmp_path, between(3.0, 6.5), burst(4.5), WITH_CE, wan=lambda *_: 2.0)
+    there, back = (find(seen, "outage", "duration", way) for way in (A_Z, Z_A))
+    assert there.value == pytest.approx(3.5e9, abs=2 * INTERVAL_NS) and back.value is None
+    assert there.interval is not None and there.interval.hi == float("inf"), "it was given back before it ended"
+
+
+def test_a_failover_without_a_loss_passes_where_the_ce_tells_of_it(tmp_path: Path) -> None:
+    """All of ours crossed its port before, and nothing at the end; what crossed besides may have been others'."""
+    until_cut = lambda flows: lambda _, at_s: flows if at_s < 3.3 else 0.01  # noqa: E731
+    seen = measured(tmp_path / "ours", context=WITH_CE, wan=until_cut(2.0))
+    rows = findings(seen)
+    assert {row.verdict for row in rows} == {Verdict.PASS} and len(rows) == 6
+    assert find(seen, "outage", "duration", A_Z).value == 0
+    others = measured(tmp_path / "others", context=WITH_CE, wan=until_cut(5.0))
+    assert find(others, "outage", "duration", A_Z).value is None, "all of ours may have taken the other circuit"
+    seen = measured(tmp_path / "idle", burst(4.5), burst(4.5), WITH_CE, wan=until_cut(0.01))
+    assert Verdict.PASS not in {row.verdict for row in findings(seen) if row.statistic in ("duration", "failback")}
+
+
+def test_without_a_ce_an_outage_must_come_with_the_cut(tmp_path: Path) -> None:
+    """Of what the order's timers cannot explain nobody knows whence it is; and a return alone proves no cut."""
+    vbr = CIRCUIT.vbrs[0].model_copy(
+        update={"bgp": Bgp(customer_as=65010, bfd=Bfd.model_validate({"tx": "200ms", "rx": "200ms", "multiplier": 3}))}
+    )
+    context = replace(CONTEXT, circuit=CIRCUIT.model_copy(update={"vbrs": (vbr,)}))
+    found = find(measured(tmp_path / "late", burst(5.6), context=context), "outage", "duration", A_Z)
+    assert found.value is None and "the word of who cut it" in found.reason
+    found = find(measured(tmp_path / "soon", burst(3.1), context=context), "outage", "duration", A_Z)
+    assert found.value == 4_000_000 and "the word of who cut it" in found.reason
+    seen = measured(tmp_path / "back", burst(7.5), context=context)
+    assert find(seen, "outage", "duration", A_Z).value is None
+    assert Verdict.PASS not in {row.verdict for row in findings(seen)}
 
 
 def test_an_outage_that_goes_on_when_the_circuit_is_cut_is_the_cuts(tmp_path: Path) -> None:
@@ -234,7 +305,8 @@ def test_the_order_says_how_long_an_outage_may_be() -> None:
 
 
 def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
-    """A hold timer's length, on the side that sends that way, with what the router said first."""
+    """A hold timer's length, with what the router said first. Who sends into a failure of one direction hears well, so
+    that whose timer was late there is not known."""
     row = {"mono_ns": 1, "what": "bgp", "of": "172.16.100.1"}
     edge = [
         {**row, "t_ns": START_UNIX_NS, "state": "Established"},
@@ -244,7 +316,8 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     seen = measured(tmp_path, between(3.0, 5.8), context=replace(WITH_CE, circuit=circuit), edge=edge)
     rows = findings(seen, circuit)
     (cause,) = diagnose(rows, [seen])
-    assert (cause.cause, cause.certainty, cause.segment.value, cause.owner) == ("failover-slow", "proven", "ce", "own")
+    said = cause.cause, cause.certainty, cause.segment.value, cause.owner
+    assert said == ("failover-slow", "proven", "between-hosts", "unknown")
     assert cause.findings == tuple(row.id for row in rows if row.verdict is Verdict.FAIL)
     assert "A failure that is noticed by BFD at its defaults (1000 ms × 3) takes that long." in cause.because
     assert any(
@@ -254,6 +327,35 @@ def test_a_slow_failover_is_explained(tmp_path: Path) -> None:
     lasting = measured(tmp_path / "lasting", between(3.0, 6.5))
     (cause,) = diagnose(findings(lasting, circuit), [lasting])
     assert "It ended only when the circuit was given back: nothing took over." in cause.because
+
+
+@pytest.mark.parametrize(
+    ("way", "both", "after_s", "owner"),
+    [
+        (A_Z, False, 2.7, "unknown"),  # the VBR is deaf, and has told nobody
+        (A_Z, True, 2.7, "own"),  # the CE is deaf, too, and knew late
+        (A_Z, False, 0.3, "own"),  # it knew, and went on sending
+        (Z_A, False, 2.7, "own"),  # it was deaf, and knew late
+        (Z_A, True, 2.7, "unknown"),
+        (Z_A, False, 0.3, "cloud"),
+        (Z_A, False, None, "unknown"),
+    ],
+)
+def test_a_slow_failover_is_whose_who_was_late(
+    tmp_path: Path, way: Direction, both: bool, after_s: float | None, owner: str
+) -> None:
+    """By what the CE told and which directions were cut off; of what nobody told nobody is to blame."""
+    circuit = with_bfd(WITH_CE.circuit)
+    row = {"mono_ns": 1, "what": "bgp", "of": of_link(circuit)}
+    edge = [{**row, "t_ns": START_UNIX_NS, "state": "Established"}]
+    if after_s is not None:
+        edge += [{**row, "t_ns": CUT_NS + round(after_s * 1e9), "state": "Active"}]
+    cut = between(3.0, 5.8)
+    lost = (cut if way is A_Z or both else nothing, cut if way is Z_A or both else nothing)
+    seen = measured(tmp_path, *lost, context=replace(WITH_CE, circuit=circuit), edge=edge)
+    assert {(cause.owner) for cause in diagnose(findings(seen, circuit), [seen]) if way.value in cause.because[0]} == {
+        owner
+    }
 
 
 def of_link(circuit: Circuit) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from perfharness.errors import Refused
 from perfharness.lab import faults, prove
-from perfharness.lab.confusion import NO_RUN, Outcome, compare, missed, share_named, tables
+from perfharness.lab.confusion import NO_RUN, ONLY_THOUGHT_OF, Outcome, compare, missed, share_named, tables
 from perfharness.lab.expected import CASES, PAIRS, SINGLES, Case, Expected, by_name
 from perfharness.lab.faults import FAULTS
 from perfharness.lab.spec import Bgp, LabSpec
@@ -21,9 +21,16 @@ from perfharness.report.words import CAUSES
 CASE = {case.name: case for case in CASES}
 
 
-def said(verdict: Verdict, *causes: tuple[str, str], row: str = "EC-042") -> dict[str, Any]:
+def said(
+    verdict: Verdict,
+    *causes: tuple[str, str],
+    row: str = "EC-042",
+    owner: str = "unknown",
+    segment: str = "between-hosts",
+) -> dict[str, Any]:
     """As findings.json has it."""
-    told = [{"cause": cause, "certainty": certainty, "checklist": [row]} for cause, certainty in causes]
+    where = {"checklist": [row], "owner": owner, "segment": segment}
+    told = [{"cause": cause, "certainty": certainty, **where} for cause, certainty in causes]
     return {"verdict": verdict.value, "diagnosis": told}
 
 
@@ -134,3 +141,51 @@ def test_a_run_that_ended_without_a_verdict_is_a_miss() -> None:
     assert missed([outcome]) == ("healthy: onprem-a does not answer.",)
     text = tables([outcome], "today")
     assert "| healthy: PASS | 1 | 0 | 0 | 0 | 1 | 0 | none asked for | 0 |" in text
+
+
+def test_a_product_that_decides_nothing_is_not_proven() -> None:
+    """Whatever is only possible names no single fault, healthy labs must pass, and what fails must fail."""
+    undecided = [
+        compare(
+            case, said(Verdict.INCONCLUSIVE, *((cause, "possible") for part in case.parts for cause in part.causes))
+        )
+        for case in CASES
+        for _ in range(1 if case.parts else 10)
+    ]
+    bounds = " ".join(missed(undecided))
+    assert "single faults; 95% is the bound." in bounds
+    assert "0 of 10 healthy labs passed; 90% is the bound." in bounds
+    assert "circuits that fail were left open; 10% is the bound." in bounds
+    healthy = [compare(CASE["healthy"], said(Verdict.PASS))] * 9
+    assert missed([*healthy, compare(CASE["healthy"], said(Verdict.INCONCLUSIVE))]) == ()
+    assert set(ONLY_THOUGHT_OF) <= set(CASE)
+
+
+@pytest.mark.parametrize(
+    ("case", "cause", "owner", "segment", "wrong"),
+    [
+        ("delay", "delay-above-objective", "own", "between-hosts", True),
+        ("delay", "delay-above-objective", "carrier", "between-hosts", False),
+        ("delay", "delay-above-objective", "carrier", "ce", True),
+        ("delay", "delay-above-objective", "unknown", "between-hosts", False),
+        ("link-down", "link-down", "own", "carrier", True),
+        ("bgp-as-mismatch", "bgp-as-mismatch", "own", "ce", True),
+        ("bgp-as-mismatch --at ce-a", "bgp-as-mismatch", "own", "ce", False),
+        ("missing-return-route --at ecs-a", "missing-return-route", "cloud", "host-z", False),
+    ],
+)
+def test_whose_fault_it_is_must_be_true_where_it_is_proven(
+    case: str, cause: str, owner: str, segment: str, wrong: bool
+) -> None:
+    """That nobody knows is not wrong, nor what is only likely."""
+    for certainty in ("proven", "likely"):
+        row = (CASE[case].parts[0].rows or ("",))[0]
+        outcome = compare(CASE[case], said(Verdict.FAIL, (cause, certainty), row=row, owner=owner, segment=segment))
+        assert bool(outcome.blamed) is bool(missed([outcome])) is (wrong and certainty == "proven")
+
+
+def test_a_loss_both_ways_is_not_proven_to_be_one_way() -> None:
+    """Which direction loses is half of what a carrier is told."""
+    told = ("circuit-loss-random", "likely"), ("loss-one-way", "proven")
+    assert compare(CASE["loss-random"], said(Verdict.FAIL, *told)).wrong == ("loss-one-way",)
+    assert compare(CASE["loss-one-way"], said(Verdict.FAIL, *told)).wrong == ()
