@@ -31,7 +31,7 @@ def too_small(findings: Findings, measurements: Measurements) -> Iterable[Diagno
         hole = facts.get("icmp") in ("silent", "more")
         side = str(facts.get("said_on_side") or "")
         place = Segment(facts["segment"]) if hole and facts.get("segment") else Segment.BETWEEN
-        owner = OWNER_OF_SEGMENT.get(place) or ("" if hole else OWNER_OF_SIDE.get(side)) or "carrier"
+        owner = OWNER_OF_SEGMENT.get(place) or ("" if hole else OWNER_OF_SIDE.get(side)) or "unknown"
         yield Diagnosis(
             cause="mtu-black-hole" if hole else "mtu-below-plan",
             certainty="proven",

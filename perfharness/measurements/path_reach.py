@@ -77,13 +77,15 @@ def how_far(data: Mapping[str, Any]) -> str:
 
 
 def end_of_way(traced: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-    """The farthest hop that answered, and who refused to send the probes on, for the facts of a direction."""
+    """The farthest hop that answered and where it lies, and who refused to send the probes on, for the facts of a
+    direction."""
     found = way(traced, there=True)
     refused = None
     if found.refused:
         sender, said = found.refused
         refused = {"from": sender, "said": said, "segment": whose(sender, context).value}
-    return {"last": found.last, "refused": refused}
+    segment = whose(found.last, context).value if found.last else None
+    return {"last": found.last, "segment": segment, "refused": refused}
 
 
 def unreachable(found: Mapping[Direction, Mapping[str, Any]], far: Mapping[Direction, str]) -> str:

@@ -43,10 +43,10 @@ def states(tcp: str, udp: str) -> dict[str, Any]:
     return {"tcp": {"862": tcp, "5201": "open"}, "udp": {"862": udp, "5201": "open"}, "errors": {}}
 
 
-def dead(**more: Any) -> dict[str, Any]:
-    """What a sender finds when nothing comes back."""
+def dead(first: str = "10.10.0.1", **more: Any) -> dict[str, Any]:
+    """What a sender finds when nothing comes back but from its first hop."""
     silent = {"tcp": {"862": "silent"}, "udp": {"862": "silent"}, "errors": {}}
-    hop = {"address": "10.10.0.1", "rtt_ns": 1, "icmp": "time exceeded"}
+    hop = {"address": first, "rtt_ns": 1, "icmp": "time exceeded"}
     trace = {"hops": [{"ttl": 1, "answers": [hop]}], "reached": False, "others": []}
     nothing = {"sent": 100, "received": 0, "reason": ""}
     return {"ping": nothing, "ports": silent, "hops": trace, "undeclared": _one("tcp/23", "silent"), **more}
@@ -149,6 +149,44 @@ def test_a_host_without_a_route_proves_that_it_lacks_one(tmp_path: Path) -> None
     assert "cannot send to the peer" in causes(found)["far-host-unreachable"].because[1]
 
 
+@pytest.mark.parametrize(
+    ("there", "back", "owner"),
+    [
+        (("10.10.0.1", "172.16.100.1", "192.168.255.253"), ("192.168.10.1", "172.16.100.2", "10.10.0.1"), "own"),
+        (("10.10.0.1", "172.16.100.1"), (), "own"),
+        ((), ("192.168.10.1", "172.16.100.2"), "own"),
+        (("10.10.0.1", "172.16.100.2"), ("192.168.10.1", "172.16.100.1"), "unknown"),
+        ((), (), "unknown"),
+    ],
+    ids=["both", "VBR", "CE", "near ends only", "silent routers"],
+)
+def test_a_circuit_that_is_crossed_is_not_what_keeps_the_far_host_away(
+    tmp_path: Path, there: tuple[str, ...], back: tuple[str, ...], owner: str
+) -> None:
+    """Whoever answers behind it got the packet and sent his own back; where nobody does nothing is narrowed."""
+
+    def trace(hops: tuple[str, ...]) -> dict[str, Any]:
+        told = [{"ttl": n, "answers": [{"address": hop, "rtt_ns": 1}]} for n, hop in enumerate(hops, 1)]
+        return {"hops": told, "reached": False, "others": []}
+
+    found = measured(tmp_path, dead(hops=trace(there), **FORBIDDEN_SHUT), dead(hops=trace(back)))
+    said = causes(found)["far-host-unreachable"]
+    assert said.owner == owner
+    assert ("security group" in said.next) is (owner == "own")
+    assert any("get there and back" in each for each in said.because) is (owner == "own")
+
+
+def test_a_link_that_stands_speaks_against_the_circuit(tmp_path: Path) -> None:
+    """What the router got from the VBR crossed it."""
+    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead("192.168.10.1"))
+    scope = replace(found.task.scope, direction=None)
+    for answered, wanted in ((Verdict.PASS, True), (Verdict.NOT_RUN, False)):
+        vlan = Finding("vlan", "vlan", "answers", scope, "", True, answered, "", task="edge")
+        (said,) = diagnose([*judged(found), vlan], [found])
+        assert any("by ARP" in each for each in said.against) is wanted
+        assert said.owner == "unknown"
+
+
 def test_a_host_that_is_there_no_more_has_no_route_to_blame(tmp_path: Path) -> None:
     """The last router says so when nobody answers its ARP: the route is there."""
     said = {"address": "192.168.255.253", "rtt_ns": 1, "icmp": "host unreachable"}
@@ -173,7 +211,7 @@ def test_agreed_ports_that_were_not_tried_pass_nothing(last: int, state: str, wa
 
 def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     """That ports do not answer is no proof of a filter where nothing answers; the agreed ones fail all the same."""
-    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead())
+    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead("192.168.10.1"))
     assert verdict(found, "open_undeclared", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", Z_A) is Verdict.NOT_APPLICABLE
