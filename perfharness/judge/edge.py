@@ -46,10 +46,11 @@ def edge(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> It
             for row in findings
             if row.task == item.task.id and row.verdict in BROKEN
         }
+        before = set(said)
         for rule in RULES:
             for diagnosis in rule(Step(item, broken, item.facts)):
                 key = item.task.scope.pair, diagnosis.cause
-                if key not in said:
+                if key not in before:
                     said.add(key)
                     yield diagnosis
 
@@ -177,10 +178,13 @@ def _prefixes(
 ) -> Iterator[Diagnosis]:
     broken = [kind for kind in kinds if f"bgp.{kind}" in step.broken]
     ways = [way for way in (ANNOUNCED, RECEIVED) if any(bgp[kind][way] for kind in broken)]
-    if not ways:
-        return
-    own = ANNOUNCED in ways or _filtered_here(bgp, cause)
-    yield Diagnosis(
+    filtered = bool(ways) and _filtered_here(bgp, cause)
+    for own in dict.fromkeys(way == ANNOUNCED or filtered for way in ways):  # what the cloud does is not ours
+        yield _of_prefixes(step, cause, broken, rows, own)
+
+
+def _of_prefixes(step: Step, cause: str, broken: Sequence[str], rows: tuple[str, ...], own: bool) -> Diagnosis:
+    return Diagnosis(
         cause=cause,
         certainty="proven",
         segment=Segment.CE if own else Segment.CLOUD_EDGE,
@@ -212,6 +216,8 @@ def missing_routes(step: Step) -> Iterator[Diagnosis]:
         if f"route.{name}" not in step.broken:
             continue
         at_host = host.get("route") is None
+        if name == "to_cloud" and not at_host and routes.get("preferred_elsewhere"):
+            continue  # a router that prefers another way lacks none
         if not at_host and _explained(step, bgp, way):
             continue
         cloud = at_host and name == "to_onprem"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from perfharness.analysis.hops import OTHER_CIRCUIT
 from perfharness.judge.filtered import FIREWALL
 from perfharness.judge.material import NOT_NARROWED, failed, ids, where
 from perfharness.model import Diagnosis, Direction, Finding, Measurement, Segment, Verdict
@@ -152,6 +153,25 @@ def port_blocked(findings: Findings, measurements: Measurements) -> Iterable[Dia
             findings=(finding.id,),
             next=FIREWALL,
         )
+
+
+def other_circuit(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:
+    """Every flow that was traced in a direction crosses the companion's link, and none this circuit's."""
+    for row in findings:
+        if (row.metric, row.statistic, row.verdict) == ("path", "this_circuit", Verdict.NOT_RUN):
+            if not row.reason.startswith(OTHER_CIRCUIT):
+                continue
+            yield Diagnosis(
+                cause="other-circuit",
+                certainty="proven",
+                segment=Segment.BETWEEN,
+                owner="own",
+                because=(f"{where(row)}: {row.reason}",),
+                against=("Of a pair of which one stands by, this one may be meant to.",),
+                checklist=row.checklist,
+                findings=(row.id,),
+                next="Prefer this circuit for the time of the run, or run the other one's order.",
+            )
 
 
 def dscp_remarked(findings: Findings, measurements: Measurements) -> Iterable[Diagnosis]:

@@ -30,6 +30,7 @@ CIRCUIT = CONTEXT.circuit.model_copy(update={"forbidden": FORBIDDEN})
 HERE = replace(CONTEXT, circuit=CIRCUIT)
 REQUIRED: dict[tuple[str, str], tuple[str, Any, bool]] = {
     ("path", "reachable"): ("==", True, True),
+    ("path", "this_circuit"): ("==", True, True),
     ("path", "internet"): ("==", False, True),
     ("path", "symmetric"): ("==", True, False),
     ("port", "blocked"): ("<=", 0, True),
@@ -302,6 +303,42 @@ def test_the_companions_link_is_known(tmp_path: Path) -> None:
     assert verdict(found, "symmetric", A_Z) is Verdict.WARN
     assert any("vbr-lab-b" in row.reason for row in judged(found))
     assert verdict(found, "internet", Z_A) is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("over", "others", "wanted"),
+    [
+        ("100", (), Verdict.PASS),
+        ("101", (), Verdict.NOT_RUN),
+        ("101", ("100",), Verdict.NOT_APPLICABLE),
+        ("77", (), Verdict.NOT_APPLICABLE),
+    ],
+    ids=["this one", "the other one", "shared", "not seen"],
+)
+def test_a_run_over_the_other_circuit_is_none_of_this_one(
+    tmp_path: Path, over: str, others: tuple[str, ...], wanted: Verdict
+) -> None:
+    """It stays open, and is told; a pair that shares its flows is well."""
+
+    def trace(there: bool, net: str) -> dict[str, Any]:
+        hops = ("10.10.0.1", f"172.16.{net}.1", ECS) if there else ("192.168.10.1", f"172.16.{net}.2", "10.10.0.10")
+        told = [{"ttl": n, "answers": [{"address": hop, "rtt_ns": 1}]} for n, hop in enumerate(hops, 1)]
+        return {"hops": told, "reached": True, "others": [trace(there, other) for other in others if net == over]}
+
+    text = Path(CONTEXT.circuit.source.file).read_text(encoding="utf-8")
+    companion = text.replace("172.16.100.", "172.16.101.").replace("vbr-lab-a", "vbr-lab-b")
+    there, back = alive(hops=trace(True, over), **FORBIDDEN_SHUT), alive(hops=trace(False, over))
+    found = measured(tmp_path, there, back, companion=companion)
+    assert [verdict(found, "this_circuit", way) for way in (A_Z, Z_A)] == [wanted, wanted]
+    assert ("other-circuit" in causes(found)) is (wanted is Verdict.NOT_RUN)
+
+
+def test_few_answers_are_worth_a_word(tmp_path: Path) -> None:
+    """One echo of a hundred reaches; that most were lost is said beside it."""
+    few = alive(ping={"sent": 100, "received": 1, "reason": ""}, **FORBIDDEN_SHUT)
+    rows = {row.id: row for row in judged(measured(tmp_path, few, alive()))}
+    assert "Few of the echo requests" in rows["reachable a-z"].reason
+    assert "Few of" not in rows["reachable z-a"].reason
 
 
 @pytest.mark.parametrize(

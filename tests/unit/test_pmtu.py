@@ -144,6 +144,7 @@ def test_a_black_hole_is_placed_between_two_routers(
     assert verdicts(seen)["swallowed"] is Verdict.FAIL
     assert find(seen, "pmtu", "swallowed", A_Z).value == 100
     assert any(after in said for said in found.because)
+    assert any("eats Packet Too Big" in said for said in found.against)
     assert verdicts(seen, Z_A)["swallowed"] is Verdict.PASS
 
 
