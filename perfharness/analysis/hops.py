@@ -8,10 +8,12 @@ by the CE's on the way back. Many routers answer nothing: what is not seen prove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
+
+OTHER_CIRCUIT = "Traffic takes the other circuit"
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -64,6 +66,7 @@ class Said:
 
     value: bool | None
     reason: str
+    applicable: bool = True
 
 
 def way(traced: Mapping[str, Any] | None, *, there: bool) -> Way:
@@ -107,6 +110,22 @@ def symmetric(there: Way, back: Way, links: Mapping[str, Link]) -> Said:
     if one & other:
         return Said(None, f"Of the flows that were traced, {words}: more flows would tell.")
     return Said(False, f"It is not the same way back: {words}.")
+
+
+def this_circuit(one: Way, links: Mapping[str, Link], own: Collection[str]) -> Said:
+    """Is it a link of this order that this direction crosses, where there is another circuit's? None, and nothing was
+    measured of this circuit, where all flows that were traced take the other; of a pair that shares its flows, and
+    where no link answered, it does not show."""
+    over = crossed(one, links)
+    if links.keys() <= set(own):
+        return Said(None, "No other circuit is known.", applicable=False)
+    if not over:
+        return Said(None, "In this direction no router answered with an address of an ordered link.", applicable=False)
+    if over <= set(own):
+        return Said(True, f"It crosses {_listed(over)}.")
+    if over & set(own):
+        return Said(None, f"Its flows cross {_listed(over)}: which of them a test takes is not told.", applicable=False)
+    return Said(None, f"{OTHER_CIRCUIT}: it crosses {_listed(over)}, and what this run measures is of that one.")
 
 
 def elsewhere(one: Way, links: Mapping[str, Link]) -> Said:

@@ -48,7 +48,7 @@ def _between(cause: str, finding: Finding, findings: Sequence[Finding], remedy: 
         cause=cause,
         certainty="proven",
         segment=Segment.BETWEEN,
-        owner="carrier",
+        owner="unknown",
         because=(f"{where(finding)}: {finding.reason}", *other_classes(finding, findings)),
         against=(NOT_NARROWED, *against),
         checklist=finding.checklist,

@@ -21,7 +21,7 @@ from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive
 from perfharness.judge.link import link_member
 from perfharness.judge.loss import ce_drop, lan_loss, loss
 from perfharness.judge.rate import below_order, metered_below_order
-from perfharness.judge.reach import dscp_remarked, far_host_unreachable, port_blocked
+from perfharness.judge.reach import dscp_remarked, far_host_unreachable, other_circuit, port_blocked
 from perfharness.judge.tcp import tcp_short
 from perfharness.judge.weighing import weigh
 from perfharness.model import Diagnosis, Finding, Measurement
@@ -38,6 +38,7 @@ def diagnose(findings: Findings, measurements: Measurements) -> tuple[Diagnosis,
 RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     edge,
     far_host_unreachable,
+    other_circuit,
     host_receive_buffer,
     lan_loss,
     ce_drop,

@@ -43,10 +43,11 @@ def edge(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> It
             for row in findings
             if row.task == item.task.id and row.verdict in BROKEN
         }
+        before = set(said)
         for rule in RULES:
             for diagnosis in rule(Step(item, broken, item.facts)):
                 key = item.task.scope.pair, diagnosis.cause
-                if key not in said:
+                if key not in before:
                     said.add(key)
                     yield diagnosis
 
@@ -181,6 +182,8 @@ def missing_routes(step: Step) -> Iterator[Diagnosis]:
         if f"route.{name}" not in step.broken:
             continue
         at_host = host.get("route") is None
+        if name == "to_cloud" and not at_host and routes.get("preferred_elsewhere"):
+            continue  # a router that prefers another way lacks none
         if not at_host and _explained(step, bgp, way):
             continue
         cloud = at_host and name == "to_onprem"

@@ -170,10 +170,13 @@ def _prefixes(
 ) -> Iterator[Diagnosis]:
     broken = [kind for kind in kinds if f"bgp.{kind}" in step.broken]
     ways = [way for way in (ANNOUNCED, RECEIVED) if any(bgp[kind][way] for kind in broken)]
-    if not ways:
-        return
-    own = ANNOUNCED in ways or _filtered_here(bgp, cause)
-    yield Diagnosis(
+    filtered = bool(ways) and _filtered_here(bgp, cause)
+    for own in dict.fromkeys(way == ANNOUNCED or filtered for way in ways):  # what the cloud does is not ours
+        yield _of_prefixes(step, cause, broken, rows, own)
+
+
+def _of_prefixes(step: Step, cause: str, broken: Sequence[str], rows: tuple[str, ...], own: bool) -> Diagnosis:
+    return Diagnosis(
         cause=cause,
         certainty="proven",
         segment=Segment.CE if own else Segment.CLOUD_EDGE,

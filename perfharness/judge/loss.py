@@ -123,7 +123,7 @@ def _lost(
         cause=cause,
         certainty=certainty,
         segment=Segment.BETWEEN,
-        owner="carrier",
+        owner="carrier" if past else "unknown",
         because=(
             f"{where(finding)}: {finding.reason}",
             *said,

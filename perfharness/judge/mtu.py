@@ -16,6 +16,7 @@ SPEAKER = (
 )
 EITHER_END = "The interface of the router before that link may be what is small, or what lies behind it."
 SILENT_HOPS = "Routers that keep silent lie around that place, so it is not certain."
+EATEN = "A filter nearer to the sender that eats Packet Too Big would look the same."
 COMPARE = "Compare the MTU of both hosts, the CE, the VBR and the circuit"
 REVERSE = {Direction.A_Z: Direction.Z_A, Direction.Z_A: Direction.A_Z}
 HEADERS_BYTES = {"ipv4": 20 + 20, "ipv6": 40 + 20}
@@ -31,7 +32,7 @@ def too_small(findings: Findings, measurements: Measurements) -> Iterable[Diagno
         hole = facts.get("icmp") in ("silent", "more")
         side = str(facts.get("said_on_side") or "")
         place = Segment(facts["segment"]) if hole and facts.get("segment") else Segment.BETWEEN
-        owner = OWNER_OF_SEGMENT.get(place) or ("" if hole else OWNER_OF_SIDE.get(side)) or "carrier"
+        owner = OWNER_OF_SEGMENT.get(place) or ("" if hole else OWNER_OF_SIDE.get(side)) or "unknown"
         yield Diagnosis(
             cause="mtu-black-hole" if hole else "mtu-below-plan",
             certainty="proven",
@@ -42,7 +43,7 @@ def too_small(findings: Findings, measurements: Measurements) -> Iterable[Diagno
                 *([SPEAKER] if side and not hole else []),
                 *(_place(facts.get("stops")) if hole else []),
             ),
-            against=tuple(_doubts(facts, place)),
+            against=(*_doubts(facts, place), *((EATEN,) if hole else ())),
             checklist=("EC-029", "EC-030") if hole else ("EC-029",),
             next=_remedy(facts, hole),
             findings=(finding.id,),

@@ -74,7 +74,7 @@ KINDS: Mapping[str, Kind] = {
         "Look the far side's address up on each host and on the CE, and ask for the VPC's route table.",
     ),
     "reachability": Kind(
-        ("far-host-unreachable",),
+        ("far-host-unreachable", "other-circuit"),
         ("path",),
         "Trace the hops both ways, and count at the CE's two interfaces what goes out and what comes back.",
     ),

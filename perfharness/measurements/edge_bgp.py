@@ -29,6 +29,7 @@ STATISTICS = (
 )
 BROAD_BITS = 8
 """0.0.0.0/0 to 10.0.0.0/8: no plan of a circuit means so much (EC-021)."""
+BROAD = "broader than any plan, or over the other side's own prefixes"
 ESTABLISHED = "Established"
 BAD_PEER_AS = "2/2"
 HEALTH_CHECK = (
@@ -200,7 +201,8 @@ def _held(plan: Plan, session: BgpSession | None) -> dict[str, dict[str, list[st
         actual = [ip_network(prefix) for prefix in written]
         held["missing"][way] = [str(prefix) for prefix in planned if not _covered(prefix, actual)]
         extra = [prefix for prefix in actual if not any(within(prefix, each) for each in planned)]
-        broad = [prefix for prefix in extra if prefix.prefixlen <= BROAD_BITS]
+        other = plan.announced if way == "received" else plan.received
+        broad = [prefix for prefix in extra if prefix.prefixlen <= BROAD_BITS or _over(prefix, other)]
         held["broad"][way] = [str(prefix) for prefix in broad]
         held["extra"][way] = [str(prefix) for prefix in extra if prefix not in broad]
     return held
@@ -211,6 +213,10 @@ def _covered(prefix: Net, actual: Sequence[Net]) -> bool:
     parts = [each for each in actual if within(each, prefix)]
     wider = any(within(prefix, each) for each in actual if each.prefixlen > BROAD_BITS)
     return wider or prefix in collapse_addresses(parts)  # type: ignore[type-var]  # of one family
+
+
+def _over(prefix: Net, others: Sequence[Net]) -> bool:
+    return any(prefix.version == each.version and prefix.overlaps(each) for each in others)
 
 
 def within(inner: Net, outer: Net) -> bool:
@@ -232,7 +238,7 @@ def _prefixes(
         why = "The session does not stand, so nothing is exchanged."
     if untold and not known:
         return _said(context, kind, None, why or f"The router does not tell the prefixes {' and '.join(untold)}.", now)
-    words = {"missing": "not there as ordered", "extra": "not in the plan", "broad": "broader than any plan"}[kind]
+    words = {"missing": "not there as ordered", "extra": "not in the plan", "broad": BROAD}[kind]
     return _said(
         context, kind, len(known), f"{', '.join(known[:10])}: {words}." if known else "", now, inf if untold else None
     )

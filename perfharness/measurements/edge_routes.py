@@ -8,14 +8,15 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from perfharness.evidence import TaskFiles
-from perfharness.measurements.base import Context
+from perfharness.measurements.base import V4, Context
 from perfharness.measurements.edge_bgp import IN_VRF, NO_SESSION, plan_of, within
 from perfharness.measurements.edge_reading import Reading, figure
 from perfharness.model import Direction, Observation
-from perfharness.routers.state import Hop, RouterState
+from perfharness.routers.state import BgpSession, Hop, RouterState
 
 ROUTE = "route"
 ANNOUNCED, RECEIVED = "announced", "received"
+PREFERS = "It has the prefix from the VBR too and prefers the other way."
 
 Said = tuple[bool | None, str]
 """Whether the route is as it should be, None where nobody tells; and why."""
@@ -30,8 +31,8 @@ def route_figures(
         way: (files.result(context.ends(way)[0].name, f"{ROUTE}-{way.value}") or {}).get("data", {})
         for way in (there, back)
     }
-    to_cloud = _looked_up(context, now, there, hosts[there], lambda ways: _to_cloud(context, ways))
-    to_onprem = _looked_up(context, now, back, hosts[back], lambda ways: _to_onprem(context, now.state, ways))
+    to_cloud = _looked_up(context, now, there, hosts[there], lambda ways: _to_cloud(context, now.state, ways))
+    to_onprem = _looked_up(context, now, back, hosts[back], lambda ways: _to_onprem(context, now.state, ways, files))
     evidence = tuple(files.path(context.ends(way)[0].name, f"{ROUTE}-{way.value}") for way in hosts)
     changed, leaked, changes = _changed(context, now, before)
     facts = {
@@ -41,6 +42,7 @@ def route_figures(
             "to_cloud": _words(now.state.ways_to(str(context.z.address))),
             "to_onprem": _words(now.state.ways_to(str(context.a.address))),
         },
+        "preferred_elsewhere": to_cloud[0] is False and PREFERS in to_cloud[1],
         "to_cloud": to_cloud,
         "to_onprem": to_onprem,
         "changes": changes,
@@ -70,15 +72,24 @@ def _looked_up(
     return said
 
 
-def _to_cloud(context: Context, ways: tuple[Hop, ...]) -> Said:
+def _to_cloud(context: Context, state: RouterState, ways: tuple[Hop, ...]) -> Said:
     """By way of the VBR."""
     ce, peer = context.circuit.ce_name, plan_of(context).peer
     if peer not in [way.gateway for way in ways]:
-        return False, f"{ce} sends to {context.z.address} by {_said(ways)}, not by the VBR {peer}."
+        said = f"{ce} sends to {context.z.address} by {_said(ways)}, not by the VBR {peer}."
+        if _learned(state.session(peer), context):  # beside a second circuit this one may be meant to stand by
+            return None if context.circuit.companion else False, f"{said} {PREFERS}"
+        return False, said
     return True, f"{context.a.name} and {ce} have it, the router by {_said(ways)}."
 
 
-def _to_onprem(context: Context, state: RouterState, ways: tuple[Hop, ...]) -> Said:
+def _learned(session: BgpSession | None, context: Context) -> bool:
+    """The VBR's session gave the router a prefix with the cloud host, and the router accepted it."""
+    prefixes = (session.learned if session else None) or ()
+    return any(ip_address(str(context.z.address)) in ip_network(prefix) for prefix in prefixes)
+
+
+def _to_onprem(context: Context, state: RouterState, ways: tuple[Hop, ...], files: TaskFiles) -> Said:
     """Away from the circuit; and the VBR was told of it, where that is told by BGP."""
     ce, peer, target = context.circuit.ce_name, plan_of(context).peer, context.a.address
     if all(way.gateway == peer for way in ways):
@@ -89,7 +100,24 @@ def _to_onprem(context: Context, state: RouterState, ways: tuple[Hop, ...]) -> S
             return False, f"{ce} announces no prefix with {target}: the VBR has no way back."
         return True, f"The VBR is told of it by BGP, and {ce} has it by {_said(ways)}."
     said = f"{context.z.name} and {ce} have it, the router by {_said(ways)}; "
-    return True, said + "the tables of VBR and VPC router are not seen."
+    if _delivered(context, files):
+        return True, said + "packets of the cloud host arrived."
+    return None, said + "the tables of VBR and VPC router are not seen, and no step `path` saw its packets arrive."
+
+
+def _delivered(context: Context, files: TaskFiles) -> bool:
+    """An echo request of either host was answered in a step `path` of this run, which takes the way back too."""
+    plan = files.folder.read_json("plan.json") or {"tasks": []}
+    mine = next((each["scope"]["pair"] for each in plan["tasks"] if files.task.startswith(str(each["id"]))), None)
+    for each in plan["tasks"]:
+        if each["measurement"] != "path" or each["scope"]["pair"] != mine or each.get("acts"):
+            continue
+        done = files.folder.files(str(each["id"]))
+        for way in (Direction.A_Z, Direction.Z_A):
+            result = done.result(context.ends(way)[0].name, f"ping-{way.value}") or {}
+            if each["scope"]["family"] == V4 and (result.get("data") or {}).get("received"):
+                return True
+    return False
 
 
 def _changed(

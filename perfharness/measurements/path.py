@@ -41,7 +41,7 @@ class Path:
     name = "path"
     parameters = PathParams
     statistics: Mapping[str, Collection[str]] = {
-        "path": ("reachable", "symmetric", "internet", "elsewhere"),
+        "path": ("reachable", "symmetric", "internet", "elsewhere", "this_circuit"),
         "port": ("blocked", "open_undeclared", "forbidden_open"),
         "dscp": ("preserved",),
     }

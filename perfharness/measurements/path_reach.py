@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from perfharness.analysis.hops import Link, Said, Way, elsewhere, symmetric, through_internet, way
+from perfharness.analysis.hops import Link, Said, Way, elsewhere, symmetric, this_circuit, through_internet, way
 from perfharness.evidence import TaskFiles
 from perfharness.measurements.base import V4, Context
 from perfharness.measurements.path_ports import ANSWERED, states
@@ -15,6 +15,8 @@ from perfharness.order.circuit import Circuit, load_circuit
 
 WAYS = (Direction.A_Z, Direction.Z_A)
 NO_LINK = Said(None, "The order has no IPv6 link, so that hops prove no way: write `link6:` of the VBR.")
+MOST_ANSWER = 0.9
+"""Of the echo requests: fewer is worth a word, and no verdict; hosts and routers limit what they answer."""
 ALWAYS = (ip_network("11.0.0.0/8"),)
 """Not announced to the Internet in earnest, and numbers the provider's own routers (default, not confirmed)."""
 
@@ -45,6 +47,8 @@ def reachable(scope: Scope, data: Mapping[str, Any], far: str, evidence: str) ->
     answered = sum(state in ANSWERED for state in ports.values())
     got_through: bool | None = answers(data, far) > 0
     reason = f"{ping['received']} of {ping['sent']} echo requests and {answered} ports answered."
+    if 0 < ping["received"] < MOST_ANSWER * ping["sent"]:
+        reason += " Few of the echo requests: how much is lost the rows of loss tell."
     if not got_through and arrived(data):
         got_through = True
         reason = f"Nothing came back, but the far host saw {arrived(data)} packets: this direction delivers."
@@ -77,13 +81,15 @@ def how_far(data: Mapping[str, Any]) -> str:
 
 
 def end_of_way(traced: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-    """The farthest hop that answered, and who refused to send the probes on, for the facts of a direction."""
+    """The farthest hop that answered and where it lies, and who refused to send the probes on, for the facts of a
+    direction."""
     found = way(traced, there=True)
     refused = None
     if found.refused:
         sender, said = found.refused
         refused = {"from": sender, "said": said, "segment": whose(sender, context).value}
-    return {"last": found.last, "refused": refused}
+    segment = whose(found.last, context).value if found.last else None
+    return {"last": found.last, "segment": segment, "refused": refused}
 
 
 def unreachable(found: Mapping[Direction, Mapping[str, Any]], far: Mapping[Direction, str]) -> str:
@@ -117,20 +123,33 @@ def ways_seen(
     ordered = links(context.circuit, files, family)
     ways: dict[Direction, Way] = {each: way(found[each]["hops"], there=each is Direction.A_Z) for each in WAYS}
     same = symmetric(ways[Direction.A_Z], ways[Direction.Z_A], ordered)
+    own = [f"the link of {vbr.id}" for vbr in context.circuit.vbrs]
     prefixes = context.circuit.prefixes
     inside = (*prefixes.onprem, *prefixes.cloud, *ALWAYS)
     for each in WAYS:
         scope = context.scope(each, family=family)
         sources = found[each]["translated"]
         public = through_internet(ways[each], ordered, inside, sources)
-        seen = {"symmetric": same, "internet": public, **({"elsewhere": elsewhere(ways[each], ordered)} if cut else {})}
+        over = {"elsewhere": elsewhere(ways[each], ordered)} if cut else {}
+        over |= {} if cut else {"this_circuit": this_circuit(ways[each], ordered, own)}
+        seen = {"symmetric": same, "internet": public, **over}
         for statistic, said in seen.items():
-            unlinked = not ordered and said.value is None  # what no link can show
+            unlinked = not ordered and said.value is None and said.applicable  # what no link can show
             yield _seen(statistic, scope, NO_LINK if unlinked else said, evidence[each])
 
 
 def _seen(statistic: str, scope: Scope, said: Said, evidence: str) -> Observation:
-    return Observation("path", statistic, scope, "", said.value, 1, evidence=(evidence,), reason=said.reason)
+    return Observation(
+        "path",
+        statistic,
+        scope,
+        "",
+        said.value,
+        1,
+        evidence=(evidence,),
+        reason=said.reason,
+        applicable=said.applicable,
+    )
 
 
 def whose(address: str, context: Context) -> Segment:

@@ -6,7 +6,7 @@ The judge names rows; here are their words, so that a report can also name those
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perfharness.model import Finding, Measurement, Run, Status, Verdict
@@ -164,7 +164,17 @@ class Standing:
 
 def standings(run: Run) -> tuple[Standing, ...]:
     """All rows of the checklist, each once, in their order."""
-    return tuple(_standing(item, run) for item in CHECKLIST)
+    return tuple(_doubted(_standing(item, run), run) for item in CHECKLIST)
+
+
+def _doubted(row: Standing, run: Run) -> Standing:
+    """A pass that a diagnosis speaks against is open."""
+    named = [
+        one.cause for one in run.diagnosis if row.item.id in one.checklist and one.certainty in ("proven", "likely")
+    ]
+    if row.verdict is not Verdict.PASS or not named:
+        return row
+    return replace(row, verdict=Verdict.INCONCLUSIVE, why=f"Open: see the diagnosis {', '.join(named)}.")
 
 
 def _standing(item: Item, run: Run) -> Standing:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from perfharness.model import Diagnosis, Direction, Finding, Segment, Verdict
 from perfharness.report import text, words
+from perfharness.report.checklist import WORST
 from perfharness.report.dossier import Dossier
 from perfharness.report.words import VERDICTS
 
@@ -102,11 +103,10 @@ def through(dossier: Dossier) -> tuple[str, ...]:
 
 def _through(dossier: Dossier, way: Direction) -> Iterator[tuple[str, str, str]]:
     """The worst finding of each metric in this direction: name, symbol, value."""
-    worst = [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.PASS]
     for metric, name in THROUGH:
         rows = [row for row in dossier.required if row.metric == metric and row.scope.direction is way]
         found = next(
-            (row for verdict in worst for row in rows if row.verdict is verdict and row.value is not None), None
+            (row for verdict in WORST for row in rows if row.verdict is verdict and row.value is not None), None
         )
         if found is not None:
             yield name, VERDICTS[found.verdict].symbol, text.finding_value(found)
@@ -144,7 +144,7 @@ def _next_hop(dossier: Dossier, way: Direction) -> Iterator[str]:
 def _seen(dossier: Dossier, segment: Segment | None) -> list[str]:
     """What findings say of this stretch; several of one kind are told by the worst."""
     lines: dict[str, str] = {}
-    for row in sorted(dossier.run.findings, key=lambda row: row.verdict is not Verdict.FAIL):
+    for row in sorted(dossier.run.findings, key=lambda row: WORST.index(row.verdict)):
         place, name = SEEN.get((row.metric, row.statistic), (Segment.BETWEEN, ""))
         if place is segment and row.verdict is not Verdict.NOT_APPLICABLE:
             lines.setdefault(name, f"{VERDICTS[row.verdict].symbol} {name}{_value(row)}")

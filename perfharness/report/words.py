@@ -87,6 +87,7 @@ METRICS = {
 FIGURES = {
     ("path", "symmetric"): "Same links both ways",
     ("path", "internet"): "Through the Internet",
+    ("path", "this_circuit"): "Over this circuit, not the other one",
     ("path", "elsewhere"): "Off the ordered links while they are cut",
     ("pmtu", "swallowed"): "Swallowed by an MTU black hole",
     ("pmtu", "mss_cut"): "Cut from the MSS of TCP",
@@ -150,6 +151,7 @@ CAUSES = {
     "link-flap": "The link flapped",
     "link-down": "The link is down",
     "far-host-unreachable": "The far host cannot be reached",
+    "other-circuit": "Traffic takes the other circuit",
     "failover-slow": "Failover takes too long",
     "host-receive-buffer": "The receiving host's socket buffer overflows",
     "host-cpu": "A test host ran short of CPU",

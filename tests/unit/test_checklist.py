@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from perfharness.measurements import REGISTRY
-from perfharness.model import Finding, Run, Scope, Status, Verdict
+from perfharness.model import Diagnosis, Finding, Run, Scope, Segment, Status, Verdict
 from perfharness.report.checklist import CHECKLIST, Standing, standings
 from perfharness.report.findings import to_json
 from tests.unit import run_builder
@@ -46,6 +46,15 @@ def test_a_row_is_as_good_as_the_worst_of_its_findings() -> None:
     absent = finding("EC-042", Verdict.NOT_RUN, value=None)
     stood = row("EC-042", finding("EC-042", Verdict.PASS), absent)
     assert (stood.standing, stood.verdict) == ("measured", Verdict.NOT_RUN)
+
+
+def test_a_pass_that_a_diagnosis_speaks_against_is_open() -> None:
+    """Both cannot be so; a cause that is only possible opens nothing."""
+    cause = Diagnosis("missing-return-route", "likely", Segment.BETWEEN, "own", (), checklist=("EC-015",))
+    passed = finding("EC-015", Verdict.PASS, "route", value=True)
+    stood = row("EC-015", passed, diagnosis=(cause,))
+    assert (stood.verdict, stood.why) == (Verdict.INCONCLUSIVE, "Open: see the diagnosis missing-return-route.")
+    assert row("EC-015", passed, diagnosis=(replace(cause, certainty="possible"),)).verdict is Verdict.PASS
 
 
 def test_what_was_planned_and_did_not_run_says_why() -> None:

@@ -177,7 +177,7 @@ def test_lost_packets_are_no_cause_by_their_delay() -> None:
         finding("delay.rtt", way=TRIP, value=math.inf),
     )
     (said,) = diagnose(found, [measured()])
-    assert (said.cause, said.owner) == ("loss-one-way", "carrier")
+    assert (said.cause, said.owner) == ("loss-one-way", "unknown")
 
 
 def test_a_sender_that_sends_in_bursts_may_be_the_cause_where_a_row_is_open() -> None:

@@ -100,6 +100,7 @@ def test_the_count_at_the_ce_says_on_which_side_it_was(way: Direction, crossed: 
     seen = {"interface": "wan of ce-a", "crossed": crossed, "packets": SENT, "missing": 60}
     (found,) = told(60, {"ce": {way.value: seen}}, ways=(way,)).values()
     assert ("wan of ce-a counted" in " ".join(found.because)) is told_so
+    assert found.owner == ("carrier" if told_so else "unknown")
 
 
 def test_loss_before_the_ce_is_the_lans() -> None:

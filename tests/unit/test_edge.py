@@ -11,7 +11,9 @@ import pytest
 from perfharness import evidence
 from perfharness.errors import BadInput
 from perfharness.judge.judge import verdict_of
+from perfharness.measurements.base import Context
 from perfharness.measurements.edge_reading import earlier
+from perfharness.measurements.edge_routes import _delivered
 from perfharness.model import Segment
 from perfharness.order.scenario import load_scenario
 from perfharness.plan import make_plan
@@ -278,13 +280,11 @@ def test_routes_are_looked_up_at_each_place(tmp_path: Path) -> None:
     cases = {
         "host": ("to_cloud", "missing-forward-route", Segment.HOST_A),
         "router": ("to_cloud", "missing-forward-route", Segment.CE),
-        "elsewhere": ("to_cloud", "missing-forward-route", Segment.CE),
         "back": ("to_onprem", "missing-return-route", Segment.CE),
         "ecs": ("to_onprem", "missing-return-route", Segment.HOST_Z),
     }
     lookups = {
         "router": {ECS: None},
-        "elsewhere": {ECS: {"gateway": "10.10.255.253", "interface": "lan"}},
         "back": {HOST: {"gateway": VBR, "interface": "wan"}},
     }
     for case, (statistic, cause, segment) in cases.items():
@@ -334,6 +334,40 @@ def test_a_vendors_link_outside_the_default_table_is_in_a_vrf(tmp_path: Path, in
     run = Judged(tmp_path, router, circuit=order(tmp_path, ce))
     assert run.verdict("bgp.established") == verdict
     assert run.verdict("route.to_cloud") == ("NOT_RUN" if inside else "PASS")
+
+
+def test_a_router_that_prefers_another_way_lacks_no_route(tmp_path: Path) -> None:
+    """It has the VBR's prefix too. Beside a second circuit it may stand by, and nothing fails; alone not."""
+    router = Router()
+    router.outputs["netlink"] = netlink(lookups={ECS: {"gateway": "10.10.255.253", "interface": "lan"}})
+    run = Judged(tmp_path, router)
+    assert run.verdict("route.to_cloud") == "FAIL"
+    assert "prefers the other way" in run.finding("route.to_cloud").reason and run.causes == {}
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    circuit = order(folder).model_copy(update={"companion": "b.yaml"})
+    assert Judged(folder, router, circuit=circuit).verdict("route.to_cloud") == "NOT_RUN"
+    folder = tmp_path / "other"
+    folder.mkdir()
+    router.change("bgp-accepted", '"192.168.0.0/16"', '"192.168.64.0/18"')
+    assert "prefers" not in Judged(folder, router).finding("route.to_cloud").reason
+
+
+def test_a_way_back_that_nobody_saw_is_not_measured(tmp_path: Path) -> None:
+    """Without BGP the VBR's tables are not seen: packets that came back in a step `path` show that they are well."""
+    router = Router()
+    router.outputs = {"netlink": netlink()}
+    circuit = order(tmp_path, CE.replace("platform: frr", "platform: linux"))
+    assert Judged(tmp_path, router, circuit=circuit).verdict("route.to_onprem") == "NOT_RUN"
+    context = Context(circuit, circuit.endpoint("onprem-a"), circuit.endpoint("ecs-a"))
+    for received in (0, 1):
+        folder = evidence.create(tmp_path, "c", f"r{received}", {})
+        tasks = [{"id": f"0{n}-{name}", "measurement": name} for n, name in enumerate(("edge", "path"))]
+        scope = {"pair": "onprem-a:ecs-a", "family": "ipv4"}
+        folder.write_json("plan.json", {"tasks": [{**task, "scope": scope} for task in tasks]})
+        result = {"format_version": 1, "status": "completed", "data": {"received": received}}
+        folder.write_json("raw/01-path/ecs-a.ping-z-a/result.json", result)
+        assert _delivered(context, folder.files("00-edge")) is bool(received)
 
 
 def test_a_prefix_that_leaks_meanwhile_fails(tmp_path: Path) -> None:

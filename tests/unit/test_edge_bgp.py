@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perfharness.judge.edge import edge
 from perfharness.model import Segment
 from tests.unit.edge_files import VBR, Judged, Router, order
 
@@ -123,6 +124,25 @@ def test_a_prefix_that_the_cloud_does_not_announce(tmp_path: Path) -> None:
             router.change("bgp-received", text, "192.168.64.0/18")
         run = Judged(folder, router)
         assert run.causes["bgp-prefix-missing"].owner == name
+
+
+def test_what_is_missing_both_ways_has_two_owners(tmp_path: Path) -> None:
+    """What the VBR does not announce is not the router's, whatever that lacks itself."""
+    router = Router().change("bgp-advertised", "10.10.0.0/16", "10.99.0.0/16")
+    router.change("bgp-accepted", '"192.168.0.0/16"', '"192.168.64.0/18"')
+    router.change("bgp-received", "192.168.0.0/16", "192.168.64.0/18")
+    run = Judged(tmp_path, router)
+    missing = [one for one in edge(run.findings, run.measurements) if one.cause == "bgp-prefix-missing"]
+    assert {(one.owner, one.segment) for one in missing} == {("own", Segment.CE), ("cloud", Segment.CLOUD_EDGE)}
+    assert len(missing) == 2
+
+
+def test_a_prefix_over_the_other_sides_own_fails(tmp_path: Path) -> None:
+    """Wider than the LAN, yet no default route: it draws the site's own traffic to the cloud."""
+    extra = '"10.10.0.0/15": [{"valid":true}], "192.168.0.0/16": ['
+    run = Judged(tmp_path, Router().change("bgp-accepted", '"192.168.0.0/16": [', extra))
+    assert (run.verdict("bgp.broad"), run.verdict("bgp.extra")) == ("FAIL", "PASS")
+    assert "over the other side's own prefixes" in run.finding("bgp.broad").reason
 
 
 def test_parts_that_make_a_prefix_whole_are_as_good(tmp_path: Path) -> None:

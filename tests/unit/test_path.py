@@ -30,6 +30,7 @@ CIRCUIT = CONTEXT.circuit.model_copy(update={"forbidden": FORBIDDEN})
 HERE = replace(CONTEXT, circuit=CIRCUIT)
 REQUIRED: dict[tuple[str, str], tuple[str, Any, bool]] = {
     ("path", "reachable"): ("==", True, True),
+    ("path", "this_circuit"): ("==", True, True),
     ("path", "internet"): ("==", False, True),
     ("path", "symmetric"): ("==", True, False),
     ("port", "blocked"): ("<=", 0, True),
@@ -43,10 +44,10 @@ def states(tcp: str, udp: str) -> dict[str, Any]:
     return {"tcp": {"862": tcp, "5201": "open"}, "udp": {"862": udp, "5201": "open"}, "errors": {}}
 
 
-def dead(**more: Any) -> dict[str, Any]:
-    """What a sender finds when nothing comes back."""
+def dead(first: str = "10.10.0.1", **more: Any) -> dict[str, Any]:
+    """What a sender finds when nothing comes back but from its first hop."""
     silent = {"tcp": {"862": "silent"}, "udp": {"862": "silent"}, "errors": {}}
-    hop = {"address": "10.10.0.1", "rtt_ns": 1, "icmp": "time exceeded"}
+    hop = {"address": first, "rtt_ns": 1, "icmp": "time exceeded"}
     trace = {"hops": [{"ttl": 1, "answers": [hop]}], "reached": False, "others": []}
     nothing = {"sent": 100, "received": 0, "reason": ""}
     return {"ping": nothing, "ports": silent, "hops": trace, "undeclared": _one("tcp/23", "silent"), **more}
@@ -149,6 +150,44 @@ def test_a_host_without_a_route_proves_that_it_lacks_one(tmp_path: Path) -> None
     assert "cannot send to the peer" in causes(found)["far-host-unreachable"].because[1]
 
 
+@pytest.mark.parametrize(
+    ("there", "back", "owner"),
+    [
+        (("10.10.0.1", "172.16.100.1", "192.168.255.253"), ("192.168.10.1", "172.16.100.2", "10.10.0.1"), "own"),
+        (("10.10.0.1", "172.16.100.1"), (), "own"),
+        ((), ("192.168.10.1", "172.16.100.2"), "own"),
+        (("10.10.0.1", "172.16.100.2"), ("192.168.10.1", "172.16.100.1"), "unknown"),
+        ((), (), "unknown"),
+    ],
+    ids=["both", "VBR", "CE", "near ends only", "silent routers"],
+)
+def test_a_circuit_that_is_crossed_is_not_what_keeps_the_far_host_away(
+    tmp_path: Path, there: tuple[str, ...], back: tuple[str, ...], owner: str
+) -> None:
+    """Whoever answers behind it got the packet and sent his own back; where nobody does nothing is narrowed."""
+
+    def trace(hops: tuple[str, ...]) -> dict[str, Any]:
+        told = [{"ttl": n, "answers": [{"address": hop, "rtt_ns": 1}]} for n, hop in enumerate(hops, 1)]
+        return {"hops": told, "reached": False, "others": []}
+
+    found = measured(tmp_path, dead(hops=trace(there), **FORBIDDEN_SHUT), dead(hops=trace(back)))
+    said = causes(found)["far-host-unreachable"]
+    assert said.owner == owner
+    assert ("security group" in said.next) is (owner == "own")
+    assert any("get there and back" in each for each in said.because) is (owner == "own")
+
+
+def test_a_link_that_stands_speaks_against_the_circuit(tmp_path: Path) -> None:
+    """What the router got from the VBR crossed it."""
+    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead("192.168.10.1"))
+    scope = replace(found.task.scope, direction=None)
+    for answered, wanted in ((Verdict.PASS, True), (Verdict.NOT_RUN, False)):
+        vlan = Finding("vlan", "vlan", "answers", scope, "", True, answered, "", task="edge")
+        (said,) = diagnose([*judged(found), vlan], [found])
+        assert any("by ARP" in each for each in said.against) is wanted
+        assert said.owner == "unknown"
+
+
 def test_a_host_that_is_there_no_more_has_no_route_to_blame(tmp_path: Path) -> None:
     """The last router says so when nobody answers its ARP: the route is there."""
     said = {"address": "192.168.255.253", "rtt_ns": 1, "icmp": "host unreachable"}
@@ -173,7 +212,7 @@ def test_agreed_ports_that_were_not_tried_pass_nothing(last: int, state: str, wa
 
 def test_silence_of_a_dead_host_closes_no_port(tmp_path: Path) -> None:
     """That ports do not answer is no proof of a filter where nothing answers; the agreed ones fail all the same."""
-    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead())
+    found = measured(tmp_path, dead(**FORBIDDEN_SHUT), dead("192.168.10.1"))
     assert verdict(found, "open_undeclared", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", A_Z) is Verdict.NOT_RUN
     assert verdict(found, "forbidden_open", Z_A) is Verdict.NOT_APPLICABLE
@@ -264,6 +303,42 @@ def test_the_companions_link_is_known(tmp_path: Path) -> None:
     assert verdict(found, "symmetric", A_Z) is Verdict.WARN
     assert any("vbr-lab-b" in row.reason for row in judged(found))
     assert verdict(found, "internet", Z_A) is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("over", "others", "wanted"),
+    [
+        ("100", (), Verdict.PASS),
+        ("101", (), Verdict.NOT_RUN),
+        ("101", ("100",), Verdict.NOT_APPLICABLE),
+        ("77", (), Verdict.NOT_APPLICABLE),
+    ],
+    ids=["this one", "the other one", "shared", "not seen"],
+)
+def test_a_run_over_the_other_circuit_is_none_of_this_one(
+    tmp_path: Path, over: str, others: tuple[str, ...], wanted: Verdict
+) -> None:
+    """It stays open, and is told; a pair that shares its flows is well."""
+
+    def trace(there: bool, net: str) -> dict[str, Any]:
+        hops = ("10.10.0.1", f"172.16.{net}.1", ECS) if there else ("192.168.10.1", f"172.16.{net}.2", "10.10.0.10")
+        told = [{"ttl": n, "answers": [{"address": hop, "rtt_ns": 1}]} for n, hop in enumerate(hops, 1)]
+        return {"hops": told, "reached": True, "others": [trace(there, other) for other in others if net == over]}
+
+    text = Path(CONTEXT.circuit.source.file).read_text(encoding="utf-8")
+    companion = text.replace("172.16.100.", "172.16.101.").replace("vbr-lab-a", "vbr-lab-b")
+    there, back = alive(hops=trace(True, over), **FORBIDDEN_SHUT), alive(hops=trace(False, over))
+    found = measured(tmp_path, there, back, companion=companion)
+    assert [verdict(found, "this_circuit", way) for way in (A_Z, Z_A)] == [wanted, wanted]
+    assert ("other-circuit" in causes(found)) is (wanted is Verdict.NOT_RUN)
+
+
+def test_few_answers_are_worth_a_word(tmp_path: Path) -> None:
+    """One echo of a hundred reaches; that most were lost is said beside it."""
+    few = alive(ping={"sent": 100, "received": 1, "reason": ""}, **FORBIDDEN_SHUT)
+    rows = {row.id: row for row in judged(measured(tmp_path, few, alive()))}
+    assert "Few of the echo requests" in rows["reachable a-z"].reason
+    assert "Few of" not in rows["reachable z-a"].reason
 
 
 @pytest.mark.parametrize(

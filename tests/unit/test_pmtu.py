@@ -113,7 +113,7 @@ def test_both_directions_and_both_families_are_searched_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speaker", "owner"), [(CE, "own"), ("172.16.100.2", "own"), (VBR, "cloud"), ("192.0.2.1", "carrier")]
+    ("speaker", "owner"), [(CE, "own"), ("172.16.100.2", "own"), (VBR, "cloud"), ("192.0.2.1", "unknown")]
 )
 def test_whose_router_says_too_big_is_told_by_the_order(tmp_path: Path, speaker: str, owner: str) -> None:
     """The customer's own CE is not the carrier's fault; and what is told is no black hole."""
@@ -131,7 +131,7 @@ def test_whose_router_says_too_big_is_told_by_the_order(tmp_path: Path, speaker:
         (None, CORE, Segment.LAN, "own"),
         (CE, VBR, Segment.CARRIER, "carrier"),
         (VBR, VPC, Segment.CLOUD_EDGE, "cloud"),
-        ("192.0.2.1", VBR, Segment.BETWEEN, "carrier"),
+        ("192.0.2.1", VBR, Segment.BETWEEN, "unknown"),
     ],
 )
 def test_a_black_hole_is_placed_between_two_routers(
@@ -144,6 +144,7 @@ def test_a_black_hole_is_placed_between_two_routers(
     assert verdicts(seen)["swallowed"] is Verdict.FAIL
     assert find(seen, "pmtu", "swallowed", A_Z).value == 100
     assert any(after in said for said in found.because)
+    assert any("eats Packet Too Big" in said for said in found.against)
     assert verdicts(seen, Z_A)["swallowed"] is Verdict.PASS
 
 

@@ -12,6 +12,7 @@ from perfharness.report.blocks import Chart
 from perfharness.report.dossier import Dossier
 from perfharness.report.drawing import PALETTE
 from perfharness.report.sections import circuit
+from perfharness.report.words import VERDICTS
 from tests.unit import run_builder
 
 
@@ -62,6 +63,18 @@ def test_what_the_edge_says_stands_at_its_stretch() -> None:
     assert "AS 65010 – 45104, ✕ BGP established, ✓ VLAN answers." in said
     assert "172.16.100.2/30, ✓ link up." in said
     assert "BGP established" not in chart(run).alt
+
+
+@pytest.mark.parametrize("worse", [Verdict.WARN, Verdict.NOT_RUN, Verdict.INCONCLUSIVE])
+def test_what_later_turned_worse_is_not_drawn_as_well(worse: Verdict) -> None:
+    """Of two steps the worse one stands for both."""
+    rows = tuple(
+        Finding(f"X{n}", "bgp", "established", Scope("ec-1"), "", True, verdict, "", task="edge", operator="==")
+        for n, verdict in enumerate((Verdict.PASS, worse))
+    )
+    run = run_builder.passing()
+    said = chart(replace(run, findings=(*run.findings, *rows))).alt
+    assert f"{VERDICTS[worse].symbol} BGP established" in said and "✓ BGP established" not in said
 
 
 @pytest.mark.parametrize("segment", [each for each in Segment if each is not Segment.BETWEEN])

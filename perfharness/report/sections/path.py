@@ -188,6 +188,7 @@ ROWS: tuple[tuple[str, Callable[[Way], str]], ...] = (
     ("Forbidden", _forbidden),
     ("Flows", _flows),
     ("Way back", _said("symmetric")),
+    ("Circuit", _said("this_circuit")),
     ("Internet", _said("internet")),
 )
 """A row is left out where it says nothing in any column."""
