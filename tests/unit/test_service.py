@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from perfharness.errors import BadInput
 from perfharness.judge.diagnosis import diagnose
-from perfharness.judge.judge import judge
 from perfharness.measurements import REGISTRY, load_others
 from perfharness.measurements.load_session import Session
-from perfharness.model import Direction, Finding, Job, Measurement, Task, Verdict
+from perfharness.model import Direction, Job, Verdict
 from perfharness.order.circuit import Circuit, load_circuit
-from perfharness.order.scenario import Scenario, find_shipped, load_scenario
+from perfharness.order.scenario import find_shipped
 from perfharness.plan import make_plan, with_own_criteria
 from perfharness.report.blocks import Chart, Para, Table
 from perfharness.report.dossier import Dossier
@@ -28,44 +24,10 @@ from perfharness.report.sections import service
 from tests.unit import run_builder
 from tests.unit.job_files import CIRCUIT, CONTEXT
 from tests.unit.probe_stream import Packet
-from tests.unit.service_files import Fate, Fates, store, tasks
+from tests.unit.service_files import Fate, store, tasks
+from tests.unit.service_judged import CONFIG, GOLD, configured, judged, phase_of, scenario_of, verdict
 
 A_Z, Z_A, BOTH, THERE_AND_BACK = Direction.A_Z, Direction.Z_A, Direction.BOTH, Direction.ROUND_TRIP
-GOLD = {"cir": "20Mbps", "eir": "10Mbps", "dscp": "EF", "flr": "5e-3", "ftd": "40ms", "fdv": "2ms"}
-CONFIG: dict[str, Any] = {"services": {"gold": GOLD}, "step": "4s", "direction": "a-z"}
-HEAD = "format_version: 1\nid: s\ntitle: t\nsteps:\n  - id: step\n"
-
-
-def scenario_of(tmp_path: Path, measure: str, text: str = "") -> Scenario:
-    path = tmp_path / "s.yaml"
-    path.write_text(f"{HEAD}    measure: {measure}\n{text}")
-    return load_scenario(path)
-
-
-def judged(found: Measurement, params: dict[str, Any], tmp_path: Path) -> list[Finding]:
-    """By what the services themselves require."""
-    text = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in params.items())
-    scenario = with_own_criteria(scenario_of(tmp_path, found.task.measurement, text), CIRCUIT)
-    rows = judge(CIRCUIT, scenario, [found], (), date(2027, 1, 1), {})
-    return [row for row in rows if row.task == found.task.id and row.operator]
-
-
-def configured(tmp_path: Path, fate: Fates, probes: Any = Packet, **params: Any) -> tuple[Measurement, list[Finding]]:
-    asked = {**CONFIG, **params}
-    (task,) = tasks("service-configuration", **asked)
-    found = store(tmp_path / "run", task, fate, probes=probes)
-    return found, judged(found, asked, tmp_path)
-
-
-def verdict(rows: list[Finding], metric: str, load: str, operator: str = "", way: Direction | None = None) -> Verdict:
-    (row,) = (
-        row
-        for row in rows
-        if (row.metric, row.scope.load) == (metric, load)
-        and operator in ("", row.operator)
-        and way in (None, row.scope.direction)
-    )
-    return row.verdict
 
 
 def circuit(job: Job, load: str) -> Fate:
@@ -238,11 +200,6 @@ def test_the_policer_is_offered_what_the_recommendation_says(eir: str | None, of
     probes_bps = (64 + 28 + 18) * 8 * 500
     assert phase_of(task, "policing")["rate_bps"] == pytest.approx(offered - probes_bps, abs=2)
     assert phase_of(task, "50% CIR")["rate_bps"] == pytest.approx(10e6 - probes_bps, abs=2)
-
-
-def phase_of(task: Task, name: str) -> dict[str, Any]:
-    load = next(job for job in task.jobs if job.method == "load.drive")
-    return next(phase for phase in load.args["phases"] if phase["name"] == name)
 
 
 def test_a_burst_waits_until_its_tokens_are_there() -> None:
