@@ -105,7 +105,7 @@ def test_frr_is_read_and_left_alone(edge: Edge) -> None:
     while True:
         state, data = edge.read()
         session = state.session(PEER)
-        if (session is not None and session.learned) or time.monotonic() > until:
+        if (session is not None and session.learned and session.sent) or time.monotonic() > until:
             break
     assert session is not None
     assert (session.state, session.local_as, session.remote_as) == ("Established", 65010, 45104)
