@@ -85,7 +85,7 @@ def carried_bps(host: str, seen: Observation | Finding, needed: float, measureme
     arrived = sum(
         row.interval.lo
         for row in measurement.observations
-        if (row.scope.direction, row.scope.load) == (scope.direction, scope.load)
+        if (row.scope.direction, row.scope.load, row.scope.pairs) == (scope.direction, scope.load, scope.pairs)
         if row.metric in rates and row.interval is not None
     )
     return arrived - (needed - asked_bps(host, task, needed))
