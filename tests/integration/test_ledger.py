@@ -45,7 +45,8 @@ TBF = ("rate", "300kbit", "burst", "2000", "limit", "3000")
 WAIT_NS = 300_000_000
 """Far beyond what a packet takes here. A run waits longer for those that are lost, which gives the CE's counters their
 rows after the stream."""
-ATTEMPTS = 3
+ATTEMPTS = 6
+"""Others may take a CPU from one of the hosts, on a shared machine several times in a row."""
 ON_THE_WAY = 2
 """So many packets may be between two of a host's counters when these are read."""
 DROP = "udp dport != 0 numgen random mod 10 == 0 counter name lost drop"
@@ -153,7 +154,9 @@ def test_loss_on_the_way_is_not_the_hosts(path: Path3, tmp_path: Path) -> None:
     total = there[ledger.BETWEEN].packets_hi + back[ledger.BETWEEN].packets_hi
     assert total == dropped > 0
     assert there[ledger.BETWEEN].packets_lo == there[ledger.BETWEEN].packets_hi
-    assert verdict(found, Direction.A_Z)[0] is verdict(found, Direction.Z_A)[0] is Verdict.FAIL
+    for way in (Direction.A_Z, Direction.Z_A):
+        said, why = verdict(found, way)
+        assert said is Verdict.FAIL, why
     assert sum(event["packets"] for event in found.facts["loss_events"]) == total
     assert all(not event["stages"] for event in found.facts["loss_events"])
 
