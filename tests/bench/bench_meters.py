@@ -4,11 +4,14 @@ About a dozen cases, pairwise from rate, policer or shaper, tag, MTU and round t
 rate within 0.3 %, policer told from shaper, bucket within 10 %, the layer right (above 500 Mbit/s right or unknown),
 and never FAIL or WARN, for each circuit is what was ordered. Exit code 1 where one is missed.
 
-    python tests/bench/bench_meters.py [NUMBER …]
+    python tests/bench/bench_meters.py [NUMBER …] [--keep FOLDER]
+
+With --keep the run folders stay there, a folder for each case.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -51,16 +54,21 @@ def missed(case: Case, findings: dict[str, Any], direction: str) -> tuple[list[s
 
 def main() -> int:
     chosen = cases()
-    wanted = [int(word) for word in sys.argv[1:]] or range(1, len(chosen) + 1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("numbers", nargs="*", type=int, default=range(1, len(chosen) + 1))
+    parser.add_argument("--keep", type=Path)
+    asked = parser.parse_args()
     failed = 0
-    for number in wanted:
+    for number in asked.numbers:
         case = chosen[number - 1]
-        with tempfile.TemporaryDirectory() as folder:
-            order = case.order(Path(folder))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = asked.keep / str(number) if asked.keep else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            order = case.order(folder)
             try:
                 with hysteresis():
                     case.up(order)
-                    findings = run(case.scenario(Path(folder)), order, Path(folder))
+                    findings = run(case.scenario(folder), order, folder)
             finally:
                 control.down()
         note = "" if case.played == case.rtt_ms else f" (played with {case.played} ms)"
