@@ -49,6 +49,9 @@ LEAST_OVER, PORT_SHARE = 1.06, 0.97
 order of the port's own speed is offered as little above it as proves an overload: more only tires the hosts."""
 START, LEAST_BPS = 0.1, 1_000_000
 """Share of the ordered rate with which the search begins, and the least that it begins with."""
+PATIENCE_S = 0.02
+"""Whoever is offered too much anyway is not spared what a sender is late with; only so is an overload one, where others
+take its CPU for a moment."""
 REST_S = 0.7
 SLACK_S = 1.5
 """What a session takes on top of its phases."""
@@ -200,9 +203,10 @@ def _task(name: str, params: CapacityParams, step: str, context: Context, direct
     size = {"packet_bytes": params.packet_bytes}
     over = overload_times(params.packet_bytes, context)
     peak = held_bps(params.most_bps, params.packet_bytes, context)
+    overload = {"times_found": over, "most_bps": peak, "patience_s": PATIENCE_S}
     phases = [
         search_phase(params, context),
-        {"name": HOLD, "seconds": params.hold_ns / 1e9, **size, "times_found": over, "most_bps": peak},
+        {"name": HOLD, "seconds": params.hold_ns / 1e9, **size, **overload},
         {"name": REST, "seconds": REST_S, **size, "rate_bps": 0},
         {"name": CONFIRM, "seconds": params.confirm_ns / 1e9, **size, "times_found": BELOW, "most_bps": peak},
     ]

@@ -20,6 +20,7 @@ from perfharness.measurements import load_others, load_overload, load_session, p
 from perfharness.measurements.base import Context, Params, failed, not_completed, window_of
 from perfharness.measurements.capacity import (
     LEAST_BPS,
+    PATIENCE_S,
     PORT_SHARE,
     MostRate,
     fitness,
@@ -93,9 +94,8 @@ class Policing:
 
     def analyse(self, task: Task, files: TaskFiles, context: Context) -> Measurement:
         if not task.jobs:
-            scope = replace(task.scope)
             nothing = [
-                Observation(metric, statistic, scope, UNITS[metric], None, 0, reason=NO_METER)
+                Observation(metric, statistic, task.scope, UNITS[metric], None, 0, reason=NO_METER)
                 for metric, names in self.statistics.items()
                 for statistic in names
             ]
@@ -108,11 +108,10 @@ class Policing:
         except ToolFailed as error:
             return failed(task, files, str(error))
         counted = probe_ledger.counters(files, context)
+        idle = policing_meter.from_rest(session)
         large, small, long = (
-            load_overload.overload(
-                session, name, policing_meter.from_rest(session, near), task.scope, files, context, counted
-            )
-            for name, near in ((LARGE, TRAIN), (SMALL, TRAIN), (LONG, LONG))
+            load_overload.overload(session, name, idle, task.scope, files, context, counted)
+            for name in (LARGE, SMALL, LONG)
         )
         if isinstance(large, str):
             return failed(task, files, large)
@@ -156,7 +155,7 @@ def _phases(params: PolicingParams, context: Context, large: int, small: int) ->
         return round(min(times * context.committed_bps, PORT_SHARE * most))
 
     def phase(name: str, seconds: float, size: int, **rate: float) -> dict[str, Any]:
-        return {"name": name, "seconds": seconds, "packet_bytes": size, **rate}
+        return {"name": name, "seconds": seconds, "packet_bytes": size, "patience_s": PATIENCE_S, **rate}
 
     phases = [
         search_phase(searched, context),

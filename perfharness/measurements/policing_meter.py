@@ -99,9 +99,9 @@ def train_of(session: Session, phase: Phase) -> Train:
     return Train(Batches(came.t_ns, arrived * size, offered * size), phase.first_ns or 0, size)
 
 
-def from_rest(session: Session, name: str) -> load_session.Arrivals:
-    """What arrived in the first moments of the phases whose name begins so."""
-    phases = [phase for phase in session.phases if phase.name.startswith(name)]
+def from_rest(session: Session) -> load_session.Arrivals:
+    """What arrived in the first moments of the phases that come after a rest."""
+    phases = [phase for phase in session.phases if phase.name.startswith((TRAIN, LONG))]
     came = session.during(*(phase.name for phase in phases))
     near = np.zeros(len(came.t_ns), np.bool_)
     for first_ns in (phase.first_ns for phase in phases if phase.first_ns is not None):

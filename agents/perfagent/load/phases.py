@@ -11,7 +11,8 @@ from perfagent.wire import Code, Fault
 MOST_PHASES = 1000
 MOST_SECONDS = 100 * 365 * 24 * 3600
 MOST_BPS = 1_000_000_000_000
-_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search", "bursts"}
+PATIENCE_S = 0.002
+_KEYS = {"name", "seconds", "packet_bytes", "rate_bps", "times_found", "most_bps", "search", "bursts", "patience_s"}
 
 
 class Limits(NamedTuple):
@@ -47,6 +48,8 @@ class Phase(NamedTuple):
     search: Limits | None = None
     bursts: Bursts | None = None
     """Then ``seconds`` is what they may take at most."""
+    patience_s: float = PATIENCE_S
+    """What is late by more than this is not sent any more."""
 
     @property
     def idle(self) -> bool:
@@ -95,6 +98,7 @@ def _phase(given: Any) -> Phase:
         most_bps=None if most is None else int(_number(given, "most_bps", 1, MOST_BPS, name)),
         search=None if search is None else _limits(search, name),
         bursts=None if bursts is None else _bursts(bursts, name),
+        patience_s=_number({"patience_s": PATIENCE_S, **given}, "patience_s", 0.001, 1, name),
     )
 
 

@@ -3,9 +3,9 @@
 A phase whose rate the receiver steers goes on as long as that reports. One of a rate that is ordered goes through an
 outage to its end, as that is what it is there to see; its plan, the change window, the guard and the lease bound it.
 
-Packets that are due go out together, as many as a quarter of a millisecond holds; what could not be sent within two
-milliseconds is not sent later, in a burst that nobody ordered, but counted (``shed``). A burst that is ordered is a
-number of packets: what is late in it moves the rest of it.
+Packets that are due go out together, as many as a quarter of a millisecond holds; what could not be sent within the
+phase's patience, two milliseconds if nothing is said, is not sent later, in a burst that nobody ordered, but counted
+(``shed``). A burst that is ordered is a number of packets: what is late in it moves the rest of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ COLUMNS = ("t_ns", "phase", "packets", "rate_bps")
 SILENCE_NS = 500_000_000
 """Without a report for so long nobody is there, or the way back is cut: a load that is steered ends."""
 _WAKE_NS = 250_000
-_PATIENCE_NS = 2_000_000
 _ROW_NS = 10_000_000
 _LISTEN_NS = 5_000_000
 _LINGER_NS = 300_000_000
@@ -135,7 +134,7 @@ class Sender:
                 rate_bps, since_ns, done = wanted, now_ns, 0
                 packets_per_ns = rate_bps / 8e9 / (phase.packet_bytes + self._overhead_bytes)
                 burst = max(1, int(packets_per_ns * _WAKE_NS))
-                most_late = max(burst * 2, int(packets_per_ns * _PATIENCE_NS))
+                most_late = max(burst * 2, int(packets_per_ns * phase.patience_s * 1e9))
             due = int((now_ns - since_ns) * packets_per_ns) - done
             if due > most_late:
                 told["late_ns"] = max(told["late_ns"], round(due / packets_per_ns))
@@ -172,7 +171,7 @@ class Sender:
         packet: no bucket has to hold more than was ordered."""
         packets_per_ns = self._rate(phase) / 8e9 / (phase.packet_bytes + self._overhead_bytes)
         together = max(1, int(packets_per_ns * _WAKE_NS))
-        most_late = max(together * 2, int(packets_per_ns * _PATIENCE_NS))
+        most_late = max(together * 2, int(packets_per_ns * phase.patience_s * 1e9))
         first_ns = since_ns = last_ns = now_ns = monotonic_ns()
         sent = 0
         while sent < packets and now_ns < end_ns and self._goes_on(phase):
