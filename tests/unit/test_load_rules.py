@@ -47,6 +47,7 @@ def test_a_report_is_read_as_it_was_written() -> None:
         ({"bursts": {"packets": 3}}, "the bursts of phase 'hold' have packets, times, rest_s, refill_bps"),
         ({"bursts": BURSTS, "rate_bps": 0}, "has bursts without a rate_bps"),
         ({"bursts": {**BURSTS, "times": 0}}, "times of phase 'hold' is 0"),
+        ({"patience_s": 2}, "patience_s of phase 'hold' is 2"),
     ],
 )
 def test_phases_that_make_no_sense_are_refused(change: dict[str, Any], says: str) -> None:
