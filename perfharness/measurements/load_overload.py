@@ -255,17 +255,27 @@ def _limit(found: Overload, session: Session, context: Context, lost: int, by_se
         said = f"its interface sent {rate(found.transmitted_bps)} of the {offered} that its program handed over"
         return Limit(NIC, (f"{said} ({session.way.value})",), sender)
     if found.offered_bps < KEPT_UP * phase.rate_bps:
-        said = f"it offered {offered} where {aimed} were aimed at ({session.way.value})"
-        if phase.blocked > phase.shed:
-            return Limit(NIC, (said, f"its socket took no more {phase.blocked:,} times"), sender)
-        late = f"it was up to {phase.late_ns / 1e6:.0f} ms late and left out {phase.shed:,} packets"
-        return Limit(SENDER, (said, f"its CPU did not keep up: {late}"), sender)
+        return _of_sender(phase, f"it offered {offered} where {aimed} were aimed at ({session.way.value})", sender)
+    searched = next((session.named(each["name"]) for each in session.args["phases"] if "search" in each), None)
+    if session.search is not None and session.search.ended == "sender" and searched is not None:
+        asked = rate(searched.rate_bps)
+        return _of_sender(
+            searched, f"it could not offer {asked} while a limit was searched ({session.way.value})", sender
+        )
     if session.search is not None and session.search.ended == "most":
         return Limit(MOST, (f"all of {offered} arrived, and more was not tried",))
     said = f"of {offered} that were offered {rate(found.rate_bps)} arrived"
     lossy = found.usual_bps > (1 - CLEAN) * found.offered_bps
     usual = f"{found.usual_bps / found.offered_bps:.1%} are lost at lower rates too"
     return Limit(UNKNOWN, (said, usual) if lossy else (said,))
+
+
+def _of_sender(phase: Phase, said: str, sender: str) -> Limit:
+    """Its socket, or its CPU, in a phase in which it offered less than it was asked for."""
+    if phase.blocked > phase.shed:
+        return Limit(NIC, (said, f"its socket took no more {phase.blocked:,} times"), sender)
+    late = f"it was up to {phase.late_ns / 1e6:.0f} ms late and left out {phase.shed:,} packets"
+    return Limit(SENDER, (said, f"its CPU did not keep up: {late}"), sender)
 
 
 def _share(part: int, whole: int) -> str:
