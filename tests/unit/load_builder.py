@@ -30,6 +30,8 @@ class Hosts:
 
     most_bps: float = 10e9
     """More the sender does not send."""
+    searched_bps: float = 10e9
+    """... nor in a search, which waits for no late packet."""
     transmits: float = 1.0
     """Share of what its program sends that its interface does; the rest vanishes uncounted."""
     drops: float = 0.0
@@ -96,7 +98,7 @@ class _Session:
         size, seconds = phase["packet_bytes"], phase["seconds"]
         scale = (size + self.overhead_bytes) / (size + self.meter.header_bytes)
         aimed = self._aimed_bps(phase, scale)
-        offered = min(aimed, self.hosts.most_bps)
+        offered = min(aimed, self.hosts.searched_bps if "search" in phase else self.hosts.most_bps)
         one = {"name": phase["name"], "packet_bytes": size, "rate_bps": round(aimed), "first": self.sent}
         one |= {"packets": 0, "started_ns": self.now_ns, "late_ns": 0, "shed": 0, "blocked": 0}
         other: dict[str, Any] = {"packets": 0, "bytes": 0, "duplicates": 0, "reordered": 0}
@@ -118,7 +120,7 @@ class _Session:
     def _aimed_bps(self, phase: Mapping[str, Any], scale: float) -> float:
         """At the ordered layer, of which the meter counts ``scale`` less."""
         most = phase.get("search", {}).get("most_bps", 1e18)
-        found = min(self.meter.rate_bps * scale, most, self.hosts.most_bps)
+        found = min(self.meter.rate_bps * scale, most, self.hosts.most_bps, self.hosts.searched_bps)
         return float(phase.get("rate_bps", found * phase.get("times_found", 1.2)))
 
     def _depart(self, aimed_bps: float) -> None:
@@ -147,7 +149,7 @@ def _session(
     session = _Session(meter, hosts, sender.args["overhead_bytes"], random)
     for phase in sender.args["phases"]:
         session.play(phase)
-    sent = {"role": "sender", "phases": session.told, "search": _search(meter), "rtt_ns": 2_000_000, "cpu_ns": 1}
+    sent = {"role": "sender", "phases": session.told, "search": _search(meter, hosts), "rtt_ns": 2_000_000, "cpu_ns": 1}
     came = {"role": "receiver", "phases": session.heard, "drops": session.dropped, "unread": 0, "cpu_ns": 1}
     left = {"sent.jsonl": _lines(("t_ns", "phase", "packets", "rate_bps"), session.departures)}
     columns = ("t_ns", "phase", "packets", "bytes", "highest", "delay_ns", "drops")
@@ -157,13 +159,14 @@ def _session(
     }
 
 
-def _search(meter: Meter) -> dict[str, Any]:
-    """Three steps, and then too much."""
+def _search(meter: Meter, hosts: Hosts) -> dict[str, Any]:
+    """Three steps, and then too much for the circuit or for the sender."""
     steps = [
         {"rate_bps": rate, "carried_bps": rate * (1 - meter.loses), "share": 1 - meter.loses, "queue_ns": 0}
         for rate in (meter.rate_bps * share for share in (0.1, 0.2, 0.4))
     ]
-    return {"found_bps": 1, "ended": "overloaded", "steps": steps}
+    by_sender = min(hosts.most_bps, hosts.searched_bps) < meter.rate_bps
+    return {"found_bps": 1, "ended": "sender" if by_sender else "overloaded", "steps": steps}
 
 
 def _kept(seen: Seen, drops: float, random: np.random.Generator) -> tuple[Any, Any]:

@@ -53,6 +53,7 @@ def test_a_circuit_is_judged_by_its_steady_rate(
     ("hosts", "limit", "words"),
     [
         (Hosts(most_bps=60 * MBIT), "sender-cpu", "its CPU did not keep up"),
+        (Hosts(searched_bps=60 * MBIT), "sender-cpu", "while a limit was searched (a-z), its CPU did not keep up"),
         (Hosts(transmits=0.4), "nic", "its interface sent"),
         (Hosts(drops=0.3, counts={"rcvbuf": 10**6}), "receiver-cpu", "packets that are missing"),
     ],
