@@ -6,9 +6,19 @@ from perfharness.lab.wish import Wish
 from perfharness.model import Segment
 
 OWN, CARRIER, CLOUD, UNKNOWN = "own", "carrier", "cloud", "unknown"
-PLACES = {"onprem": (OWN,), "core": (OWN,), "ce": (OWN,), "vbr": (CLOUD,), "vpc": (CLOUD,), "ecs": (OWN, CLOUD)}
-"""By how the name of a place begins. An instance is its user's, and its limits and firewall are the provider's."""
+PLACES = {
+    "onprem": (OWN,),
+    "core": (OWN,),
+    "ce": (OWN,),
+    "vbr": (CLOUD,),
+    "vpc": (CLOUD,),
+    "ecs": (OWN, CLOUD),
+    "link": (OWN, CLOUD),
+}
+"""By how the name of a place begins. An instance is its user's, and its limits and firewall are the provider's. The
+link's MTU is that of an interface of the CE and of one of the VBR."""
 USUAL = {
+    "mtu-low": "link",
     "mss-clamp": "ce",
     "lan-loss": "core",
     "ce-drop": "ce",
