@@ -202,6 +202,17 @@ def _cpu(limit: str, host: Host) -> Limit | None:
     return Limit(limit, tuple(reasons)) if reasons else None
 
 
+def of_sender(sender: Host, wire_bps: float) -> Limit | None:
+    """Why it offered less of a paced load than it was asked for, ``wire_bps`` with all that Ethernet adds: packets
+    stood in its own queue, which a pace that the interface keeps leaves empty, or it had no CPU. None where neither
+    shows."""
+    waits_ns = (sender.queued_bytes or 0.0) * 8e9 / wire_bps if wire_bps > 0 else 0.0
+    if waits_ns > QUEUE_NS:
+        waits = duration_text(waits_ns)
+        return Limit(NIC, (f"Packets waited {waits} in the queue of {sender.name} itself.",))
+    return _cpu(SENDER_CPU, sender)
+
+
 def policer(load: Load) -> Limit | None:
     """Loss without a queue before it, and more of it than evenly sent packets suffer."""
     resent, queue = _resent(load), _queue(load)

@@ -17,7 +17,7 @@ from perfharness.judge.delay import above_objective, out_of_order
 from perfharness.judge.edge import edge
 from perfharness.judge.failover import failover_slow
 from perfharness.judge.filtered import probes_filtered
-from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_receive_buffer, sends_in_bursts
+from perfharness.judge.hosts import clock_unsynchronised, host_cpu, host_nic, host_receive_buffer, sends_in_bursts
 from perfharness.judge.link import link_member
 from perfharness.judge.loss import ce_drop, lan_loss, loss
 from perfharness.judge.rate import below_order, metered_below_order
@@ -43,6 +43,7 @@ RULES: tuple[Callable[[Findings, Measurements], Iterable[Diagnosis]], ...] = (
     lan_loss,
     ce_drop,
     host_cpu,
+    host_nic,
     sends_in_bursts,
     host_limit,
     background_traffic,

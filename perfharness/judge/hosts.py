@@ -57,6 +57,24 @@ def host_cpu(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
                 )
 
 
+def host_nic(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
+    """A tester's interface took less than its program had to send, and a finding is open for it."""
+    for measurement in measurements:
+        for fitness in measurement.fitness:
+            open_ = left_open(fitness, findings)
+            if open_ and any(reason.startswith(INTERFACE) for reason in fitness.reasons):
+                yield Diagnosis(
+                    cause="host-nic-limit",
+                    certainty="likely",
+                    segment=segment_of(measurement, fitness.host),
+                    owner="own",
+                    because=tuple(f"{fitness.host} in {fitness.measurement}: {each}." for each in fitness.reasons),
+                    checklist=("EC-033",),
+                    next="Use a faster interface, or lift the limit that its queue is set to, and run it again.",
+                    findings=ids(open_),
+                )
+
+
 def sends_in_bursts(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> Iterable[Diagnosis]:
     """A sender that had to catch up sent faster than the ordered rate, and a finding is open: any queue on the way may
     have dropped just that, or half of what is missing at least."""

@@ -41,7 +41,8 @@ def fitness(
         reasons: list[str] = []
         for flow in flows:
             sender, receiver = (end.name for end in context.ends(flow.way))
-            reasons += _withheld(flow) if host == sender else []
+            if host == sender:
+                reasons += _withheld(flow, load_limits.of_sender(flow, task, files, context, found))
             reasons += _dropped(flow, ledgers[flow.way], context) if host == receiver else []
             if flow.udp and _short(flow):
                 # A busy CPU of a sender that offered all of it lost nothing; one that was taken away makes bursts.
@@ -67,11 +68,14 @@ def _offered(flow: Carried) -> bool:
     return flow.offered_bps >= SHORT * flow.intended_bps
 
 
-def _withheld(flow: Carried) -> list[str]:
+def _withheld(flow: Carried, why: limits.Limit | None) -> list[str]:
     at_best = flow.carried_bps + flow.withheld_bps
     if not flow.withheld_bps or at_best < LEAST_OFFERED * flow.intended_bps:
         return []
-    return [f"it offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load ({flow.way.value})"]
+    only = f"only {flow.offered_bps / flow.intended_bps:.1%} of the intended load ({flow.way.value})"
+    if why is not None and why.limit == limits.NIC:
+        return [f"its interface took {only}", *(each[0].lower() + each[1:].rstrip(".") for each in why.reasons)]
+    return [f"it offered {only}"]
 
 
 def _dropped(flow: Carried, rows: Sequence[LedgerRow], context: Context) -> list[str]:

@@ -114,6 +114,12 @@ def load(flow: Carried, task: Task, files: TaskFiles, context: Context, found: p
     )
 
 
+def of_sender(flow: Carried, task: Task, files: TaskFiles, context: Context, found: probe.Probe) -> limits.Limit | None:
+    """Why the sender of a paced load offered less than it was asked for; None where nothing shows it."""
+    sender = _host(context.ends(flow.way)[0], flow, task, files, context, found)
+    return limits.of_sender(sender, at_layer(flow.offered_bps, flow, context, Layer.L1))
+
+
 def facts(way: Direction, found: limits.Load) -> list[dict[str, Any]]:
     """``{"limit", "way", "reasons"}`` of each."""
     return [{**asdict(each), "way": way.value, "reasons": list(each.reasons)} for each in limits.limits(found)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perfharness.analysis import delay
+from perfharness.analysis import delay, limits
 from perfharness.analysis.distribution import Held
 from perfharness.analysis.ledger import host_loss, loss_interval, remaining, who
 from perfharness.analysis.samples import BLOCK_NS, Samples
@@ -23,6 +23,7 @@ from perfharness.measurements import (
     load_figures,
     load_fitness,
     load_ledger,
+    load_limits,
     load_others,
     load_why,
     probe,
@@ -80,6 +81,8 @@ class Beside:
     hosts: tuple[str, ...]
     short: str
     """What senders did of their parts, where that is less than a trifle short of it."""
+    short_by: tuple[limits.Limit, ...]
+    """Why they did, as far as that shows."""
     held_back: str
     """What in the hosts may have kept TCP from carrying more."""
 
@@ -171,17 +174,20 @@ def _why(load: Load, about: Mapping[Direction, Beside]) -> dict[str, Any]:
 
 def why_paced(flow: Carried, about: Beside) -> list[dict[str, Any]]:
     missing, total, _ = (0, 0, 0.0) if flow.loss_problem else _lost(flow, about)
-    return load_why.paced(flow, about.short, about.rows, missing, total)
+    return load_why.paced(flow, about.short, about.short_by, about.rows, missing, total)
 
 
 def beside(load: Load, flow: Carried, rows: Sequence[LedgerRow]) -> Beside:
+    lacking = short(flow, load.context)
+    why = load_limits.of_sender(flow, load.task, load.files, load.context, load.found) if lacking else None
     return Beside(
         scope=replace(load.task.scope, direction=flow.way),
         rows=rows,
         probes_bps=load.probes_bps,
         longest_rtt_s=load_ledger.longest_s(load.found),
         hosts=load.context.hosts,
-        short=short(flow, load.context),
+        short=lacking,
+        short_by=(why,) if why is not None else (),
         held_back=""
         if flow.udp
         else load_fitness.held_back(load_why.known(flow, load.task, load.files, load.context, load.found)),
@@ -333,6 +339,9 @@ def _lost(flow: Carried, about: Beside) -> tuple[int, int, float]:
 
 
 def _offered_text(flow: Carried) -> str:
+    """Empty where it lacks a trifle."""
+    if flow.offered_bps >= SHORT * flow.intended_bps:
+        return ""
     return f"The sender offered only {flow.offered_bps / flow.intended_bps:.1%} of the intended load."
 
 

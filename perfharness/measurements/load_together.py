@@ -206,6 +206,7 @@ def _beside(task: Task, way: Direction, loads: Sequence[Load], parts: Sequence[M
         longest_rtt_s=max(one.longest_rtt_s for one in each),
         hosts=tuple(dict.fromkeys(host for one in each for host in one.hosts)),
         short="; ".join(one.short for one in each if one.short),
+        short_by=tuple(why for one in each for why in one.short_by),
         held_back="; ".join(f"{one.scope.pair}: {one.held_back}" for one in each if one.held_back),
     )
 

@@ -49,12 +49,15 @@ def fairness(loads: Sequence[Left]) -> Mapping[str, float | None]:
     return found
 
 
-def paced(flow: Carried, short: str, rows: Sequence[LedgerRow], missing: int, total: int) -> list[Fact]:
+def paced(
+    flow: Carried, short: str, why: Sequence[limits.Limit], rows: Sequence[LedgerRow], missing: int, total: int
+) -> list[Fact]:
     """Of a paced load: what was offered, unless it fell short of that; then who lost it.
 
-    ``short``: what the sender did of its part where that is too little; ``missing`` of ``total`` packets never arrived.
+    ``short``: what senders did of their parts where that is too little, and ``why`` as far as that shows;
+    ``missing`` of ``total`` packets never arrived.
     """
-    found = [(limits.SENDER, f"{short}.")] if short else []
+    found = [(limit, f"{short}. {said}".strip()) for limit, said in _by_limit(why).items()] if short else []
     if flow.loss_problem:
         found.append((limits.UNKNOWN, f"{flow.loss_problem[0].upper()}{flow.loss_problem[1:]}."))
     elif missing > (1 - SHORT) * total:
@@ -69,3 +72,11 @@ def paced(flow: Carried, short: str, rows: Sequence[LedgerRow], missing: int, to
     elif not short:
         found.append((limits.OFFERED, f"{1 - max(0, missing) / total:.2%} of the packets that were offered arrived."))
     return [{"limit": limit, "way": flow.way.value, "reasons": [said]} for limit, said in found]
+
+
+def _by_limit(why: Sequence[limits.Limit]) -> dict[str, str]:
+    """All reasons of each; the sender as such where none is known."""
+    found: dict[str, str] = {} if why else {limits.SENDER: ""}
+    for each in why:
+        found[each.limit] = " ".join(filter(None, (found.get(each.limit), *each.reasons)))
+    return found

@@ -67,7 +67,7 @@ def counters(seconds: int = 12, step_bytes: int = 0, **rise: int) -> bytes:
                 "rx_missed_errors": 0,
                 "rx_errors": 0,
             },
-            "qdisc": {"drops": rise.get("queued", 0) * half},
+            "qdisc": {"drops": rise.get("queued", 0) * half, "backlog_bytes": rise.get("waiting", 0)},
             "softnet": {"dropped": 0},
             "snmp": {
                 "Udp": {

@@ -18,6 +18,23 @@ NO_LOSS = Interval(0.0, 1e-5, 0.95, "one", "")
 A, Z = Host("onprem-a", 0.4, 0.01, 0.5, 0.2, 0.0, 0, 0), Host("ecs-a", 0.4, 0.01, 0.5, 0.2, 0.0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("sender", "limit", "words"),
+    [
+        (replace(A, queued_bytes=68_000.0), "nic", "waited 10.88 ms in the queue of onprem-a itself"),
+        (replace(A, queued_bytes=3_000.0), None, ""),
+        (replace(A, cpu=0.99), "sender-cpu", "kept a CPU 99% busy"),
+        (replace(A, waited=0.3, queued_bytes=0.0), "sender-cpu", "waited 30% of the time"),
+        (A, None, ""),
+    ],
+)
+def test_why_a_sender_of_a_paced_load_fell_short(sender: Host, limit: str | None, words: str) -> None:
+    """At 50 Mbit/s 68,000 bytes that always wait are a full interface; two packets are its pace."""
+    found = limits.of_sender(sender, 50e6)
+    assert (found.limit if found else None) == limit
+    assert words in " ".join(found.reasons if found else ())
+
+
 def told(resent: int = 0, cwnd: float = 5e6, **limited: int) -> Connections:
     """Ten busy seconds of 10,000 segments each."""
     return Connections(

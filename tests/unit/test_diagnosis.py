@@ -103,6 +103,8 @@ def test_a_sender_whose_interface_was_full_lacks_no_cpu(more: str, named: bool) 
     """It offered less than it should, which by itself says nothing of its CPU."""
     fitness = Fitness("a", "t", False, ("it offered 900 Mbit/s where 1.25 Gbit/s were aimed at", more))
     assert ("host-cpu" in causes((), replace(measured(), fitness=(fitness,)))) is named
+    open_ = (judged("throughput.udp", 1e9, Verdict.INCONCLUSIVE),)
+    assert ("host-nic-limit" in causes(open_, replace(measured(), fitness=(fitness,)))) is not named
 
 
 def test_drops_of_another_task_or_direction_do_not_matter() -> None:

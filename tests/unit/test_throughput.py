@@ -249,6 +249,16 @@ def test_a_sender_that_offers_too_little_is_unfit(tmp_path: Path) -> None:
     found = store(tmp_path, task, PROBES, {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"})
     unfit = {row.host: row.reasons for row in found.fitness if not row.fit}
     assert list(unfit) == ["onprem-a"] and "offered only" in unfit["onprem-a"][0]
+    assert list(limited(found)) == ["sender"]
+
+
+def test_a_sender_whose_packets_wait_in_its_queue_lacks_no_cpu(tmp_path: Path) -> None:
+    """Its interface took half of what its program had to send: that is named, and no CPU."""
+    outputs = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
+    found = store(tmp_path, load_task("40Mbps"), PROBES, outputs, counts=counters(waiting=68_000))
+    (unfit,) = (row for row in found.fitness if not row.fit)
+    assert unfit.host == "onprem-a" and unfit.reasons[0].startswith("its interface took only 5")
+    assert "in the queue of onprem-a itself" in limited(found)["nic"]
 
 
 def test_probes_that_were_not_sent_spoil_only_what_probes_tell(tmp_path: Path) -> None:
