@@ -16,6 +16,8 @@ from perfharness.analysis.statistics import Ints
 _GAP = 3
 """Periods; where rows are missing for longer, nobody saw how evenly the packets left."""
 MOST_ROWS = 100_000
+_FRAGMENT_HEADERS = {"Ip": 14 + 20, "Ip6": 14 + 40 + 8}
+"""Bytes of Ethernet and IP before each fragment."""
 
 
 def excess_packets(rows: Sequence[Mapping[str, Any]], rate_bps: float, packet_bytes: int) -> int | None:
@@ -40,6 +42,18 @@ def excess_packets(rows: Sequence[Mapping[str, Any]], rate_bps: float, packet_by
     allowed = np.where((took > _GAP * np.median(took)) | (took < 0), 0.0, rate_bps / 8 * took / 1e9)
     above = sent - allowed
     return int(np.ceil(above[above > 0].sum() / packet_bytes))
+
+
+def fragment_bytes(rows: Sequence[Mapping[str, Any]]) -> int:
+    """What the sender's kernel added at L2 by cutting packets into fragments, each with headers of its own, by its
+    counters (RFC 4293: ipSystemStatsOutFragOKs, OutFragCreates); 0 where they do not tell."""
+    added = 0
+    for family, header_bytes in _FRAGMENT_HEADERS.items():
+        told = [row["snmp"][family] for row in rows if family in row.get("snmp", {})]
+        if told and all(name in each for each in (told[0], told[-1]) for name in ("FragOKs", "FragCreates")):
+            cut, parts = (told[-1][name] - told[0][name] for name in ("FragOKs", "FragCreates"))
+            added += max(0, parts - cut) * header_bytes
+    return added
 
 
 def transmitted_bytes(rows: Sequence[Mapping[str, Any]], start_ns: int, end_ns: int) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perfharness.analysis import pacing
 from perfharness.analysis.counters import Moments
-from perfharness.analysis.ledger import BURSTS, RECEIVER_SOCKET, Missing, rest, socket_drops
+from perfharness.analysis.ledger import BURSTS, FRAGMENTS, RECEIVER_SOCKET, Missing, rest, socket_drops
 from perfharness.analysis.timeline import merged
 from perfharness.evidence import TaskFiles
 from perfharness.measurements import probe
@@ -120,13 +120,15 @@ def _bursts(flow: Carried, scope: Scope, files: TaskFiles, context: Context, rat
     """What the sender offered above this rate, of L2."""
     sender = context.ends(flow.way)[0].name
     rows = files.rows(sender, COUNTERS, "counters.jsonl")
-    above = pacing.excess_packets(rows, rate_bps, ip_bytes(flow, context) + 14)
-    counter = (
-        "unknown: no interface counters of the sender" if above is None else "tx_bytes above the rate, each 100 ms"
-    )
-    most = lost if above is None else min(above, lost)
+    frame = ip_bytes(flow, context) + 14
+    above = pacing.excess_packets(rows, rate_bps, frame)
+    stage, counter = BURSTS, "tx_bytes above the rate, each 100 ms"
+    if above is None:
+        above, counter = lost, "unknown: no interface counters of the sender"
+    elif 0 < above * frame <= 2 * pacing.fragment_bytes(rows):
+        stage, counter = FRAGMENTS, "tx_bytes above the rate, and it cut packets (FragCreates)"
     evidence = (files.path(sender, COUNTERS, "counters.jsonl"),)
-    return LedgerRow(scope, BURSTS, segment_of(context, sender), 0, most, counter, False, evidence)
+    return LedgerRow(scope, stage, segment_of(context, sender), 0, min(above, lost), counter, False, evidence)
 
 
 def _events(

@@ -76,7 +76,7 @@ def counters(seconds: int = 12, step_bytes: int = 0, **rise: int) -> bytes:
                     "MemErrors": 0,
                     "InCsumErrors": rise.get("corrupted", 0) * half,
                 },
-                "Ip": IP,
+                "Ip": IP | {"FragOKs": rise.get("cut", 0) * i, "FragCreates": 2 * rise.get("cut", 0) * i},
             },
             "cpu": {"total": {"user": i, "idle": i, "steal": rise.get("steal", 0) * i}},
         }

@@ -235,6 +235,15 @@ def test_what_was_sent_in_bursts_above_the_rate_may_be_dropped_by_right(tmp_path
     assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
 
 
+def test_headers_of_fragments_are_no_bursts(tmp_path: Path) -> None:
+    """The sender's kernel cut its packets in two: that is above the rate all the time, and no pause came before."""
+    found = store(tmp_path, udp_task(), PROBES, LOSSY, counts=counters(step_bytes=270_000, cut=180))
+    assert {row.stage for row in found.ledger if row.packets_hi} & {"sender pacing", "sender fragments"} == {
+        "sender fragments"
+    }
+    assert decide(find(found, "loss", "ratio", Direction.A_Z), LOSS, found.fitness)[0] is Verdict.INCONCLUSIVE
+
+
 def test_the_rate_is_the_receivers_at_the_ordered_layer_with_the_probes(tmp_path: Path) -> None:
     """19.98 Mbit/s of payload without loss are the frames of the load and those of the probes at L2."""
     clean = {"client": "3.12-udp-client.json", "server": "3.12-udp-server.json"}
