@@ -12,7 +12,7 @@ BENCH_PACKAGES := irtt sockperf iputils-tracepath scamper
 # Tests whose time goes into waiting and whose figures no busy machine can spoil, the longest first. Those of the second
 # group use the lab, of which there is one.
 WAITING := $(addprefix tests/integration/test_,agent_methods.py agent_iperf3.py stamp_by_hand.py pmtu.py edge.py)
-WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py reach.py trouble.py)
+WAITING_LAB := $(addprefix tests/integration/test_,lab.py lab_bgp.py lab_faults.py reach.py trouble.py bgp_is_read.py)
 
 .PHONY: help demo test check bench prove fuzz lock clean
 
