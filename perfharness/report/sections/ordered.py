@@ -38,7 +38,7 @@ def build(dossier: Dossier) -> Section:
 def _table(dossier: Dossier) -> Table:
     return Table(
         columns=("Row", "What", "Required", ">Measured", ">Margin", "Verdict", "Evidence"),
-        widths=(8, 21, 17, 20, 10, 15, 9),
+        widths=(8, 20, 16, 20, 9, 18, 9),
         rows=tuple(_row(dossier, row) for row in _sorted(dossier.required)),
     )
 
