@@ -80,15 +80,12 @@ def test_a_circuit_policed_below_its_order_fails_and_its_meter_is_named(tmp_path
     ids=["slow NIC", "small buffers", "busy CPU"],
 )
 def test_a_slow_host_never_fails_a_healthy_circuit(tmp_path: Path, fault: trouble.Trouble, says: str) -> None:
-    """It may pass all the same; where it does not it is undecided, and the host is named. One that hardly
-    hindered the load leaves the circuit as the limit, which it is, too near to the order to be sure."""
+    """It may pass all the same; where it does not it is undecided, and the host is named."""
     with fault:
         code, said = run(tmp_path, CAPACITY)
     assert code in (Exit.PASS, Exit.INCONCLUSIVE), said
     found = sustained(Result(tmp_path))
     if found["verdict"] == "INCONCLUSIVE":
-        lo, hi = found["interval"]["lo"], found["interval"]["hi"]
-        full = "Limited by the circuit" in found["reason"] and 0.99 * RATE_BPS < lo < RATE_BPS < hi
-        assert says in found["reason"] or full
+        assert says in found["reason"]
     else:
         assert found["interval"]["lo"] >= 0.995 * RATE_BPS

@@ -42,7 +42,7 @@ def test_a_killed_coordinator_leaves_nothing(step: str, busy: tuple[str, str], t
         coordinator.wait_for(lambda: runs.at_work(*busy))
         assert coordinator.kill() == -signal.SIGKILL
     assert runs.footprint()
-    _nothing_left()
+    runs.eventually(lambda: not runs.footprint(), "nothing of ours on the hosts")
     result = Result(tmp_path)
     code, said = perfharness(tmp_path, "report", str(result.path), "--no-pdf")
     assert (code, result.json()["verdict"]) == (3, "INCONCLUSIVE"), said
@@ -60,8 +60,7 @@ def test_clean_removes_what_a_killed_coordinator_left(tmp_path: Path) -> None:
     assert Result(tmp_path).path.name in said
     assert runs.at_work(topology.ONPREM, "probe"), "the first run goes on"
     code, said = perfharness(tmp_path, "clean", runs.circuit(tmp_path))
-    assert code == 0, said
-    _nothing_left()
+    assert (code, runs.footprint()) == (0, []), said
     assert [line.split(":")[0] for line in said.splitlines()] == ["onprem-a", "ecs-a"]
     assert (said.count("removed "), said.count(" (live)")) == (2, 2), said
 
@@ -72,8 +71,7 @@ def test_clean_removes_what_a_killed_coordinator_left(tmp_path: Path) -> None:
 def test_check_says_what_each_host_is(tmp_path: Path) -> None:
     """A line for each host, and nothing is left."""
     code, said = perfharness(tmp_path, "check", runs.circuit(tmp_path))
-    assert code == 0, said
-    _nothing_left()
+    assert (code, runs.footprint()) == (0, []), said
     assert [line.split(":")[0] for line in said.splitlines()] == ["onprem-a", "ecs-a"]
     assert all("iperf3 3." in line for line in said.splitlines())
 
@@ -84,7 +82,7 @@ def test_a_host_without_sshd_is_named(tmp_path: Path) -> None:
     try:
         code, said = perfharness(tmp_path, *run_words(tmp_path, scenario(tmp_path, HOST_STEP)))
         _one_sentence(code, said, 5, "ecs-a")
-        _nothing_left()
+        assert runs.footprint() == []
         assert not (tmp_path / "results").exists()
     finally:
         control.up(runs.SPEC)
@@ -126,7 +124,7 @@ def test_what_is_wrong_with_a_host_is_said_before_anything_is_measured(
     code, said = perfharness(tmp_path, *run_words(tmp_path, steps, order))
     _one_sentence(code, said, 5, "ecs-a")
     assert word in said
-    _nothing_left()
+    assert runs.footprint() == []
     assert not (tmp_path / "results").exists()
 
 
@@ -141,11 +139,6 @@ def test_every_host_that_lacks_something_is_named(tmp_path: Path) -> None:
 
 def _sshd() -> int:
     return int(control.status()["processes"]["sshd ecs-a"])
-
-
-def _nothing_left() -> None:
-    """A worker whose folder is gone has said so, and ends a moment later."""
-    runs.eventually(lambda: not runs.footprint(), "nothing of ours on the hosts")
 
 
 def _one_sentence(code: int, said: str, expected: int, host: str) -> None:
