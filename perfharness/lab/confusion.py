@@ -16,7 +16,7 @@ NAMING = ("proven", "likely")
 THOUGHT_OF = (*NAMING, "possible")
 """Enough for a part of a pair, which the other part may hide, and for what follows."""
 ONLY_THOUGHT_OF = {
-    "policer-small-burst --bucket 30000B": "TCP is near its bound there, and what limited it stays undecided at times",
+    "policer-small-burst --bucket 45000B": "TCP is near its bound there, and what limited it stays undecided at times",
 }
 """Single faults of which a cause that is possible is a name, and why."""
 HEALTHY_SHARE = 0.9
